@@ -1,0 +1,1 @@
+"""Keeps a valid Asset API token in a Secret for every `AssetToken`."""
