@@ -1,0 +1,129 @@
+"""The command line: reads the settings, wires the parts together and runs them until SIGTERM or Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import sys
+from typing import Final
+
+import click
+import kopf
+
+from asset_token_operator.asset_client import AssetClient
+from asset_token_operator.clock import SystemClock
+from asset_token_operator.config import (
+    LOG_LEVELS,
+    PRODUCTION_URL,
+    SANDBOX_URL,
+    ConfigError,
+    Settings,
+    read_settings,
+)
+from asset_token_operator.errors import KubeError
+from asset_token_operator.handlers import build_registry, kopf_settings
+from asset_token_operator.kube import KubeClient
+from asset_token_operator.reconciler import Caches, Reconciler
+from asset_token_operator.scheduler import Scheduler
+
+logger = logging.getLogger("asset_token_operator")
+
+WORKERS: Final = 50
+CHATTY: Final = ("kopf", "httpx", "httpcore", "kubernetes", "aiohttp", "asyncio")
+"""Loggers that say a line or more a token; they are heard at the level `debug` only."""
+
+
+@click.group()
+@click.version_option(package_name="asset-token-operator")
+def main() -> None:
+    """Keeps a valid Asset API token in a Secret for every AssetToken."""
+
+
+@main.command()
+@click.option(
+    "--namespace",
+    "namespaces",
+    multiple=True,
+    envvar="ASSET_TOKEN_OPERATOR_NAMESPACE",
+    metavar="NS",
+    help="Watch only this namespace; repeatable, or separated by spaces in the variable. Default: all.",
+)
+@click.option(
+    "--sandbox-url",
+    envvar="ASSET_TOKEN_OPERATOR_SANDBOX_URL",
+    default=SANDBOX_URL,
+    show_default=True,
+    metavar="URL",
+    help="Base URL of Asset's sandbox.",
+)
+@click.option(
+    "--production-url",
+    envvar="ASSET_TOKEN_OPERATOR_PRODUCTION_URL",
+    default=PRODUCTION_URL,
+    show_default=True,
+    metavar="URL",
+    help="Base URL of Asset's production.",
+)
+@click.option(
+    "--log-level",
+    envvar="ASSET_TOKEN_OPERATOR_LOG_LEVEL",
+    default="info",
+    show_default=True,
+    type=click.Choice(LOG_LEVELS),
+    help="The least severe level that is logged.",
+)
+def run(namespaces: tuple[str, ...], sandbox_url: str, production_url: str, log_level: str) -> None:
+    """Run the operator: in a cluster, or outside of one with KUBECONFIG."""
+    try:
+        settings = read_settings(namespaces, sandbox_url, production_url, log_level)
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from None
+    configure_logging(settings.log_level)
+    try:
+        asyncio.run(serve(settings))
+    except KubeError as error:
+        sys.exit(f"asset-token-operator: {error}")
+
+
+def configure_logging(level: str) -> None:
+    """Log to standard error; libraries that log each call are heard only at `debug`."""
+    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    if level != "debug":
+        for name in CHATTY:
+            logging.getLogger(name).setLevel(logging.WARNING)
+
+
+async def serve(settings: Settings) -> None:
+    """Run the operator until it is told to stop.
+
+    Raises:
+        KubeError: The cluster can't be reached, or its CRD isn't installed.
+    """
+    clock = SystemClock()
+    instance = os.environ.get("POD_ID") or socket.gethostname()
+    async with await KubeClient.connect() as kube, AssetClient.connect(settings.endpoints) as asset:
+        await kube.require_crd()
+        caches = Caches()
+        scheduler = Scheduler(Reconciler(caches, kube, asset, clock, instance).reconcile, clock, WORKERS)
+        # The workers start before kopf does: when kopf stops, it cancels all tasks that were started after it.
+        work = asyncio.create_task(scheduler.work())
+        stop = asyncio.Event()
+        work.add_done_callback(lambda _: stop.set())
+        await kopf.operator(
+            registry=build_registry(kube, scheduler.wake, caches),
+            settings=kopf_settings(),
+            standalone=True,
+            clusterwide=not settings.namespaces,
+            namespaces=settings.namespaces,
+            stop_flag=stop,
+        )
+        work.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await work
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""Asset's token endpoint. The only importer of httpx.
+
+Credentials are sent in the form's body, over verified TLS, to the configured endpoint and nowhere else: redirects are
+not followed. An answer is read up to a limit, within a time for the whole request, so neither an endless body nor one
+that drips can hold a worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Self
+
+import httpx
+
+from asset_token_operator.answers import LONGEST_BODY, read_answer
+from asset_token_operator.errors import AssetUnavailableError, BrokenAnswerError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from asset_token_operator.answers import TokenAnswer
+    from asset_token_operator.model import Credentials, Environment, Spec
+
+TIMEOUT_SECONDS: Final = 15.0
+"""For a request in all, from connecting to the answer's last byte."""
+
+TOKEN_PATH: Final = "/v0/auth/token"  # noqa: S105 - a path
+CONNECTIONS: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class AssetClient:
+    """Requests tokens. Open it with `async with`."""
+
+    endpoints: Mapping[Environment, str]
+    http: httpx.AsyncClient
+
+    @classmethod
+    def connect(cls, endpoints: Mapping[Environment, str]) -> Self:
+        """A client for these base URLs; proxies and additional CAs come from the usual variables."""
+        http = httpx.AsyncClient(
+            follow_redirects=False,
+            timeout=TIMEOUT_SECONDS,
+            limits=httpx.Limits(max_connections=CONNECTIONS),
+            headers={"Accept": "application/json", "Accept-Encoding": "identity"},
+        )
+        return cls(endpoints, http)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.http.aclose()
+
+    async def request_token(self, spec: Spec, credentials: Credentials) -> TokenAnswer:
+        """Request a token as the spec wants it.
+
+        Raises:
+            AssetError: There is none; the message has nothing of the answer's body.
+        """
+        url = self.endpoints[spec.environment] + TOKEN_PATH
+        try:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                status, body = await self._post(url, token_form(spec, credentials))
+        except TimeoutError:
+            raise AssetUnavailableError(f"Asset did not answer within {TIMEOUT_SECONDS:.0f} s.") from None
+        except httpx.TransportError as error:
+            raise AssetUnavailableError(f"Asset could not be reached ({type(error).__name__}).") from None
+        return read_answer(status, body)
+
+    async def _post(self, url: str, form: Mapping[str, str | list[str]]) -> tuple[int, bytes]:
+        body = bytearray()
+        async with self.http.stream("POST", url, data=form) as response:
+            async for chunk in response.aiter_raw():
+                body += chunk
+                if len(body) > LONGEST_BODY:
+                    raise BrokenAnswerError(f"Asset's answer is longer than {LONGEST_BODY} bytes.")
+        return response.status_code, bytes(body)
+
+
+def token_form(spec: Spec, credentials: Credentials) -> dict[str, str | list[str]]:
+    """The form of a token request (RFC 6749, section 4.4.2, and RFC 8707, section 2)."""
+    form: dict[str, str | list[str]] = {
+        "grant_type": "client_credentials",
+        "client_id": credentials.client_id.get_secret_value(),
+        "client_secret": credentials.client_secret.get_secret_value(),
+    }
+    if spec.business_id is not None:
+        form["business_id"] = spec.business_id
+    if spec.scopes:
+        form["scope"] = " ".join(spec.scopes)
+    if spec.lifetime is not None:
+        form["expires_in"] = str(int(spec.lifetime.total_seconds()))
+    if spec.resources:
+        form["resource"] = list(spec.resources)
+    return form

@@ -1,0 +1,88 @@
+"""The settings, read once at the start; all that are wrong are reported together."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from asset_token_operator.model import Environment
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+PRODUCTION_URL: Final = "https://api.getasset.com"
+SANDBOX_URL: Final = "https://api.sandbox.getasset.com"
+LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+
+class ConfigError(Exception):
+    """Settings are wrong; the message has a line for each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How the operator runs.
+
+    Attributes:
+        namespaces: The namespaces that it watches; none means all.
+        endpoints: The base URL of each environment, without a slash at the end.
+        log_level: One of `LOG_LEVELS`.
+    """
+
+    namespaces: tuple[str, ...]
+    endpoints: Mapping[Environment, str]
+    log_level: str
+
+
+def read_settings(namespaces: Sequence[str], sandbox_url: str, production_url: str, log_level: str) -> Settings:
+    """Check the settings as they were given.
+
+    Raises:
+        ConfigError: Some are wrong.
+    """
+    problems = [f"--namespace: {name!r} is not a namespace's name." for name in namespaces if not _is_namespace(name)]
+    problems += _url_problems("--sandbox-url", sandbox_url) + _url_problems("--production-url", production_url)
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return Settings(
+        namespaces=tuple(dict.fromkeys(namespaces)),
+        endpoints={
+            Environment.SANDBOX: sandbox_url.rstrip("/"),
+            Environment.PRODUCTION: production_url.rstrip("/"),
+        },
+        log_level=log_level,
+    )
+
+
+def _is_namespace(name: str) -> bool:
+    return NAMESPACE.fullmatch(name) is not None
+
+
+def _url_problems(flag: str, url: str) -> list[str]:
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return [f"{flag}: not a URL."]
+    if parts.username is not None or parts.password is not None:
+        return [f"{flag}: must not have a user or password in it."]
+    if parts.scheme not in ("https", "http") or not host:
+        return [f"{flag}: {url!r} is not an https URL such as {SANDBOX_URL}."]
+    if parts.query or parts.fragment:
+        return [f"{flag}: {url!r} must end with the path, without ? or #."]
+    if parts.scheme == "http" and not _is_loopback(host):
+        return [f"{flag}: {url!r} would send credentials in the clear; use https (http is for loopback only)."]
+    return []
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

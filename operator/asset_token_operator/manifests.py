@@ -1,0 +1,179 @@
+"""The Secret: what it shall look like, whether it does, and what it says about the token in it.
+
+The Secret alone carries what must survive a restart: its annotations say what it holds, so status may be lost and a
+new operator still requests nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import SecretStr
+
+from asset_token_operator.model import (
+    GROUP,
+    KIND,
+    MANAGED_BY_LABEL,
+    OPERATOR,
+    SECRET_TYPE,
+    VERSION,
+    DeletionPolicy,
+    Environment,
+    IssuedToken,
+    digest,
+    format_time,
+    parse_time,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from asset_token_operator.model import AssetToken, Credentials, SecretState
+
+TOKEN_TYPE: Final = "Bearer"  # noqa: S105 - the only type there is
+
+OWNER: Final = f"{GROUP}/owner"
+ENVIRONMENT: Final = f"{GROUP}/environment"
+ISSUANCE_TIME: Final = f"{GROUP}/issuance-time"
+ISSUANCE_REASON: Final = f"{GROUP}/issuance-reason"
+EXPIRATION_TIME: Final = f"{GROUP}/expiration-time"
+GRANTED_SCOPES: Final = f"{GROUP}/granted-scopes"
+TOKEN_ID: Final = f"{GROUP}/token-id"
+TOKEN_FINGERPRINT: Final = f"{GROUP}/token-fingerprint"
+CREDENTIALS_FINGERPRINT: Final = f"{GROUP}/credentials-fingerprint"
+SPEC_HASH: Final = f"{GROUP}/spec-hash"
+REVISION: Final = f"{GROUP}/revision"
+RENEW_REQUEST: Final = f"{GROUP}/served-renew-request"
+
+PRINTABLE: Final = re.compile(r"[ -~]{1,256}")
+
+
+def token_fingerprint(access_token: SecretStr) -> str:
+    """Tells whether a Secret still holds the token that its annotations speak of."""
+    return digest(access_token.get_secret_value())
+
+
+def credentials_fingerprint(credentials: Credentials, access_token: SecretStr) -> str:
+    """Tells whether credentials are still those that a token was requested with.
+
+    It is keyed with the token, which metadata doesn't show: who may read only metadata can't try guesses against it.
+    """
+    message = f"{credentials.client_id.get_secret_value()}\0{credentials.client_secret.get_secret_value()}"
+    return hmac.digest(access_token.get_secret_value().encode(), message.encode(), hashlib.sha256).hex()
+
+
+def safe_token_id(jti: str | None, access_token: SecretStr) -> str:
+    """The JWT's `jti` where it is short and printable, else the token's fingerprint."""
+    return jti if jti and PRINTABLE.fullmatch(jti) else f"sha256:{token_fingerprint(access_token)[:32]}"
+
+
+def secret_manifest(owner: AssetToken, token: IssuedToken, endpoints: Mapping[Environment, str]) -> dict[str, Any]:
+    """The Secret that shall hold the token, whole, as it is sent with server-side apply."""
+    metadata: dict[str, Any] = {
+        "namespace": owner.key.namespace,
+        "name": owner.spec.secret.name,
+        "labels": {**owner.spec.secret.labels, MANAGED_BY_LABEL: OPERATOR},
+        "annotations": {**owner.spec.secret.annotations, **_annotations(owner, token)},
+    }
+    if owner.spec.secret.deletion_policy is DeletionPolicy.DELETE:
+        metadata["ownerReferences"] = [
+            {"apiVersion": f"{GROUP}/{VERSION}", "kind": KIND, "name": owner.key.name, "uid": owner.uid}
+            | {"controller": True}
+        ]
+    access_token = token.access_token.get_secret_value()
+    data = {
+        "access_token": access_token,
+        "token_type": TOKEN_TYPE,
+        "authorization": f"{TOKEN_TYPE} {access_token}",
+        "expires_at": format_time(token.expires_at),
+        "base_url": endpoints[token.environment],
+        "environment": token.environment.value,
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": metadata,
+        "type": SECRET_TYPE,
+        "data": {name: base64.b64encode(value.encode()).decode() for name, value in data.items()},
+    }
+
+
+def _annotations(owner: AssetToken, token: IssuedToken) -> dict[str, str]:
+    annotations = {
+        OWNER: owner.key.name,
+        ENVIRONMENT: token.environment.value,
+        ISSUANCE_TIME: format_time(token.issued_at),
+        ISSUANCE_REASON: token.reason,
+        EXPIRATION_TIME: format_time(token.expires_at),
+        GRANTED_SCOPES: " ".join(token.scopes),
+        TOKEN_ID: token.token_id,
+        TOKEN_FINGERPRINT: token_fingerprint(token.access_token),
+        CREDENTIALS_FINGERPRINT: token.credentials_fingerprint,
+        SPEC_HASH: token.spec_hash,
+        REVISION: str(token.revision),
+    }
+    if token.renew_request is not None:
+        annotations[RENEW_REQUEST] = token.renew_request
+    return annotations
+
+
+def stored_token(secret: SecretState) -> IssuedToken | None:
+    """The token that the Secret holds; None where it holds none or its annotations speak of another."""
+    said = secret.annotations
+    try:
+        access_token = SecretStr(_decode(secret.data["access_token"]))
+        if not hmac.compare_digest(said[TOKEN_FINGERPRINT], token_fingerprint(access_token)):
+            return None
+        return IssuedToken(
+            access_token=access_token,
+            environment=Environment(said[ENVIRONMENT]),
+            issued_at=parse_time(said[ISSUANCE_TIME]),
+            expires_at=parse_time(said[EXPIRATION_TIME]),
+            scopes=tuple(said[GRANTED_SCOPES].split()),
+            token_id=said[TOKEN_ID],
+            spec_hash=said[SPEC_HASH],
+            credentials_fingerprint=said[CREDENTIALS_FINGERPRINT],
+            revision=int(said[REVISION]),
+            reason=said[ISSUANCE_REASON],
+            renew_request=said.get(RENEW_REQUEST),
+        )
+    except (KeyError, ValueError, TypeError):
+        return None
+
+
+def _decode(value: str) -> str:
+    return base64.b64decode(value, validate=True).decode()
+
+
+def is_owned(secret: SecretState, owner: AssetToken, yielding: frozenset[str] = frozenset()) -> bool:
+    """Whether the Secret is this AssetToken's to write.
+
+    It is if the AssetToken controls it or, where nothing does (`Retain`), if it says that it is ours and whose. The
+    Secrets of younger AssetTokens that name the same Secret, whose UIDs are `yielding`, are the older one's too.
+    """
+    if secret.type != SECRET_TYPE:
+        return False
+    if secret.controller_uid is not None:
+        return secret.controller_uid == owner.uid or secret.controller_uid in yielding
+    return secret.labels.get(MANAGED_BY_LABEL) == OPERATOR and secret.annotations.get(OWNER) == owner.key.name
+
+
+def differs(secret: SecretState, manifest: Mapping[str, Any]) -> bool:
+    """Whether applying the manifest would change the Secret: something in it is missing, altered or left over."""
+    metadata = manifest["metadata"]
+    controller = next((owner["uid"] for owner in metadata.get("ownerReferences", ())), None)
+    wanted = {("label", name): value for name, value in metadata["labels"].items()}
+    wanted |= {("annotation", name): value for name, value in metadata["annotations"].items()}
+    wanted |= {("data", name): value for name, value in manifest["data"].items()}
+    found = {("label", name): value for name, value in secret.labels.items()}
+    found |= {("annotation", name): value for name, value in secret.annotations.items()}
+    found |= {("data", name): value for name, value in secret.data.items()}
+    return (
+        secret.controller_uid != controller
+        or any(found.get(field) != value for field, value in wanted.items())
+        or any(field not in wanted for field in secret.applied)
+    )

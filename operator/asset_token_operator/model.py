@@ -1,0 +1,360 @@
+"""What the operator knows: the spec, the token, the Secret, as frozen values parsed from plain dicts.
+
+It is a module of its own, below all others, so that everything that decides can be tested with values only:
+nothing here reads a clock, a network or a cluster.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pydantic import SecretStr
+
+GROUP: Final = "auth.getasset.com"
+VERSION: Final = "v1alpha1"
+PLURAL: Final = "assettokens"
+KIND: Final = "AssetToken"
+OPERATOR: Final = "asset-token-operator"
+SECRET_TYPE: Final = f"{GROUP}/token"
+MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
+RENEW_ANNOTATION: Final = f"{GROUP}/renew-requested-at"
+
+LONGEST_RENEW_REQUEST: Final = 128
+"""Characters of a renew request that are kept as they are; a longer one is known by its digest."""
+
+
+class Environment(StrEnum):
+    """Which of Asset's two services a token is for."""
+
+    PRODUCTION = "production"
+    SANDBOX = "sandbox"
+
+
+class DeletionPolicy(StrEnum):
+    """What becomes of the Secret when its AssetToken goes."""
+
+    DELETE = "Delete"
+    RETAIN = "Retain"
+
+
+class Reason(StrEnum):
+    """Why a condition, an event or a history entry says what it says; each is described in docs/reasons.md."""
+
+    SECRET_SYNCED = "SecretSynced"  # noqa: S105
+    DOES_NOT_EXIST = "DoesNotExist"
+    SPEC_CHANGED = "SpecChanged"
+    EXPIRED = "Expired"
+    RENEWING = "Renewing"
+    RENEW_REQUESTED = "RenewRequested"
+    SUSPENDED = "Suspended"
+    RENEW_BEFORE_TOO_LONG = "RenewBeforeTooLong"
+
+    SECRET_CONFLICT = "SecretConflict"  # noqa: S105
+    CREDENTIALS_NOT_FOUND = "CredentialsNotFound"
+    CREDENTIALS_INVALID = "CredentialsInvalid"
+    REQUEST_REFUSED = "RequestRefused"
+    ASSET_UNAVAILABLE = "AssetUnavailable"
+    RATE_LIMITED = "RateLimited"
+    BROKEN_ANSWER = "BrokenAnswer"
+    CLUSTER_UNAVAILABLE = "ClusterUnavailable"
+    CLUSTER_REFUSED = "ClusterRefused"
+
+    ALL_GRANTED = "AllGranted"
+    SCOPES_MISSING = "ScopesMissing"
+
+
+class Key(NamedTuple):
+    """Where an object stands in the cluster."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialsRef:
+    """The Secret, in the AssetToken's namespace, that holds the tenant's OAuth2 client credentials."""
+
+    name: str
+    client_id_key: str = "client_id"
+    client_secret_key: str = "client_secret"  # noqa: S105 - a key's name
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """A tenant's OAuth2 client credentials."""
+
+    client_id: SecretStr
+    client_secret: SecretStr
+
+
+@dataclass(frozen=True, slots=True)
+class SecretSpec:
+    """How the Secret that the token goes to shall look."""
+
+    name: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    deletion_policy: DeletionPolicy = DeletionPolicy.DELETE
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What an AssetToken asks for; unset durations are the operator's to choose."""
+
+    environment: Environment
+    credentials: CredentialsRef
+    secret: SecretSpec
+    business_id: str | None = None
+    scopes: tuple[str, ...] = ()
+    resources: tuple[str, ...] = ()
+    lifetime: timedelta | None = None
+    renew_before: timedelta | None = None
+    renew_before_percentage: int | None = None
+    suspend: bool = False
+
+    def request_hash(self) -> str:
+        """A digest of all that changes the request to Asset, and of nothing else.
+
+        It is stored with the token and must never depend on the operator's version: a token whose hash
+        differs is asked for anew, so a change here makes every token of every cluster be requested again.
+        """
+        request = {
+            "environment": self.environment,
+            "credentials": [self.credentials.name, self.credentials.client_id_key, self.credentials.client_secret_key],
+            "businessId": self.business_id,
+            "scopes": sorted(self.scopes),
+            "resources": sorted(self.resources),
+            "lifetimeSeconds": None if self.lifetime is None else int(self.lifetime.total_seconds()),
+        }
+        return digest(json.dumps(request, sort_keys=True))
+
+
+@dataclass(frozen=True, slots=True)
+class AssetToken:
+    """An AssetToken as it stands in the cluster.
+
+    Attributes:
+        created: When it was created; between two that name one Secret the older wins.
+        renew_request: The latest request to renew now, or None.
+        deleting: Whether its deletion has begun.
+        version: Its resource version; a later state has a greater one.
+        status: The status as it was last seen, as plain JSON.
+    """
+
+    key: Key
+    uid: str
+    generation: int
+    created: datetime
+    spec: Spec
+    renew_request: str | None = None
+    deleting: bool = False
+    version: int = 0
+    status: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def secret_key(self) -> Key:
+        """Where its Secret stands."""
+        return Key(self.key.namespace, self.spec.secret.name)
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedToken:
+    """A token that Asset issued, with all that its Secret says about it.
+
+    Attributes:
+        issued_at: When it was received, on our clock, in whole seconds.
+        expires_at: When it stops working, in whole seconds.
+        scopes: What it carries.
+        token_id: The JWT's `jti`, or else the token's fingerprint.
+        spec_hash: The `Spec.request_hash` that it answers.
+        credentials_fingerprint: Tells whether the credentials are still those that it was requested with.
+        revision: The how many-th token of its AssetToken it is, from 1.
+        reason: Why it was requested.
+        renew_request: The latest renew request that it serves, or None.
+    """
+
+    access_token: SecretStr
+    environment: Environment
+    issued_at: datetime
+    expires_at: datetime
+    scopes: tuple[str, ...]
+    token_id: str
+    spec_hash: str
+    credentials_fingerprint: str
+    revision: int
+    reason: str
+    renew_request: str | None = None
+
+    @property
+    def lifetime(self) -> timedelta:
+        """How long it works, from when it was received."""
+        return self.expires_at - self.issued_at
+
+
+@dataclass(frozen=True, slots=True)
+class SecretState:
+    """A Secret as it stands in the cluster.
+
+    Attributes:
+        controller_uid: The UID of the owner that controls it, or None.
+        data: Its data, still base64-encoded; never shown.
+        applied: The labels, annotations and data keys that the operator put there, as (kind, name).
+    """
+
+    key: Key
+    uid: str
+    type: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    controller_uid: str | None = None
+    data: Mapping[str, str] = field(default_factory=dict, repr=False)
+    applied: frozenset[tuple[str, str]] = frozenset()
+
+
+class SpecError(ValueError):
+    """A spec that can't be read."""
+
+
+def digest(text: str) -> str:
+    """The SHA-256 of a text, in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+DURATION: Final = re.compile(r"(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+)s)?")
+
+
+def parse_duration(text: str) -> timedelta:
+    """Read a duration such as `1h30m` (hours, minutes and seconds, as the CRD admits them).
+
+    Raises:
+        ValueError: It isn't one.
+    """
+    match = DURATION.fullmatch(text)
+    if not text or match is None:
+        raise ValueError(f"{text!r} is not a duration such as 1h30m or 90s")
+    hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return timedelta(hours=hours, minutes=minutes, seconds=seconds)
+
+
+def format_time(moment: datetime) -> str:
+    """Write a moment as Kubernetes does: RFC 3339, whole seconds, UTC."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def parse_time(text: str) -> datetime:
+    """Read a moment in RFC 3339; one without an offset is taken as UTC.
+
+    Raises:
+        ValueError: It isn't one.
+    """
+    moment = datetime.fromisoformat(text)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def whole_seconds(moment: datetime) -> datetime:
+    """Cut the fraction, since Kubernetes' times have none and a comparison must not see one."""
+    return moment.replace(microsecond=0)
+
+
+def parse_asset_token(body: Mapping[str, Any]) -> AssetToken:
+    """Read an AssetToken.
+
+    Raises:
+        SpecError: It isn't one that the CRD's schema admits, so the CRD is of another version than the operator.
+    """
+    try:
+        return _parse_asset_token(body)
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise SpecError(f"{type(error).__name__}: {error}") from None
+
+
+def _parse_asset_token(body: Mapping[str, Any]) -> AssetToken:
+    metadata = body["metadata"]
+    renew_request = metadata.get("annotations", {}).get(RENEW_ANNOTATION)
+    if renew_request and len(renew_request) > LONGEST_RENEW_REQUEST:
+        renew_request = digest(renew_request)
+    return AssetToken(
+        key=Key(metadata["namespace"], metadata["name"]),
+        uid=metadata["uid"],
+        generation=metadata["generation"],
+        created=parse_time(metadata["creationTimestamp"]),
+        spec=_parse_spec(body["spec"], metadata["name"]),
+        renew_request=renew_request or None,
+        deleting="deletionTimestamp" in metadata,
+        version=int(metadata["resourceVersion"]),
+        status=body.get("status", {}),
+    )
+
+
+def _parse_spec(spec: Mapping[str, Any], name: str) -> Spec:
+    credentials = spec["credentialsSecretRef"]
+    secret = spec.get("secret", {})
+    return Spec(
+        environment=Environment(spec["environment"]),
+        credentials=CredentialsRef(
+            credentials["name"],
+            credentials.get("clientIdKey", "client_id"),
+            credentials.get("clientSecretKey", "client_secret"),
+        ),
+        secret=SecretSpec(
+            name=secret.get("name", name),
+            labels=secret.get("labels", {}),
+            annotations=secret.get("annotations", {}),
+            deletion_policy=DeletionPolicy(secret.get("deletionPolicy", DeletionPolicy.DELETE)),
+        ),
+        business_id=spec.get("businessId"),
+        scopes=tuple(spec.get("scopes", ())),
+        resources=tuple(spec.get("resources", ())),
+        lifetime=_optional_duration(spec.get("lifetime")),
+        renew_before=_optional_duration(spec.get("renewBefore")),
+        renew_before_percentage=spec.get("renewBeforePercentage"),
+        suspend=spec.get("suspend", False),
+    )
+
+
+def _optional_duration(text: str | None) -> timedelta | None:
+    return None if text is None else parse_duration(text)
+
+
+def parse_secret(body: Mapping[str, Any]) -> SecretState:
+    """Read a Secret, whoever wrote it."""
+    metadata = body["metadata"]
+    controllers = [owner["uid"] for owner in metadata.get("ownerReferences") or () if owner.get("controller")]
+    return SecretState(
+        key=Key(metadata["namespace"], metadata["name"]),
+        uid=metadata["uid"],
+        type=body.get("type", ""),
+        labels=metadata.get("labels") or {},
+        annotations=metadata.get("annotations") or {},
+        controller_uid=controllers[0] if controllers else None,
+        data=body.get("data") or {},
+        applied=frozenset(_applied_fields(metadata.get("managedFields") or ())),
+    )
+
+
+def _applied_fields(managed_fields: Any) -> set[tuple[str, str]]:  # noqa: ANN401 - JSON
+    """What the operator's own applies put there, by the API server's book-keeping (`metadata.managedFields`)."""
+    applied: set[tuple[str, str]] = set()
+    for entry in managed_fields:
+        if entry.get("manager") == OPERATOR and entry.get("operation") == "Apply":
+            fields = entry.get("fieldsV1", {})
+            metadata = fields.get("f:metadata", {})
+            for kind, tree in (
+                ("label", metadata.get("f:labels", {})),
+                ("annotation", metadata.get("f:annotations", {})),
+                ("data", fields.get("f:data", {})),
+            ):
+                applied |= {(kind, name.removeprefix("f:")) for name in tree if name != "."}
+    return applied

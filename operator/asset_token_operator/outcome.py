@@ -1,0 +1,275 @@
+"""What came of it: an answer becomes an `IssuedToken`, an error a `Failure`, and all of it status and events.
+
+Status is a report: it is computed from what was observed, never read to decide, with one exception: how often a
+request has failed, so that a restart goes on with the back-off instead of starting over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from asset_token_operator.conditions import Condition, ConditionType, find_condition, is_true, render_conditions
+from asset_token_operator.decision import Attempts, Blocked, Failure, needed_write, reason_to_request
+from asset_token_operator.expiry import read_expiry
+from asset_token_operator.manifests import credentials_fingerprint, safe_token_id
+from asset_token_operator.model import IssuedToken, Reason, format_time, parse_time, whole_seconds
+from asset_token_operator.renewal import renew_before_fits, renewal_time, wanted_renew_before
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime
+
+    from asset_token_operator.answers import TokenAnswer
+    from asset_token_operator.decision import Decision, Observed
+    from asset_token_operator.errors import OperatorError
+    from asset_token_operator.model import AssetToken, Credentials
+
+LONGEST_HISTORY: Final = 10
+LONGEST_MESSAGE: Final = 1024
+MOST_SCOPES: Final = 256
+LONGEST_SCOPE: Final = 1024
+
+FAILURE_REPORTS: Final = timedelta(minutes=1)
+"""While nothing but failures is new, status is written at most this often."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A Kubernetes event about an AssetToken."""
+
+    type: str
+    reason: str
+    message: str
+
+
+def issued_token(
+    seen: Observed, reason: Reason, answer: TokenAnswer, credentials: Credentials, requested_at: datetime
+) -> IssuedToken:
+    """Make an `IssuedToken` of an answer.
+
+    Args:
+        seen: What the request was made from.
+        reason: Why it was made.
+        answer: What Asset answered.
+        credentials: What it was made with.
+        requested_at: When it was sent.
+
+    Raises:
+        BrokenAnswerError: The answer doesn't say when the token expires, or that it has already.
+    """
+    spec = seen.token.spec
+    issued_at = whole_seconds(requested_at)
+    claims = answer.claims
+    granted = (claims.scopes if claims else None) or answer.scopes or spec.scopes
+    before = seen.current()
+    return IssuedToken(
+        access_token=answer.access_token,
+        environment=spec.environment,
+        issued_at=issued_at,
+        expires_at=read_expiry(answer, spec.lifetime, issued_at),
+        scopes=_safe_scopes(granted),
+        token_id=safe_token_id(claims.jti if claims else None, answer.access_token),
+        spec_hash=spec.request_hash(),
+        credentials_fingerprint=credentials_fingerprint(credentials, answer.access_token),
+        revision=max(before.revision if before else 0, seen.token.status.get("revision", 0)) + 1,
+        reason=reason,
+        renew_request=seen.token.renew_request,
+    )
+
+
+def _safe_scopes(scopes: Iterable[str]) -> tuple[str, ...]:
+    """Whatever the API answers: what isn't printable ASCII or fits no status is left out."""
+    safe = {scope for scope in scopes if scope.isascii() and scope.isprintable() and len(scope) <= LONGEST_SCOPE}
+    return tuple(sorted(safe)[:MOST_SCOPES])
+
+
+def failure_of(error: OperatorError, now: datetime) -> Failure:
+    """What an error means for the attempts to come."""
+    return Failure(now, error.reason, str(error)[:LONGEST_MESSAGE], error.stalled)
+
+
+def remembered_requests(token: AssetToken, cause: str) -> Attempts:
+    """The failed requests that the status tells of, if they were made for the present spec."""
+    issuing = find_condition(token.status, ConditionType.ISSUING)
+    failures = token.status.get("failedAttempts", 0)
+    failed_at = token.status.get("lastFailureTime")
+    if not failures or failed_at is None or issuing.get("observedGeneration") != token.generation:
+        return Attempts()
+    failure = Failure(
+        parse_time(failed_at), issuing["reason"], issuing["message"], is_true(token.status, ConditionType.STALLED)
+    )
+    return Attempts(cause, (), failures, failure)
+
+
+def report_status(seen: Observed, decision: Decision, now: datetime) -> dict[str, Any]:
+    """The status that tells of what was observed and decided."""
+    stored = seen.stored()
+    failed = _failed(seen, now)
+    conditions = [_ready(seen, decision, stored, now), _issuing(seen, decision, stored, failed)]
+    stalled = _stalled(decision, failed)
+    if stalled is not None:
+        conditions.append(stalled)
+    if stored is not None:
+        conditions.append(_scopes_granted(seen, stored))
+    before = seen.token.status
+    status: dict[str, Any] = {
+        "observedGeneration": seen.token.generation,
+        "conditions": render_conditions(conditions, before, seen.token.generation, now),
+    }
+    if stored is not None:
+        status |= {
+            "secretName": seen.token.spec.secret.name,
+            "binding": {"name": seen.token.spec.secret.name},
+            "issuanceTime": format_time(stored.issued_at),
+            "expirationTime": format_time(stored.expires_at),
+            "renewalTime": format_time(renewal_time(stored, seen.token.spec)),
+            "grantedScopes": list(stored.scopes),
+            "tokenId": stored.token_id,
+            "revision": stored.revision,
+        }
+        if stored.renew_request is not None:
+            status["lastHandledRenewRequest"] = stored.renew_request
+    elif "revision" in before:
+        status["revision"] = before["revision"]
+    if failed is not None and failed.failure is not None:
+        status["failedAttempts"] = failed.failures
+        status["lastFailureTime"] = format_time(failed.failure.at)
+    history = _history(before.get("history", ()), stored, failed)
+    if history:
+        status["history"] = history
+    return status
+
+
+def _failed(seen: Observed, now: datetime) -> Attempts | None:
+    """The attempts that fail while they are still needed: those to get a token before those to write it."""
+    token = seen.current()
+    wanted = reason_to_request(seen, token, now) is not None
+    if wanted and seen.requests.cause == seen.request_cause() and seen.requests.failure is not None:
+        return seen.requests
+    if token is not None and seen.writes.failure is not None:
+        write = needed_write(seen, token)
+        if write is not None and write.cause() == seen.writes.cause:
+            return seen.writes
+    return None
+
+
+def _ready(seen: Observed, decision: Decision, stored: IssuedToken | None, now: datetime) -> Condition:
+    name = seen.token.spec.secret.name
+    if isinstance(decision, Blocked):
+        return Condition(ConditionType.READY, False, Reason.SECRET_CONFLICT, decision.message)
+    if stored is None:
+        return Condition(ConditionType.READY, False, Reason.DOES_NOT_EXIST, f"Secret {name} holds no token yet.")
+    if stored.spec_hash != seen.token.spec.request_hash():
+        message = f"Secret {name} holds a token that was issued for an earlier spec."
+        return Condition(ConditionType.READY, False, Reason.SPEC_CHANGED, message)
+    expiry = format_time(stored.expires_at)
+    if stored.expires_at <= now:
+        return Condition(ConditionType.READY, False, Reason.EXPIRED, f"The token in Secret {name} expired at {expiry}.")
+    message = f"Secret {name} holds a token that is valid until {expiry}."
+    return Condition(ConditionType.READY, True, Reason.SECRET_SYNCED, message)
+
+
+def _issuing(seen: Observed, decision: Decision, stored: IssuedToken | None, failed: Attempts | None) -> Condition:
+    spec = seen.token.spec
+    if spec.suspend:
+        message = "spec.suspend is true, so no token is requested."
+        return Condition(ConditionType.ISSUING, False, Reason.SUSPENDED, message)
+    if isinstance(decision, Blocked):
+        return Condition(ConditionType.ISSUING, False, Reason.SECRET_CONFLICT, decision.message)
+    if failed is not None and failed.failure is not None:
+        return Condition(ConditionType.ISSUING, True, failed.failure.reason, failed.failure.message)
+    if stored is None:
+        return Condition(ConditionType.ISSUING, False, Reason.DOES_NOT_EXIST, "A token is about to be requested.")
+    if not renew_before_fits(stored, spec):
+        message = (
+            f"renewBefore is {wanted_renew_before(stored, spec)}, but Asset issued a token for {stored.lifetime} only:"
+            " it is renewed a third of that before it expires."
+        )
+        return Condition(ConditionType.ISSUING, False, Reason.RENEW_BEFORE_TOO_LONG, message)
+    return Condition(ConditionType.ISSUING, False, Reason.SECRET_SYNCED, "The token is up to date.")
+
+
+def _stalled(decision: Decision, failed: Attempts | None) -> Condition | None:
+    if isinstance(decision, Blocked):
+        return Condition(ConditionType.STALLED, True, Reason.SECRET_CONFLICT, decision.message)
+    if failed is not None and failed.failure is not None and failed.failure.stalled:
+        return Condition(ConditionType.STALLED, True, failed.failure.reason, failed.failure.message)
+    return None
+
+
+def _scopes_granted(seen: Observed, stored: IssuedToken) -> Condition:
+    missing = sorted(set(seen.token.spec.scopes) - set(stored.scopes))
+    if missing:
+        message = f"Asset did not grant: {', '.join(missing)}."[:LONGEST_MESSAGE]
+        return Condition(ConditionType.SCOPES_GRANTED, False, Reason.SCOPES_MISSING, message)
+    return Condition(ConditionType.SCOPES_GRANTED, True, Reason.ALL_GRANTED, "The token carries all scopes asked for.")
+
+
+def _history(
+    before: Iterable[Mapping[str, Any]], stored: IssuedToken | None, failed: Attempts | None
+) -> list[Mapping[str, Any]]:
+    """The history with what is new: a token that was issued, or the first failure of a row."""
+    history = list(before)
+    issued = [entry["time"] for entry in history if entry["outcome"] == "Issued"]
+    if stored is not None and format_time(stored.issued_at) not in issued:
+        history.append(
+            {
+                "time": format_time(stored.issued_at),
+                "reason": stored.reason,
+                "outcome": "Issued",
+                "expirationTime": format_time(stored.expires_at),
+            }
+        )
+    failure = None if failed is None else failed.failure
+    latest = history[-1] if history else {}
+    if failure is not None and (latest.get("outcome"), latest.get("reason")) != ("Failed", failure.reason):
+        history.append(
+            {
+                "time": format_time(failure.at),
+                "reason": failure.reason,
+                "outcome": "Failed",
+                "message": failure.message,
+            }
+        )
+    return history[-LONGEST_HISTORY:]
+
+
+def worth_writing(before: Mapping[str, Any], after: Mapping[str, Any], now: datetime) -> bool:
+    """Whether the status says something new, and not only that it failed once more within a minute."""
+    if before == after:
+        return False
+    if not (is_true(before, ConditionType.ISSUING) and is_true(after, ConditionType.ISSUING)):
+        return True
+    for told in (lambda status: status["observedGeneration"], lambda status: is_true(status, ConditionType.READY)):
+        if told(before) != told(after):
+            return True
+    return parse_time(before["lastFailureTime"]) + FAILURE_REPORTS <= now
+
+
+def transition_events(before: Mapping[str, Any], after: Mapping[str, Any], *, issued: bool) -> list[Event]:
+    """The events that a change of status is worth: first issued, recovered, failing, refused.
+
+    Args:
+        before: The status as it was.
+        after: The status as it is.
+        issued: Whether a token has just been issued.
+    """
+    was_failing, fails = is_true(before, ConditionType.ISSUING), is_true(after, ConditionType.ISSUING)
+    was_stalled, stalled = is_true(before, ConditionType.STALLED), is_true(after, ConditionType.STALLED)
+    if fails and not was_failing:
+        return [_warning(after, ConditionType.ISSUING)]
+    if stalled and not was_stalled:
+        return [_warning(after, ConditionType.STALLED)]
+    ready = find_condition(after, ConditionType.READY)
+    if issued and after.get("revision") == 1:
+        return [Event("Normal", "Issued", f"Asset issued the first token. {ready['message']}")]
+    if (was_failing or was_stalled) and not fails and not stalled and ready["status"] == "True":
+        return [Event("Normal", "Recovered", ready["message"])]
+    return []
+
+
+def _warning(status: Mapping[str, Any], condition_type: ConditionType) -> Event:
+    condition = find_condition(status, condition_type)
+    return Event("Warning", condition["reason"], condition["message"])

@@ -1,0 +1,120 @@
+"""Runs each key when it is due: one run a key at a time, a bounded number of keys at once.
+
+The wake times are wall-clock times, since tokens expire by the wall clock: long sleeps are cut into slices and the
+clock is read again after each, so a machine that was suspended, or whose clock was set, runs what is due at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+import traceback
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Hashable
+    from datetime import datetime
+
+    from asset_token_operator.clock import Clock
+
+    K = TypeVar("K", bound=Hashable)
+else:
+    K = TypeVar("K")
+
+logger = logging.getLogger(__name__)
+
+SLICE: Final = timedelta(seconds=2)
+"""The longest sleep between two looks at the clock."""
+
+AFTER_CRASH: Final = timedelta(seconds=30)
+"""When a key is run again whose run ended with an error that nobody expected."""
+
+
+class Scheduler(Generic[K]):
+    """Runs `run(key)` for each key that is awake, and again when it says.
+
+    Args:
+        run: Does the work for a key; returns when to do it again, or None for "not before it is woken".
+        clock: The wall clock.
+        workers: How many keys run at once.
+    """
+
+    def __init__(self, run: Callable[[K], Awaitable[datetime | None]], clock: Clock, workers: int) -> None:
+        self._run = run
+        self._clock = clock
+        self._workers = workers
+        self._due: dict[K, datetime] = {}
+        self._heap: list[tuple[datetime, int, K]] = []
+        self._pushed = 0
+        self._running: set[K] = set()
+        self._ready: asyncio.Queue[K] = asyncio.Queue()
+        self._changed = asyncio.Event()
+
+    def wake(self, key: K, at: datetime | None = None) -> None:
+        """Run the key at that moment, or now; an earlier wake that is still to come stays."""
+        at = at or self._clock.now()
+        if key not in self._due or at < self._due[key]:
+            self._due[key] = at
+            self._push(key, at)
+
+    async def work(self) -> None:
+        """Run keys until cancelled; a cancelled run is cut off where it waits."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._dispatch(), name="scheduler")
+            for number in range(self._workers):
+                tasks.create_task(self._work(), name=f"worker-{number}")
+
+    def _push(self, key: K, at: datetime) -> None:
+        self._pushed += 1
+        heapq.heappush(self._heap, (at, self._pushed, key))
+        self._changed.set()
+
+    async def _dispatch(self) -> None:
+        while True:
+            self._changed.clear()
+            self._release(self._clock.now())
+            if self._heap:
+                left = self._heap[0][0] - self._clock.now()
+                await self._wait(min(max(left, timedelta()), SLICE).total_seconds())
+            else:
+                await self._changed.wait()
+
+    async def _wait(self, seconds: float) -> None:
+        """Sleep that long or until something was woken."""
+        sleep = asyncio.ensure_future(self._clock.sleep(seconds))
+        changed = asyncio.ensure_future(self._changed.wait())
+        try:
+            await asyncio.wait((sleep, changed), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleep.cancel()
+            changed.cancel()
+
+    def _release(self, now: datetime) -> None:
+        """Hand what is due to the workers; what is running already is left for when its run ends."""
+        while self._heap and self._heap[0][0] <= now:
+            at, _, key = heapq.heappop(self._heap)
+            if self._due.get(key) == at and key not in self._running:
+                del self._due[key]
+                self._running.add(key)
+                self._ready.put_nowait(key)
+
+    async def _work(self) -> None:
+        while True:
+            key = await self._ready.get()
+            again = await self._run_safely(key)
+            self._running.discard(key)
+            if key in self._due:
+                self._push(key, self._due[key])
+            if again is not None:
+                self.wake(key, again)
+
+    async def _run_safely(self, key: K) -> datetime | None:
+        try:
+            return await self._run(key)
+        except Exception as error:  # noqa: BLE001 - one key's defect must not stop the others
+            where = "".join(traceback.format_tb(error.__traceback__))
+            # Not logger.exception: an unexpected error's text may quote what it stumbled over.
+            logger.error("%s: unexpected %s, run again in %s\n%s", key, type(error).__name__, AFTER_CRASH, where)  # noqa: TRY400
+            return self._clock.now() + AFTER_CRASH
