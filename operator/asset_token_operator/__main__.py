@@ -109,7 +109,7 @@ async def serve(settings: Settings) -> None:
         caches = Caches()
         scheduler = Scheduler(Reconciler(caches, kube, asset, clock, instance).reconcile, clock, WORKERS)
         # The workers start before kopf does: when kopf stops, it cancels all tasks that were started after it.
-        work = asyncio.create_task(scheduler.work())
+        work = scheduler.start()
         stop = asyncio.Event()
         work.add_done_callback(lambda _: stop.set())
         await kopf.operator(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -13,8 +14,8 @@ class Clock(Protocol):
     def now(self) -> datetime:
         """The present moment, aware, UTC."""
 
-    async def sleep(self, seconds: float) -> None:
-        """Wait that long."""
+    async def wait(self, event: asyncio.Event, seconds: float) -> None:
+        """Wait for the event, at most that long."""
 
 
 class SystemClock:
@@ -24,6 +25,8 @@ class SystemClock:
         """The present moment, aware, UTC."""
         return datetime.now(UTC)  # noqa: TID251 - this is the place
 
-    async def sleep(self, seconds: float) -> None:
-        """Wait that long, by a clock that stands still while the machine is suspended."""
-        await asyncio.sleep(seconds)
+    async def wait(self, event: asyncio.Event, seconds: float) -> None:
+        """Wait for the event, at most that long by a clock that stands still while the machine is suspended."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await event.wait()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from asset_token_operator.manifests import differs, is_owned, secret_manifest, stored_token
+from asset_token_operator.manifests import differs, is_left_behind, is_owned, secret_manifest, stored_token
 from asset_token_operator.model import Reason, digest
 from asset_token_operator.renewal import back_off, earliest_next, renewal_time
 
@@ -99,7 +99,7 @@ class Observed:
         token: The AssetToken.
         endpoints: The base URL of each environment.
         secret: What stands under the name of its Secret, whoever wrote it.
-        others: Its own Secrets under other names, which it had before `secret.name` changed.
+        others: Its own Secrets under other names, from before `secret.name` changed.
         held: The latest token that is known to have been issued, also if no Secret has it (any more).
         requests: Attempts to get a token.
         writes: Attempts to write the Secret.
@@ -178,9 +178,14 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """The Secret's name is taken; nothing is requested or written before that changes."""
+    """The Secret's name is taken; nothing is requested or written before that changes.
+
+    Attributes:
+        stalled: True where somebody has to change something.
+    """
 
     message: str
+    stalled: bool
     until: datetime
 
 
@@ -189,9 +194,9 @@ Decision: TypeAlias = Request | Write | Remove | Wait | Blocked
 
 def decide(seen: Observed, now: datetime) -> Decision:
     """Choose the next step; a `Wait` always ends after `now`."""
-    conflict = find_conflict(seen)
-    if conflict is not None:
-        return Blocked(conflict, now + RECHECK_CONFLICT)
+    blocked = find_conflict(seen, now)
+    if blocked is not None:
+        return blocked
     moments = [now + RESYNC]
     token = seen.current()
     if token is not None and token.expires_at > now:
@@ -215,20 +220,25 @@ def decide(seen: Observed, now: datetime) -> Decision:
     return Wait(min(moment for moment in moments if moment > now))
 
 
-def find_conflict(seen: Observed) -> str | None:
+def find_conflict(seen: Observed, now: datetime) -> Blocked | None:
     """Why the Secret's name can't be used, in a sentence that says what to do; None where it can."""
-    name = seen.token.spec.secret.name
+    name, until = seen.token.spec.secret.name, now + RECHECK_CONFLICT
     if seen.senior is not None:
-        return (
+        message = (
             f"AssetToken {seen.senior} is older and names Secret {name} too;"
             " set another spec.secret.name in one of them."
         )
-    if seen.secret is not None and not is_owned(seen.secret, seen.token, seen.juniors):
-        return (
-            f"Secret {name} exists and does not belong to this AssetToken, so it is left alone;"
-            " delete it or set another spec.secret.name."
-        )
-    return None
+        return Blocked(message, stalled=True, until=until)
+    if seen.secret is None or is_owned(seen.secret, seen.token, seen.juniors):
+        return None
+    if is_left_behind(seen.secret, seen.token):
+        message = f"Secret {name} is of a deleted AssetToken of this name; it is about to be garbage-collected."
+        return Blocked(message, stalled=False, until=until)
+    message = (
+        f"Secret {name} exists and does not belong to this AssetToken, so it is left alone;"
+        " delete it or set another spec.secret.name."
+    )
+    return Blocked(message, stalled=True, until=until)
 
 
 def needed_write(seen: Observed, token: IssuedToken) -> Write | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import kopf
 
+from asset_token_operator.manifests import owner_name
 from asset_token_operator.model import (
     GROUP,
     MANAGED_BY_LABEL,
@@ -94,9 +95,10 @@ def _index(registry: kopf.OperatorRegistry, caches: Caches) -> None:
         return {secret.key: secret}
 
     @kopf.index("", "v1", "secrets", id="owned", registry=registry)
-    async def owned(body: kopf.Body, **_: object) -> Mapping[str, SecretState]:
+    async def owned(body: kopf.Body, **_: object) -> Mapping[Key, SecretState]:
         secret = parse_secret(body)
-        return {secret.controller_uid: secret} if secret.controller_uid else {}
+        owner = owner_name(secret)
+        return {Key(secret.key.namespace, owner): secret} if owner else {}
 
     @kopf.on.startup(registry=registry)
     async def startup(**given: Any) -> None:  # noqa: ANN401 - kopf gives each index by its id
@@ -114,12 +116,12 @@ def _watch(registry: kopf.OperatorRegistry, wake: Callable[[Key], None], caches:
 
     @kopf.on.event("", "v1", "secrets", registry=registry)
     async def secret_changed(body: kopf.Body, **_: object) -> None:
-        metadata = body["metadata"]
-        for claimant in caches.claims.get(Key(metadata["namespace"], metadata["name"]), ()):
+        secret = parse_secret(body)
+        for claimant in caches.claims.get(secret.key, ()):
             wake(claimant.key)
-        for owner in metadata.get("ownerReferences") or ():
-            if owner["apiVersion"].startswith(f"{GROUP}/"):
-                wake(Key(metadata["namespace"], owner["name"]))
+        owner = owner_name(secret)
+        if owner is not None:
+            wake(Key(secret.key.namespace, owner))
 
 
 def _readable(body: Mapping[str, Any]) -> Iterable[AssetToken]:

@@ -27,7 +27,7 @@ from asset_token_operator.errors import (
     NotFoundError,
     SecretConflictError,
 )
-from asset_token_operator.model import GROUP, KIND, OPERATOR, PLURAL, VERSION, Credentials, Key, parse_secret
+from asset_token_operator.model import GROUP, KIND, OPERATOR, PLURAL, VERSION, Credentials, Key, digest, parse_secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -187,10 +187,14 @@ class KubeClient:
 
     async def create_event(self, token: AssetToken, event: Event, now: datetime, instance: str) -> None:
         """Post an event about an AssetToken."""
+        identity = digest(f"{token.uid}/{event.reason}/{now.isoformat()}")
         body = {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
-            "metadata": {"namespace": token.key.namespace, "generateName": f"{token.key.name[:200]}."},
+            "metadata": {
+                "namespace": token.key.namespace,
+                "name": f"{token.key.name[:200].rstrip('-.')}.{identity[:16]}",
+            },
             "eventTime": now.isoformat(timespec="microseconds").replace("+00:00", "Z"),
             "reportingController": f"{GROUP}/{OPERATOR}",
             "reportingInstance": instance[:128],

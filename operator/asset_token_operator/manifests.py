@@ -159,7 +159,18 @@ def is_owned(secret: SecretState, owner: AssetToken, yielding: frozenset[str] = 
         return False
     if secret.controller_uid is not None:
         return secret.controller_uid == owner.uid or secret.controller_uid in yielding
-    return secret.labels.get(MANAGED_BY_LABEL) == OPERATOR and secret.annotations.get(OWNER) == owner.key.name
+    return owner_name(secret) == owner.key.name
+
+
+def is_left_behind(secret: SecretState, owner: AssetToken) -> bool:
+    """Whether an AssetToken of the same name had the Secret that is gone now: the garbage collector comes for it."""
+    return secret.controller_uid not in (None, owner.uid) and owner_name(secret) == owner.key.name
+
+
+def owner_name(secret: SecretState) -> str | None:
+    """The name of the AssetToken that the Secret says it is of; None where it isn't one of the operator's."""
+    is_ours = secret.type == SECRET_TYPE and secret.labels.get(MANAGED_BY_LABEL) == OPERATOR
+    return secret.annotations.get(OWNER) if is_ours else None
 
 
 def differs(secret: SecretState, manifest: Mapping[str, Any]) -> bool:

@@ -209,6 +209,7 @@ class SecretState:
 
     Attributes:
         controller_uid: The UID of the owner that controls it, or None.
+        version: Its resource version; a later state has a greater one.
         data: Its data, still base64-encoded; never shown.
         applied: The labels, annotations and data keys that the operator put there, as (kind, name).
     """
@@ -219,6 +220,7 @@ class SecretState:
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     controller_uid: str | None = None
+    version: int = 0
     data: Mapping[str, str] = field(default_factory=dict, repr=False)
     applied: frozenset[tuple[str, str]] = frozenset()
 
@@ -339,6 +341,7 @@ def parse_secret(body: Mapping[str, Any]) -> SecretState:
         labels=metadata.get("labels") or {},
         annotations=metadata.get("annotations") or {},
         controller_uid=controllers[0] if controllers else None,
+        version=int(metadata["resourceVersion"]),
         data=body.get("data") or {},
         applied=frozenset(_applied_fields(metadata.get("managedFields") or ())),
     )

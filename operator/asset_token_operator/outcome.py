@@ -75,7 +75,7 @@ def issued_token(
         credentials_fingerprint=credentials_fingerprint(credentials, answer.access_token),
         revision=max(before.revision if before else 0, seen.token.status.get("revision", 0)) + 1,
         reason=reason,
-        renew_request=seen.token.renew_request,
+        renew_request=seen.token.renew_request or (before.renew_request if before else None),
     )
 
 
@@ -192,7 +192,7 @@ def _issuing(seen: Observed, decision: Decision, stored: IssuedToken | None, fai
 
 
 def _stalled(decision: Decision, failed: Attempts | None) -> Condition | None:
-    if isinstance(decision, Blocked):
+    if isinstance(decision, Blocked) and decision.stalled:
         return Condition(ConditionType.STALLED, True, Reason.SECRET_CONFLICT, decision.message)
     if failed is not None and failed.failure is not None and failed.failure.stalled:
         return Condition(ConditionType.STALLED, True, failed.failure.reason, failed.failure.message)

@@ -10,10 +10,11 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, assert_never
+from typing import TYPE_CHECKING, Any, Final, TypeVar, assert_never
 
 from asset_token_operator.decision import Attempts, Blocked, Observed, Remove, Request, Wait, Write, decide
 from asset_token_operator.errors import KubeError, NotFoundError, OperatorError
+from asset_token_operator.manifests import is_owned
 from asset_token_operator.model import Key, format_time
 from asset_token_operator.outcome import (
     failure_of,
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from asset_token_operator.kube import KubeClient
     from asset_token_operator.model import AssetToken, IssuedToken, SecretState
 
+Seen = TypeVar("Seen", "AssetToken", "SecretState")
+
 logger = logging.getLogger(__name__)
 
 RETRY_CLUSTER: Final = timedelta(seconds=5)
@@ -47,13 +50,13 @@ class Caches:
         tokens: AssetTokens, by namespace and name.
         claims: The same, by the namespace and name of the Secret that they name.
         secrets: The Secrets that carry the operator's label, by namespace and name.
-        owned: The same, by the UID of the AssetToken that controls them.
+        owned: The same, by the namespace and name of the AssetToken that they say they are of.
     """
 
     tokens: Mapping[Key, Collection[AssetToken]] = field(default_factory=dict)
     claims: Mapping[Key, Collection[AssetToken]] = field(default_factory=dict)
     secrets: Mapping[Key, Collection[SecretState]] = field(default_factory=dict)
-    owned: Mapping[str, Collection[SecretState]] = field(default_factory=dict)
+    owned: Mapping[Key, Collection[SecretState]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -73,6 +76,11 @@ class Memory:
     held: IssuedToken | None = None
     writes: Attempts = field(default_factory=Attempts)
     reported: tuple[int, Mapping[str, Any]] | None = None
+
+
+def _latest(states: Collection[Seen]) -> Seen | None:
+    """Of the states that a cache holds of one name the latest: one whose deletion was missed may linger there."""
+    return max(states, key=lambda state: state.version, default=None)
 
 
 class Reconciler:
@@ -110,7 +118,7 @@ class Reconciler:
 
     def _observe(self, key: Key) -> Observed | None:
         """What the caches and the memory know; None for an AssetToken that is gone or going."""
-        token = next(iter(self._caches.tokens.get(key, ())), None)
+        token = _latest(self._caches.tokens.get(key, ()))
         if token is None or token.deleting:
             return None
         memory = self._memories.get(key)
@@ -123,8 +131,12 @@ class Reconciler:
         return Observed(
             token=token,
             endpoints=self._asset.endpoints,
-            secret=next(iter(self._caches.secrets.get(token.secret_key, ())), None),
-            others=tuple(other for other in self._caches.owned.get(token.uid, ()) if other.key != token.secret_key),
+            secret=_latest(self._caches.secrets.get(token.secret_key, ())),
+            others=tuple(
+                secret
+                for secret in self._caches.owned.get(key, ())
+                if secret.key != token.secret_key and is_owned(secret, token)
+            ),
             held=memory.held,
             requests=memory.requests,
             writes=memory.writes,

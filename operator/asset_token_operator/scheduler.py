@@ -26,7 +26,7 @@ else:
 logger = logging.getLogger(__name__)
 
 SLICE: Final = timedelta(seconds=2)
-"""The longest sleep between two looks at the clock."""
+"""The longest wait between two looks at the clock."""
 
 AFTER_CRASH: Final = timedelta(seconds=30)
 """When a key is run again whose run ended with an error that nobody expected."""
@@ -59,12 +59,14 @@ class Scheduler(Generic[K]):
             self._due[key] = at
             self._push(key, at)
 
-    async def work(self) -> None:
-        """Run keys until cancelled; a cancelled run is cut off where it waits."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._dispatch(), name="scheduler")
-            for number in range(self._workers):
-                tasks.create_task(self._work(), name=f"worker-{number}")
+    def start(self) -> asyncio.Future[list[None]]:
+        """Start to run keys.
+
+        Returns:
+            What ends only with an error, or by being cancelled: that cuts runs off where they wait.
+        """
+        work = [self._dispatch(), *(self._work() for _ in range(self._workers))]
+        return asyncio.gather(*(asyncio.create_task(part) for part in work))
 
     def _push(self, key: K, at: datetime) -> None:
         self._pushed += 1
@@ -74,22 +76,10 @@ class Scheduler(Generic[K]):
     async def _dispatch(self) -> None:
         while True:
             self._changed.clear()
-            self._release(self._clock.now())
-            if self._heap:
-                left = self._heap[0][0] - self._clock.now()
-                await self._wait(min(max(left, timedelta()), SLICE).total_seconds())
-            else:
-                await self._changed.wait()
-
-    async def _wait(self, seconds: float) -> None:
-        """Sleep that long or until something was woken."""
-        sleep = asyncio.ensure_future(self._clock.sleep(seconds))
-        changed = asyncio.ensure_future(self._changed.wait())
-        try:
-            await asyncio.wait((sleep, changed), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            sleep.cancel()
-            changed.cancel()
+            now = self._clock.now()
+            self._release(now)
+            left = self._heap[0][0] - now if self._heap else SLICE
+            await self._clock.wait(self._changed, min(left, SLICE).total_seconds())
 
     def _release(self, now: datetime) -> None:
         """Hand what is due to the workers; what is running already is left for when its run ends."""

@@ -1,0 +1,119 @@
+"""Values for tests: each builder makes one that is in order, and takes what a test wants to be different."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from pydantic import SecretStr
+
+from asset_token_operator.decision import Observed
+from asset_token_operator.manifests import secret_manifest
+from asset_token_operator.model import (
+    AssetToken,
+    Credentials,
+    CredentialsRef,
+    DeletionPolicy,
+    Environment,
+    IssuedToken,
+    Key,
+    SecretSpec,
+    SecretState,
+    Spec,
+    parse_secret,
+)
+
+NOW: Final = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
+ENDPOINTS: Final = {
+    Environment.SANDBOX: "https://api.sandbox.getasset.com",
+    Environment.PRODUCTION: "https://api.getasset.com",
+}
+CREDENTIALS: Final = Credentials(SecretStr("client"), SecretStr("canary-client-secret"))
+
+
+def a_spec(**changes: Any) -> Spec:
+    fields: dict[str, Any] = {
+        "environment": Environment.SANDBOX,
+        "credentials": CredentialsRef("asset-credentials"),
+        "secret": SecretSpec("ledger-writer-token"),
+        "scopes": ("ledger:read",),
+    }
+    return Spec(**(fields | changes))
+
+
+def an_asset_token(spec: Spec | None = None, **changes: Any) -> AssetToken:
+    fields: dict[str, Any] = {
+        "key": Key("shop", "ledger-writer"),
+        "uid": "11111111-1111-1111-1111-111111111111",
+        "generation": 1,
+        "created": NOW - timedelta(days=1),
+        "spec": spec or a_spec(),
+        "status": {"observedGeneration": -1},
+        "version": 100,
+    }
+    return AssetToken(**(fields | changes))
+
+
+def an_issued_token(spec: Spec | None = None, **changes: Any) -> IssuedToken:
+    """A token of an hour that was issued now."""
+    spec = spec or a_spec()
+    fields: dict[str, Any] = {
+        "access_token": SecretStr("canary-access-token"),
+        "environment": spec.environment,
+        "issued_at": NOW,
+        "expires_at": NOW + timedelta(hours=1),
+        "scopes": spec.scopes,
+        "token_id": "token-1",
+        "spec_hash": spec.request_hash(),
+        "credentials_fingerprint": "f" * 64,
+        "revision": 1,
+        "reason": "DoesNotExist",
+    }
+    return IssuedToken(**(fields | changes))
+
+
+def a_secret(
+    owner: AssetToken | None = None, token: IssuedToken | None = None, name: str | None = None, **changes: Any
+) -> SecretState:
+    """The Secret as the API server has it after the operator wrote the token there.
+
+    Args:
+        owner: Its AssetToken.
+        token: What it holds.
+        name: Its name, if it isn't the one that its AssetToken names.
+        changes: Fields of the `SecretState` that differ.
+    """
+    owner = owner or an_asset_token()
+    manifest = secret_manifest(owner, token or an_issued_token(owner.spec), ENDPOINTS)
+    written = parse_secret(as_stored(manifest))
+    fields = {field: getattr(written, field) for field in SecretState.__dataclass_fields__}
+    if name is not None:
+        fields["key"] = Key(owner.key.namespace, name)
+    return SecretState(**(fields | changes))
+
+
+def as_stored(manifest: dict[str, Any]) -> dict[str, Any]:
+    """What the API server makes of an applied manifest."""
+    metadata = manifest["metadata"]
+    managed = {
+        "manager": "asset-token-operator",
+        "operation": "Apply",
+        "fieldsV1": {
+            "f:metadata": {
+                "f:labels": {f"f:{name}": {} for name in metadata["labels"]} | {".": {}},
+                "f:annotations": {f"f:{name}": {} for name in metadata["annotations"]},
+            },
+            "f:data": {f"f:{name}": {} for name in manifest["data"]},
+        },
+    }
+    known = {"uid": "22222222-2222-2222-2222-222222222222", "resourceVersion": "200", "managedFields": [managed]}
+    return {**manifest, "metadata": metadata | known}
+
+
+def retained(spec: Spec | None = None) -> Spec:
+    """The same spec with a Secret that outlives its AssetToken."""
+    spec = spec or a_spec()
+    return a_spec(secret=SecretSpec(spec.secret.name, deletion_policy=DeletionPolicy.RETAIN))
+
+
+def observed(owner: AssetToken | None = None, **changes: Any) -> Observed:
+    """What is observed of an AssetToken that has no Secret yet."""
+    return Observed(**({"token": owner or an_asset_token(), "endpoints": ENDPOINTS} | changes))
