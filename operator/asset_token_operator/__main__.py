@@ -110,19 +110,20 @@ async def serve(settings: Settings) -> None:
         scheduler = Scheduler(Reconciler(caches, kube, asset, clock, instance).reconcile, clock, WORKERS)
         # The workers start before kopf does: when kopf stops, it cancels all tasks that were started after it.
         work = scheduler.start()
-        stop = asyncio.Event()
-        work.add_done_callback(lambda _: stop.set())
-        await kopf.operator(
-            registry=build_registry(kube, scheduler.wake, caches),
-            settings=kopf_settings(),
-            standalone=True,
-            clusterwide=not settings.namespaces,
-            namespaces=settings.namespaces,
-            stop_flag=stop,
+        watch = asyncio.create_task(
+            kopf.operator(
+                registry=build_registry(kube, scheduler.wake, caches),
+                settings=kopf_settings(),
+                standalone=True,
+                clusterwide=not settings.namespaces,
+                namespaces=settings.namespaces,
+            )
         )
-        work.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await work
+        await asyncio.wait((work, watch), return_when=asyncio.FIRST_COMPLETED)
+        for part in (work, watch):
+            part.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await part
 
 
 if __name__ == "__main__":

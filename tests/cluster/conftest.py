@@ -1,0 +1,68 @@
+"""Fixtures that give a test a shop: a namespace, a stand-in for Asset's API and an operator that serves both."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.support.asset_api import AssetApi
+from tests.support.cluster import Cluster
+from tests.support.operator_process import OperatorProcess
+from tests.support.shop import CLIENT_ID, CLIENT_SECRET, Shop
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+
+
+@pytest.fixture
+def asset() -> Iterator[AssetApi]:
+    with AssetApi() as api:
+        api.register(CLIENT_ID, CLIENT_SECRET)
+        yield api
+
+
+@pytest.fixture
+def shop(controlplane: Cluster, crds: None, namespace: str, asset: AssetApi) -> Shop:
+    """A namespace with credentials, and no operator yet."""
+    shop = Shop(controlplane, namespace, asset)
+    shop.put_credentials()
+    return shop
+
+
+@pytest.fixture
+def operator_for(tmp_path: Path, asset: AssetApi) -> Iterator[Callable[..., OperatorProcess]]:
+    """Makes operators, with the shipped role in the shop's namespace and nothing else; they are ended at the end."""
+    with ExitStack() as stack:
+
+        def make(shop: Shop, *arguments: str) -> OperatorProcess:
+            kubeconfig = _with_shipped_role(shop.cluster, shop.namespace)
+            folder = tmp_path / shop.namespace
+            folder.mkdir()
+            urls = (f"--sandbox-url={asset.url}", "--production-url=http://127.0.0.1:9")
+            process = OperatorProcess(kubeconfig, folder, (f"--namespace={shop.namespace}", *urls, *arguments))
+            return stack.enter_context(process)
+
+        yield make
+
+
+@pytest.fixture
+def operator(shop: Shop, operator_for: Callable[..., OperatorProcess]) -> OperatorProcess:
+    """An operator that serves the shop's namespace and logs all that it can."""
+    return operator_for(shop, "--log-level=debug")
+
+
+def _with_shipped_role(cluster: Cluster, namespace: str) -> Path:
+    """A kubeconfig of a ServiceAccount that has the rules of the shipped ClusterRole in this namespace."""
+    documents = yaml.safe_load_all((DEPLOY / "rbac.yaml").read_text())
+    rules = next(document["rules"] for document in documents if document["kind"] == "ClusterRole")
+    name = "operator"
+    subject = {"kind": "ServiceAccount", "name": name, "namespace": namespace}
+    rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}"
+    cluster.api.create(f"/api/v1/namespaces/{namespace}/serviceaccounts", {"metadata": {"name": name}})
+    cluster.api.create(f"{rbac}/roles", {"metadata": {"name": name}, "rules": rules})
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name}
+    cluster.api.create(
+        f"{rbac}/rolebindings", {"metadata": {"name": name}, "roleRef": reference, "subjects": [subject]}
+    )
+    return cluster.kubeconfig_for(namespace, name)

