@@ -9,13 +9,13 @@ help: ## Show this help
 
 .venv/installed: pyproject.toml requirements/dev.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.13 ...")'
-	$(PYTHON) -m venv --clear .venv
+	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --require-hashes --requirement requirements/dev.txt
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
 demo: .venv/installed ## Watch AssetTokens become Secrets and renew, on a real control plane
-	$(BIN)/python -m demo
+	$(BIN)/python -m demo $(ARGS)
 
 test: check ## Run all checks and all tests
 	$(BIN)/pytest $(ARGS)

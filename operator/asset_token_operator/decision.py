@@ -82,8 +82,9 @@ class Limit:
     window: timedelta
 
 
-REQUESTS: Final = Limit(4, timedelta(minutes=1))
-"""A token that is lost, broken or expires again and again never becomes a hot loop against Asset."""
+REQUESTS: Final = Limit(4, timedelta(seconds=62))
+"""At most 4 a minute, also by a clock other than ours: a token that is lost, broken or expires again and again never
+becomes a hot loop against Asset."""
 
 WRITES: Final = Limit(10, timedelta(minutes=10))
 """Nor does a Secret that something else changes back again and again become one against the API server."""

@@ -196,7 +196,7 @@ class KubeClient:
                 "name": f"{token.key.name[:200].rstrip('-.')}.{identity[:16]}",
             },
             "eventTime": now.isoformat(timespec="microseconds").replace("+00:00", "Z"),
-            "reportingController": f"{GROUP}/{OPERATOR}",
+            "reportingController": OPERATOR,
             "reportingInstance": instance[:128],
             "action": "Issue",
             "reason": event.reason,

@@ -1,10 +1,13 @@
 """Values for tests: each builder makes one that is in order, and takes what a test wants to be different."""
 
+import base64
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from pydantic import SecretStr
 
+from asset_token_operator.answers import TokenAnswer
 from asset_token_operator.decision import Observed
 from asset_token_operator.manifests import secret_manifest
 from asset_token_operator.model import (
@@ -68,6 +71,23 @@ def an_issued_token(spec: Spec | None = None, **changes: Any) -> IssuedToken:
         "reason": "DoesNotExist",
     }
     return IssuedToken(**(fields | changes))
+
+
+def an_answer(**changes: Any) -> TokenAnswer:
+    """What Asset answers where it says no more than it must: an opaque token."""
+    fields: dict[str, Any] = {
+        "access_token": SecretStr("canary-access-token"),
+        "expires_in": None,
+        "scopes": None,
+        "claims": None,
+    }
+    return TokenAnswer(**(fields | changes))
+
+
+def a_jwt(payload: Any, header: Any = None) -> str:
+    """A JWT that says this of itself, also what no JWT may say. Its signature is none: nobody here checks it."""
+    segments = (json.dumps(header or {"alg": "RS256", "typ": "JWT"}), json.dumps(payload), "signature")
+    return ".".join(base64.urlsafe_b64encode(segment.encode()).decode().rstrip("=") for segment in segments)
 
 
 def a_secret(

@@ -142,9 +142,8 @@ class Cluster:
         Raises:
             KubectlError: It failed, unless `check` is false.
         """
-        defaults = [f"--kubeconfig={self.kubeconfig}", f"--cache-dir={self.folder / 'cache'}"]
         done = subprocess.run(
-            [str(self._kubectl), *defaults, *args],
+            self.command(*args),
             input=input,
             capture_output=True,
             text=True,
@@ -155,6 +154,10 @@ class Cluster:
         if check and done.returncode:
             raise KubectlError(f"kubectl {' '.join(args)} ended with {done.returncode}: {done.stderr.strip()}")
         return done.stdout
+
+    def command(self, *args: str) -> list[str]:
+        """The command line that runs kubectl as the administrator."""
+        return [str(self._kubectl), f"--kubeconfig={self.kubeconfig}", f"--cache-dir={self.folder / 'cache'}", *args]
 
     def kubeconfig_for(self, namespace: str, service_account: str) -> Path:
         """Write a kubeconfig with the rights of a ServiceAccount, and its namespace as the default."""

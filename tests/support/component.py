@@ -82,10 +82,16 @@ class Component:
         """Tell whether it was started and has ended by itself."""
         return self._process is not None and self._process.poll() is not None
 
-    def send(self, number: signal.Signals) -> None:
-        """Send a signal to the program, if it runs."""
+    def pause(self) -> None:
+        """Make the program do nothing until `resume`; return when it has stopped, which takes a moment."""
         if self._process is not None:
-            self._process.send_signal(number)
+            self._process.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+
+    def resume(self) -> None:
+        """Let the program go on."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         with self._log.open("ab") as log:

@@ -85,11 +85,11 @@ class ControlPlane(Cluster):
     @contextmanager
     def paused_apiserver(self) -> Iterator[None]:
         """Within this context, the API server accepts connections but never answers."""
-        self._apiserver.send(signal.SIGSTOP)
+        self._apiserver.pause()
         try:
             yield
         finally:
-            self._apiserver.send(signal.SIGCONT)
+            self._apiserver.resume()
 
     def apply_crds(self, folder: Path) -> None:
         """Apply CRDs as to any cluster, and make the garbage collector know them at once.

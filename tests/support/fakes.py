@@ -53,7 +53,12 @@ class Faults:
         """No call fails any more."""
         self._planned.clear()
 
+    def planned(self) -> bool:
+        """Whether any call is still to fail."""
+        return any(times > 0 for _, times in self._planned.values())
+
     def check(self, method: str) -> None:
+        """Fail if the call shall."""
         error, times = self._planned.get(method, (None, 0))
         if error is not None and times > 0:
             self._planned[method] = (error, times - 1)
