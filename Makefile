@@ -32,6 +32,7 @@ format: .venv/installed ## Format the code and apply safe fixes
 
 lock: ## Renew the locked dependencies (needs uv)
 	uv pip compile pyproject.toml $(LOCK) -o requirements/run.txt
+	uv pip compile --group build $(LOCK) -o requirements/build.txt
 	uv pip compile pyproject.toml --group dev -c requirements/run.txt $(LOCK) -o requirements/dev.txt
 LOCK := --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --upgrade -q
 
