@@ -8,12 +8,13 @@ import logging
 import os
 import socket
 import sys
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 import kopf
 
 from asset_token_operator.asset_client import AssetClient
+from asset_token_operator.budget import Budgets
 from asset_token_operator.clock import SystemClock
 from asset_token_operator.config import (
     LOG_LEVELS,
@@ -25,9 +26,14 @@ from asset_token_operator.config import (
 )
 from asset_token_operator.errors import KubeError
 from asset_token_operator.handlers import build_registry, kopf_settings
+from asset_token_operator.issuer import Issuer
 from asset_token_operator.kube import KubeClient
 from asset_token_operator.reconciler import Caches, Reconciler
+from asset_token_operator.reflector import SecretVersions
 from asset_token_operator.scheduler import Scheduler
+
+if TYPE_CHECKING:
+    from asset_token_operator.model import Key
 
 logger = logging.getLogger("asset_token_operator")
 
@@ -68,6 +74,24 @@ def main() -> None:
     help="Base URL of Asset's production.",
 )
 @click.option(
+    "--renewal-reserve",
+    envvar="ASSET_TOKEN_OPERATOR_RENEWAL_RESERVE",
+    default=20,
+    show_default=True,
+    type=click.IntRange(0, 90),
+    metavar="PERCENT",
+    help="Share of the tenant's rate limit that routine renewals leave to its own applications.",
+)
+@click.option(
+    "--issue-reserve",
+    envvar="ASSET_TOKEN_OPERATOR_ISSUE_RESERVE",
+    default=10,
+    show_default=True,
+    type=click.IntRange(0, 90),
+    metavar="PERCENT",
+    help="The same for first issues and forced renewals; what is about to expire may use all.",
+)
+@click.option(
     "--log-level",
     envvar="ASSET_TOKEN_OPERATOR_LOG_LEVEL",
     default="info",
@@ -75,10 +99,10 @@ def main() -> None:
     type=click.Choice(LOG_LEVELS),
     help="The least severe level that is logged.",
 )
-def run(namespaces: tuple[str, ...], sandbox_url: str, production_url: str, log_level: str) -> None:
+def run(**given: Any) -> None:  # noqa: ANN401 - the options above, as they were given
     """Run the operator: in a cluster, or outside of one with KUBECONFIG."""
     try:
-        settings = read_settings(namespaces, sandbox_url, production_url, log_level)
+        settings = read_settings(**given)
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
     configure_logging(settings.log_level)
@@ -107,9 +131,21 @@ async def serve(settings: Settings) -> None:
     async with await KubeClient.connect() as kube, AssetClient.connect(settings.endpoints) as asset:
         await kube.require_crd()
         caches = Caches()
-        scheduler = Scheduler(Reconciler(caches, kube, asset, clock, instance).reconcile, clock, WORKERS)
-        # The workers start before kopf does: when kopf stops, it cancels all tasks that were started after it.
-        work = scheduler.start()
+        scheduler: Scheduler[Key] = Scheduler(clock, WORKERS)
+
+        def secret_changed(secret: Key) -> None:
+            for key in caches.concerned(secret):
+                scheduler.wake(key)
+
+        secrets = SecretVersions(kube, settings.namespaces, secret_changed, clock)
+        budgets = Budgets(scheduler.wake, clock, settings.reserves)
+        issuer = Issuer(kube, asset, budgets, secrets, clock)
+        reconciler = Reconciler(caches, kube, issuer, secrets, settings.endpoints, clock, instance)
+        # These start before kopf does: when kopf stops, it cancels all tasks that were started after it.
+        work = asyncio.gather(
+            scheduler.start(reconciler.reconcile), secrets.start(), asyncio.create_task(budgets.serve())
+        )
+        await secrets.listed()
         watch = asyncio.create_task(
             kopf.operator(
                 registry=build_registry(kube, scheduler.wake, caches),

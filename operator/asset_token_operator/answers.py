@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import jwt
 from pydantic import SecretStr
@@ -19,12 +21,22 @@ from asset_token_operator.errors import (
     AssetError,
     AssetUnavailableError,
     BrokenAnswerError,
+    InvalidClientError,
+    InvalidScopeError,
     RateLimitedError,
     RequestRefusedError,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 LONGEST_TOKEN: Final = 16 * 1024
 """Characters of the longest token that is taken; longer ones fit no HTTP header."""
+
+WINDOW: Final = timedelta(seconds=60)
+LONGEST_RESET_SECONDS: Final = 600
+LONGEST_RETRY_AFTER_SECONDS: Final = 3600
+"""What a header says beyond these is no moment that anyone meant."""
 
 LONGEST_BODY: Final = 256 * 1024
 """Bytes of an answer that are read."""
@@ -32,14 +44,78 @@ LONGEST_BODY: Final = 256 * 1024
 B64TOKEN: Final = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
 """RFC 6750, section 2.1: what may stand behind `Bearer`; it has no line break, so none reaches a header."""
 
-REFUSALS: Final = {
-    "invalid_client": "the client credentials are not accepted; correct the credentials Secret",
-    "invalid_request": "the request is malformed; check spec.businessId, spec.resources and spec.lifetime",
-    "invalid_scope": "a scope is unknown or not allowed for these credentials; correct spec.scopes",
-    "invalid_target": "a resource is unknown or not allowed; correct spec.resources",
-    "unauthorized_client": "these credentials may not request tokens; check them in the Asset Dashboard",
+REFUSALS: Final[Mapping[str, tuple[type[AssetError], str]]] = {
+    "invalid_client": (InvalidClientError, "the credentials are not accepted; correct the credentials Secret"),
+    "invalid_grant": (InvalidClientError, "the credentials are not accepted; correct the credentials Secret"),
+    "unauthorized_client": (
+        InvalidClientError,
+        "these credentials may not request tokens; check them in the Asset Dashboard",
+    ),
+    "invalid_scope": (
+        InvalidScopeError,
+        "a scope is unknown or not allowed for these credentials; correct spec.scopes",
+    ),
+    "invalid_target": (RequestRefusedError, "a resource is unknown or not allowed; correct spec.resources"),
+    "invalid_request": (
+        RequestRefusedError,
+        "it is malformed; check spec.businessId, spec.resources and spec.lifetime",
+    ),
 }
-"""What the error codes of RFC 6749, section 5.2, and RFC 8707, section 2, mean for the user."""
+"""What the error codes of RFC 6749, section 5.2, and RFC 8707, section 2, mean, and what to do."""
+
+STATUSES: Final[Mapping[int, tuple[type[AssetError], str]]] = {
+    HTTPStatus.UNAUTHORIZED: REFUSALS["invalid_client"],
+    HTTPStatus.FORBIDDEN: (RequestRefusedError, "it is forbidden; check spec.businessId and what the credentials may"),
+    HTTPStatus.NOT_FOUND: (AssetUnavailableError, "there is no token endpoint; check the operator's base URLs"),
+    HTTPStatus.REQUEST_TIMEOUT: (AssetUnavailableError, "it came too slowly"),
+    HTTPStatus.UNPROCESSABLE_ENTITY: REFUSALS["invalid_request"],
+    HTTPStatus.TOO_MANY_REQUESTS: (RateLimitedError, "the rate limit is used up"),
+}
+"""What a status means where the body has no such code."""
+
+
+@dataclass(frozen=True, slots=True)
+class RateHeaders:
+    """What Asset says of a budget: `x-ratelimit-limit`, `-remaining` and `-reset`.
+
+    Attributes:
+        reset: When it begins anew, in unix seconds on Asset's clock.
+        resets_in: The same, from now; the two clocks' difference is taken out.
+    """
+
+    limit: int
+    remaining: int
+    reset: int
+    resets_in: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer as it came.
+
+    Attributes:
+        date: What Asset's clock said, in whole seconds.
+        retry_after: `Retry-After` (RFC 9110, section 10.2.3), as it stands there.
+    """
+
+    status: int
+    body: bytes = field(repr=False)
+    rate: RateHeaders | None = None
+    date: datetime | None = None
+    retry_after: str | None = None
+
+    def retry_at(self, now: datetime) -> datetime | None:
+        """When to try again, on our clock; None where the answer doesn't say, or nothing that makes sense."""
+        if self.retry_after is None:
+            return None
+        if self.retry_after.isascii() and self.retry_after.isdigit():
+            seconds = float(self.retry_after)
+        else:
+            moment = _read_date(self.retry_after)
+            if moment is None:
+                return None
+            seconds = (moment - (self.date or now)).total_seconds()
+        return now + timedelta(seconds=min(max(seconds, 1), LONGEST_RETRY_AFTER_SECONDS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +124,18 @@ class Claims:
 
     Attributes:
         exp: `exp` (RFC 7519, section 4.1.4) as it stands there, None where it isn't there.
+        not_before: `nbf`, or `iat` where it isn't there.
         jti: `jti`, where it is a string.
+        issuer: `iss`, where it is a string.
+        audience: `aud`.
         scopes: `scope` (RFC 8693, section 4.2) or `scp`; None where neither is readable.
     """
 
     exp: object = None
+    not_before: object = None
     jti: str | None = None
+    issuer: str | None = None
+    audience: tuple[str, ...] = ()
     scopes: tuple[str, ...] | None = None
 
 
@@ -73,15 +155,40 @@ class TokenAnswer:
     claims: Claims | None
 
 
-def read_answer(status: int, body: bytes) -> TokenAnswer:
+def read_reply(status: int, headers: Mapping[str, str], body: bytes) -> Reply:
+    """Read what surrounds an answer; a header that makes no sense is as good as none."""
+    date = _read_date(headers.get("date"))
+    return Reply(status, body, _read_rate(headers, date), date, headers.get("retry-after"))
+
+
+def _read_rate(headers: Mapping[str, str], date: datetime | None) -> RateHeaders | None:
+    try:
+        limit, remaining, reset = (int(headers[f"x-ratelimit-{name}"]) for name in ("limit", "remaining", "reset"))
+    except (KeyError, ValueError):
+        return None
+    if limit < 1 or remaining < 0:
+        return None
+    left = WINDOW if date is None else timedelta(seconds=min(max(reset - date.timestamp(), 0), LONGEST_RESET_SECONDS))
+    return RateHeaders(limit, min(remaining, limit), reset, left)
+
+
+def _read_date(text: str | None) -> datetime | None:
+    try:
+        moment = None if text is None else parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
+
+
+def read_answer(reply: Reply) -> TokenAnswer:
     """Read an answer.
 
     Raises:
         AssetError: It holds no usable token.
     """
-    if status != HTTPStatus.OK:
-        raise _failure(status, body)
-    answer = _read_object(body)
+    if reply.status != HTTPStatus.OK:
+        raise _failure(reply.status, reply.body)
+    answer = _read_object(reply.body)
     if answer is None:
         raise BrokenAnswerError("Asset's answer is not a JSON object.")
     token_type = answer.get("token_type")
@@ -101,18 +208,18 @@ def read_answer(status: int, body: bytes) -> TokenAnswer:
 
 def _failure(status: int, body: bytes) -> AssetError:
     """The error that an answer other than 200 means."""
-    if status == HTTPStatus.TOO_MANY_REQUESTS:
-        return RateLimitedError("Asset's rate limit is used up (429).")
-    if status == HTTPStatus.REQUEST_TIMEOUT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return AssetUnavailableError(f"Asset answered {status}.")
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return AssetUnavailableError(f"Asset failed ({status}).")
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         return BrokenAnswerError(f"Asset answered with a redirect ({status}), which is not followed with credentials.")
     if status < HTTPStatus.BAD_REQUEST:
         return BrokenAnswerError(f"Asset answered {status} instead of 200.")
     code = (_read_object(body) or {}).get("error")
-    if isinstance(code, str) and code in REFUSALS:
-        return RequestRefusedError(f"Asset refused the request ({status} {code}): {REFUSALS[code]}.")
-    return RequestRefusedError(f"Asset refused the request ({status}); check the spec and the credentials Secret.")
+    if isinstance(code, str) and code in REFUSALS and status != HTTPStatus.TOO_MANY_REQUESTS:
+        kind, meaning = REFUSALS[code]
+        return kind(f"Asset refused the request ({status} {code}): {meaning}.")
+    kind, meaning = STATUSES.get(status, (RequestRefusedError, "check the spec and the credentials Secret"))
+    return kind(f"Asset refused the request ({status}): {meaning}.")
 
 
 def _read_object(body: bytes) -> dict[str, Any] | None:
@@ -130,12 +237,24 @@ def read_claims(token: str) -> Claims | None:
         claims = jwt.decode(token, options={"verify_signature": False})
     except (jwt.PyJWTError, RecursionError):
         return None
-    jti = claims.get("jti")
+    scopes = _read_scopes(claims.get("scope"))
     return Claims(
         exp=claims.get("exp"),
-        jti=jti if isinstance(jti, str) and jti else None,
-        scopes=_read_scopes(claims.get("scope", claims.get("scp"))),
+        not_before=claims.get("nbf", claims.get("iat")),
+        jti=_text(claims.get("jti")),
+        issuer=_text(claims.get("iss")),
+        audience=_texts(claims.get("aud")),
+        scopes=scopes if scopes is not None else _read_scopes(claims.get("scp")),
     )
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    values = value if isinstance(value, list) else [value]
+    return tuple(text for text in values if isinstance(text, str))
 
 
 def _read_scopes(value: object) -> tuple[str, ...] | None:

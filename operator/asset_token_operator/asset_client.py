@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Final, Self
 
 import httpx
 
-from asset_token_operator.answers import LONGEST_BODY, read_answer
+from asset_token_operator.answers import LONGEST_BODY, Reply, read_reply
 from asset_token_operator.errors import AssetUnavailableError, BrokenAnswerError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from asset_token_operator.answers import TokenAnswer
     from asset_token_operator.model import Credentials, Environment, Spec
 
 TIMEOUT_SECONDS: Final = 15.0
@@ -53,30 +52,30 @@ class AssetClient:
     async def __aexit__(self, *_: object) -> None:
         await self.http.aclose()
 
-    async def request_token(self, spec: Spec, credentials: Credentials) -> TokenAnswer:
+    async def request_token(self, spec: Spec, credentials: Credentials) -> Reply:
         """Request a token as the spec wants it.
 
         Raises:
-            AssetError: There is none; the message has nothing of the answer's body.
+            AssetUnavailableError: There was no answer.
+            BrokenAnswerError: It had no end.
         """
         url = self.endpoints[spec.environment] + TOKEN_PATH
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
-                status, body = await self._post(url, token_form(spec, credentials))
+                return await self._post(url, token_form(spec, credentials))
         except TimeoutError:
             raise AssetUnavailableError(f"Asset did not answer within {TIMEOUT_SECONDS:.0f} s.") from None
         except httpx.TransportError as error:
             raise AssetUnavailableError(f"Asset could not be reached ({type(error).__name__}).") from None
-        return read_answer(status, body)
 
-    async def _post(self, url: str, form: Mapping[str, str | list[str]]) -> tuple[int, bytes]:
+    async def _post(self, url: str, form: Mapping[str, str | list[str]]) -> Reply:
         body = bytearray()
         async with self.http.stream("POST", url, data=form) as response:
             async for chunk in response.aiter_raw():
                 body += chunk
                 if len(body) > LONGEST_BODY:
                     raise BrokenAnswerError(f"Asset's answer is longer than {LONGEST_BODY} bytes.")
-        return response.status_code, bytes(body)
+        return read_reply(response.status_code, response.headers, bytes(body))
 
 
 def token_form(spec: Spec, credentials: Credentials) -> dict[str, str | list[str]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from asset_token_operator.model import Environment
+from asset_token_operator.model import Environment, Reserves
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 PRODUCTION_URL: Final = "https://api.getasset.com"
 SANDBOX_URL: Final = "https://api.sandbox.getasset.com"
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+PRINTABLE: Final = re.compile(r"[!-~]+")
 NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
@@ -30,16 +31,26 @@ class Settings:
     Attributes:
         namespaces: The namespaces that it watches; none means all.
         endpoints: The base URL of each environment, without a slash at the end.
+        reserves: What is left of a tenant's rate limit to its own applications.
         log_level: One of `LOG_LEVELS`.
     """
 
     namespaces: tuple[str, ...]
     endpoints: Mapping[Environment, str]
+    reserves: Reserves
     log_level: str
 
 
-def read_settings(namespaces: Sequence[str], sandbox_url: str, production_url: str, log_level: str) -> Settings:
-    """Check the settings as they were given.
+def read_settings(  # noqa: PLR0913 - as many as there are
+    *,
+    namespaces: Sequence[str],
+    sandbox_url: str,
+    production_url: str,
+    renewal_reserve: int,
+    issue_reserve: int,
+    log_level: str,
+) -> Settings:
+    """Check the settings as they were given; reserves are in percent.
 
     Raises:
         ConfigError: Some are wrong.
@@ -54,6 +65,7 @@ def read_settings(namespaces: Sequence[str], sandbox_url: str, production_url: s
             Environment.SANDBOX: sandbox_url.rstrip("/"),
             Environment.PRODUCTION: production_url.rstrip("/"),
         },
+        reserves=Reserves(renewal_reserve / 100, issue_reserve / 100),
         log_level=log_level,
     )
 
@@ -63,20 +75,21 @@ def _is_namespace(name: str) -> bool:
 
 
 def _url_problems(flag: str, url: str) -> list[str]:
+    """What is wrong with a base URL; it is not repeated, since somebody may have put a password into it."""
     try:
         parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
+        host, _ = parts.hostname or "", parts.port
     except ValueError:
         return [f"{flag}: not a URL."]
-    if parts.username is not None or parts.password is not None:
-        return [f"{flag}: must not have a user or password in it."]
-    if parts.scheme not in ("https", "http") or not host:
-        return [f"{flag}: {url!r} is not an https URL such as {SANDBOX_URL}."]
-    if parts.query or parts.fragment:
-        return [f"{flag}: {url!r} must end with the path, without ? or #."]
-    if parts.scheme == "http" and not _is_loopback(host):
-        return [f"{flag}: {url!r} would send credentials in the clear; use https (http is for loopback only)."]
-    return []
+    problems = {
+        "has white space or characters that no URL has.": not PRINTABLE.fullmatch(url),
+        "must not have a user or password in it.": "@" in url,
+        f"is not an https URL such as {SANDBOX_URL}.": parts.scheme not in ("https", "http") or not host,
+        "must end with the path, without ? or #.": "?" in url or "#" in url,
+        "would send credentials in the clear; use https (http is for loopback only).": parts.scheme == "http"
+        and not _is_loopback(host),
+    }
+    return [f"{flag}: {problem}" for problem, holds in problems.items() if holds][:1]
 
 
 def _is_loopback(host: str) -> bool:

@@ -7,20 +7,34 @@ blocked; every rule about when a token is requested, written or left alone is th
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from asset_token_operator.manifests import differs, is_left_behind, is_owned, secret_manifest, stored_token
-from asset_token_operator.model import Reason, digest
-from asset_token_operator.renewal import back_off, earliest_next, renewal_time
+from asset_token_operator.errors import RECOVERIES
+from asset_token_operator.manifests import (
+    credentials_fingerprint,
+    differs,
+    is_left_behind,
+    is_owned,
+    secret_manifest,
+    stored_token,
+)
+from asset_token_operator.model import DeletionPolicy, Reason, Recovery, Urgency, digest
+from asset_token_operator.renewal import FIRST_RETRY, back_off, earliest_next, fraction, renewal_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from asset_token_operator.model import AssetToken, Environment, IssuedToken, SecretState
+    from asset_token_operator.model import AssetToken, Credentials, Environment, IssuedToken, Rival, SecretState
 
 RECHECK_CONFLICT: Final = timedelta(seconds=15)
 """How often a Secret that isn't ours is looked at: it goes without a word, since its kind isn't watched."""
+
+SLOW_PROBE: Final = timedelta(minutes=10)
+"""How long to wait at least for a change that isn't seen here, such as one at Asset's."""
+
+LONG_WAIT: Final = timedelta(seconds=30)
+"""A wait for the tenant's budget that is worth a word."""
 
 RESYNC: Final = timedelta(hours=1)
 """The longest wait."""
@@ -31,9 +45,18 @@ class Failure:
     """The latest attempt's failure."""
 
     at: datetime
-    reason: str
+    reason: Reason
     message: str
-    stalled: bool
+
+    @property
+    def recovery(self) -> Recovery:
+        """What ends it."""
+        return RECOVERIES[self.reason]
+
+    @property
+    def stalled(self) -> bool:
+        """Whether nothing helps until someone changes the spec, the credentials or a Secret."""
+        return self.recovery in (Recovery.CHANGE, Recovery.CREDENTIALS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +88,23 @@ class Attempts:
         """The attempt that was begun succeeded; it still counts against the limit."""
         return replace(self, failures=0, failure=None)
 
-    def allowed_at(self, cause: str, limit: Limit, seed: str) -> datetime | None:
-        """When the next attempt may be made; None where it may be made now."""
-        if self.cause != cause:
+    def retry_at(self, seed: str, left: timedelta | None = None) -> datetime | None:
+        """When to try again after the latest failure; None where there was none, or something else says when."""
+        if self.failure is None or self.failure.recovery is Recovery.BUDGET:
             return None
-        after_failure = None if self.failure is None else self.failure.at + back_off(self.failures, seed)
-        within_limit = earliest_next(self.times, limit.most, limit.window)
-        return max(filter(None, (after_failure, within_limit)), default=None)
+        if self.failure.stalled:
+            return self.failure.at + SLOW_PROBE * (1 + fraction(seed))
+        return self.failure.at + back_off(self.failures, seed, left)
+
+    def repair_at(self, now: datetime) -> datetime | None:
+        """When to write the same content once more; None where it may be now, as it wasn't needed often lately."""
+        lately = [moment for moment in self.times if moment > now - FREE_REPAIRS.window]
+        too_many = len(lately) - FREE_REPAIRS.most
+        return lately[-1] + FIRST_RETRY * 2.0**too_many if too_many > 0 else None
+
+    def within(self, limit: Limit) -> datetime | None:
+        """When the limit allows one more; None where it does already."""
+        return earliest_next(self.times, limit.most, limit.window)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +119,10 @@ REQUESTS: Final = Limit(4, timedelta(seconds=62))
 """At most 4 a minute, also by a clock other than ours: a token that is lost, broken or expires again and again never
 becomes a hot loop against Asset."""
 
-WRITES: Final = Limit(10, timedelta(minutes=10))
-"""Nor does a Secret that something else changes back again and again become one against the API server."""
+FREE_REPAIRS: Final = Limit(5, timedelta(minutes=10))
+"""So often a Secret is put right at once; what changes it back again then is answered later each time."""
 
-TIMES_KEPT: Final = max(REQUESTS.most, WRITES.most)
+TIMES_KEPT: Final = FREE_REPAIRS.most + 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +138,14 @@ class Observed:
         requests: Attempts to get a token.
         writes: Attempts to write the Secret.
         senior: The name of an older AssetToken that names the same Secret.
-        juniors: The UIDs of younger AssetTokens that do.
+        juniors: Younger AssetTokens that do.
+        credentials: What the credentials Secret holds; None where it can't be read.
+        credentials_version: The version of the credentials Secret; None where there is none.
+        parked: Attempts of all AssetTokens with these credentials, while Asset doesn't accept them.
+        endpoint_down: Whether Asset's endpoint is taken for down; then its probes replace each token's back-off.
+        endpoint_up_since: When it answered again after failures.
+        skew: How far Asset's clock is ahead of ours; None where it hasn't been seen.
+        queued_since: Since when a place in the tenant's budget is waited for.
     """
 
     token: AssetToken
@@ -116,7 +156,26 @@ class Observed:
     requests: Attempts = Attempts()
     writes: Attempts = Attempts()
     senior: str | None = None
-    juniors: frozenset[str] = frozenset()
+    juniors: frozenset[Rival] = frozenset()
+    credentials: Credentials | None = field(default=None, repr=False)
+    credentials_version: str | None = None
+    parked: Attempts = Attempts()
+    endpoint_down: bool = False
+    endpoint_up_since: datetime | None = None
+    skew: timedelta | None = None
+    queued_since: datetime | None = None
+
+    def asset_now(self, token: IssuedToken, now: datetime) -> datetime:
+        """What Asset's clock says: a token's times are on that."""
+        return now + self.skew_of(token)
+
+    def skew_of(self, token: IssuedToken) -> timedelta:
+        """How far Asset's clock is ahead, by the latest answer or else by the one that brought the token."""
+        return token.skew if self.skew is None else self.skew
+
+    def renews_at(self, token: IssuedToken) -> datetime:
+        """When the token is to be renewed, on Asset's clock."""
+        return renewal_time(token, self.token.spec, self.token.uid)
 
     def stored(self) -> IssuedToken | None:
         """The token that the AssetToken's Secret holds; None where the Secret isn't its own or holds none."""
@@ -125,18 +184,24 @@ class Observed:
         return stored_token(self.secret)
 
     def current(self) -> IssuedToken | None:
-        """The token to serve: one for the present spec if there is one, and of those the latest."""
-        known = [self.held, self.stored(), *(stored_token(other) for other in self.others)]
+        """The token to serve: one for the present spec if there is one, and of those the latest.
+
+        What is known of a token that is held is believed before what a Secret says of it.
+        """
+        known: dict[str, IssuedToken] = {}
+        for token in (self.held, self.stored(), *(stored_token(other) for other in self.others)):
+            if token is not None:
+                known.setdefault(token.access_token.get_secret_value(), token)
         spec_hash = self.token.spec.request_hash()
         return max(
-            (token for token in known if token is not None),
+            known.values(),
             key=lambda token: (token.spec_hash == spec_hash, token.issued_at, token.revision),
             default=None,
         )
 
     def request_cause(self) -> str:
-        """What a request would be made for: a changed spec or a new renew request is a new cause."""
-        return f"{self.token.spec.request_hash()}/{self.token.renew_request}"
+        """What a request would be made for: changed credentials, spec or renew request are a new cause."""
+        return f"{self.token.spec.request_hash()}/{self.credentials_version}/{self.token.renew_request}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,25 +265,74 @@ def decide(seen: Observed, now: datetime) -> Decision:
         return blocked
     moments = [now + RESYNC]
     token = seen.current()
-    if token is not None and token.expires_at > now:
-        moments += [token.expires_at, renewal_time(token, seen.token.spec)]
+    if token is not None and token.expires_at > seen.asset_now(token, now):
+        moments += [moment - seen.skew_of(token) for moment in (token.expires_at, seen.renews_at(token))]
         write = needed_write(seen, token)
         if write is not None:
-            allowed = seen.writes.allowed_at(write.cause(), WRITES, seen.token.uid)
-            if allowed is None or allowed <= now:
+            allowed = write_allowed_at(seen, write, token, now)
+            if allowed <= now:
                 return write
             moments.append(allowed)
     reason = reason_to_request(seen, token, now)
     if reason is not None and not seen.token.spec.suspend:
-        allowed = seen.requests.allowed_at(seen.request_cause(), REQUESTS, seen.token.uid)
-        if allowed is None or allowed <= now:
+        allowed = request_allowed_at(seen, token, now)
+        if allowed <= now:
             return Request(reason)
         moments.append(allowed)
-    if seen.stored() is not None:
+    if seen.stored() is not None and seen.token.spec.secret.deletion_policy is DeletionPolicy.DELETE:
         for other in seen.others:
             if other.controller_uid == seen.token.uid:
                 return Remove(other)
     return Wait(min(moment for moment in moments if moment > now))
+
+
+def wait_for_place(seen: Observed, now: datetime) -> Wait:
+    """Wait for a place in the tenant's budget: it wakes, so this is only for what time brings meanwhile."""
+    token = seen.current()
+    moments = [now + LONG_WAIT, *([token.expires_at - seen.skew_of(token)] if token else [])]
+    return Wait(min(moment for moment in moments if moment > now))
+
+
+def is_at_war(seen: Observed, now: datetime) -> bool:
+    """Whether something changes the Secret back so often that it is not put right at once any more."""
+    token = seen.current()
+    write = None if token is None else needed_write(seen, token)
+    return write is not None and seen.writes.cause == write.cause() and seen.writes.repair_at(now) is not None
+
+
+def write_allowed_at(seen: Observed, write: Write, token: IssuedToken, now: datetime) -> datetime:
+    """When the Secret may be written; a token that doesn't work yet is not."""
+    moments = [now]
+    if token.not_before is not None:
+        moments.append(token.not_before - seen.skew_of(token))
+    if seen.writes.cause == write.cause():
+        moments += filter(None, (seen.writes.retry_at(seen.token.uid), seen.writes.repair_at(now)))
+    return _not_too_late(max(moments), now)
+
+
+def request_allowed_at(seen: Observed, token: IssuedToken | None, now: datetime) -> datetime:
+    """When a token may be requested, as far as the AssetToken's own failures and those of its credentials go."""
+    left = None if token is None else max(token.expires_at - seen.asset_now(token, now), timedelta())
+    moments = [now]
+    if seen.requests.cause == seen.request_cause():
+        moments += filter(None, (seen.requests.within(REQUESTS),))
+        if not _endpoint_says_when(seen):
+            moments += filter(None, (seen.requests.retry_at(seen.token.uid, left),))
+    moments += filter(None, (seen.parked.retry_at(seen.token.uid),))
+    return _not_too_late(max(moments), now)
+
+
+def _endpoint_says_when(seen: Observed) -> bool:
+    """Whether the back-off is void: the endpoint's probes replace it, or the endpoint has come up since."""
+    failure = seen.requests.failure
+    if failure is None or failure.recovery is not Recovery.ENDPOINT:
+        return False
+    return seen.endpoint_down or (seen.endpoint_up_since is not None and seen.endpoint_up_since >= failure.at)
+
+
+def _not_too_late(moment: datetime, now: datetime) -> datetime:
+    """A moment that was computed before the clock was set back must not be waited for."""
+    return moment if moment <= now + 2 * SLOW_PROBE else now
 
 
 def find_conflict(seen: Observed, now: datetime) -> Blocked | None:
@@ -254,12 +368,32 @@ def reason_to_request(seen: Observed, token: IssuedToken | None, now: datetime) 
     """Why a token has to be requested; None where the present one does."""
     if token is None:
         return Reason.DOES_NOT_EXIST
-    if token.spec_hash != seen.token.spec.request_hash():
-        return Reason.SPEC_CHANGED
-    if token.expires_at <= now:
-        return Reason.EXPIRED
-    if seen.token.renew_request is not None and seen.token.renew_request != token.renew_request:
-        return Reason.RENEW_REQUESTED
-    if renewal_time(token, seen.token.spec) <= now:
-        return Reason.RENEWING
-    return None
+    asset_now, asked = seen.asset_now(token, now), seen.token.renew_request
+    reasons = {
+        Reason.SPEC_CHANGED: token.spec_hash != seen.token.spec.request_hash(),
+        Reason.EXPIRED: token.expires_at <= asset_now,
+        Reason.RENEW_REQUESTED: asked is not None and asked != token.renew_request,
+        Reason.RENEWING: seen.renews_at(token) <= asset_now,
+        Reason.CREDENTIALS_CHANGED: seen.credentials is not None and _are_others(seen.credentials, token),
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
+
+
+def _are_others(credentials: Credentials, token: IssuedToken) -> bool:
+    return credentials_fingerprint(credentials, token.access_token) != token.credentials_fingerprint
+
+
+def urgency_of(seen: Observed, reason: Reason, now: datetime) -> tuple[Urgency, datetime]:
+    """How urgent a request is, and when the present token expires, on our clock.
+
+    What has a third of its renewal window left, or less, is about to expire.
+    """
+    token = seen.current()
+    if token is None:
+        return Urgency.MISSING, datetime.min.replace(tzinfo=UTC)
+    expires_at = token.expires_at - seen.skew_of(token)
+    if token.expires_at - seen.asset_now(token, now) <= (token.expires_at - seen.renews_at(token)) / 3:
+        return Urgency.EXPIRING, expires_at
+    if reason in (Reason.SPEC_CHANGED, Reason.RENEW_REQUESTED):
+        return Urgency.FORCED, expires_at
+    return Urgency.ROUTINE, expires_at

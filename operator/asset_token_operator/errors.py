@@ -1,27 +1,48 @@
 """What can go wrong, and what helps.
 
     OperatorError
-    ├── SecretConflictError      the Secret's name is taken by something that isn't ours
-    ├── CredentialsError         the credentials Secret is missing, or a key of it
-    ├── AssetError               asking Asset for a token failed
-    │   ├── RequestRefusedError  Asset said no: the spec or the credentials must change
+    ├── SecretConflictError        the Secret's name is taken by something that isn't ours
+    ├── CredentialsNotFoundError   the credentials Secret is missing
+    ├── CredentialsInvalidError    … or a key of it
+    ├── AssetError                 asking Asset for a token failed
+    │   ├── InvalidClientError     the credentials are not accepted
+    │   ├── InvalidScopeError      a scope is not granted
+    │   ├── RequestRefusedError    no token for this request
+    │   ├── WrongEnvironmentError  a token of the other environment
     │   ├── AssetUnavailableError  no answer, or "not now"
-    │   └── BrokenAnswerError    an answer that holds no usable token
-    └── KubeError                the API server
-        ├── NotFoundError
-        ├── KubeUnavailableError no answer, or "not now"
-        └── KubeRefusedError     forbidden, invalid, in conflict
+    │   ├── RateLimitedError       the budget is used up
+    │   └── BrokenAnswerError      an answer that holds no usable token
+    └── KubeError                  the API server
+        ├── KubeUnavailableError   no answer, or "not now"
+        └── KubeRefusedError       forbidden, invalid, in conflict
+            └── NotFoundError      … or not there
 
-Each says in its own words what happened, never in those of a response's body, carries the reason that conditions
-show, and knows whether trying again can help (`stalled` is False) or somebody has to change something first.
-Vendors' exceptions end in the adapter that met them.
+Each says in its own words what happened, never in those of a response's body, and carries the reason that conditions
+show. What ends it is in `RECOVERIES`, by its reason, so that it is known after a restart too. Vendors' exceptions end
+in the adapter that met them.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
-from asset_token_operator.model import Reason
+from asset_token_operator.model import Reason, Recovery
+
+RECOVERIES: Final = {
+    Reason.SECRET_CONFLICT: Recovery.CHANGE,
+    Reason.CREDENTIALS_NOT_FOUND: Recovery.CHANGE,
+    Reason.CREDENTIALS_INVALID: Recovery.CHANGE,
+    Reason.INVALID_CLIENT: Recovery.CREDENTIALS,
+    Reason.INVALID_SCOPE: Recovery.CHANGE,
+    Reason.REQUEST_REFUSED: Recovery.CHANGE,
+    Reason.WRONG_ENVIRONMENT: Recovery.CHANGE,
+    Reason.ASSET_UNAVAILABLE: Recovery.ENDPOINT,
+    Reason.RATE_LIMITED: Recovery.BUDGET,
+    Reason.BROKEN_ANSWER: Recovery.BACK_OFF,
+    Reason.CLUSTER_UNAVAILABLE: Recovery.BACK_OFF,
+    Reason.CLUSTER_REFUSED: Recovery.BACK_OFF,
+}
+"""What ends each failure."""
 
 
 class OperatorError(Exception):
@@ -29,33 +50,29 @@ class OperatorError(Exception):
 
     Attributes:
         reason: What conditions, events and the history call it.
-        stalled: True where nothing helps until someone changes the spec, the credentials or a Secret.
     """
 
     reason: ClassVar[Reason]
-    stalled: ClassVar[bool] = False
+
+    @property
+    def recovery(self) -> Recovery:
+        """What ends it."""
+        return RECOVERIES[self.reason]
 
 
 class SecretConflictError(OperatorError):
     """The Secret's name is taken by something that isn't ours."""
 
     reason = Reason.SECRET_CONFLICT
-    stalled = True
 
 
-class CredentialsError(OperatorError):
-    """The credentials can't be read."""
-
-    stalled = True
-
-
-class CredentialsNotFoundError(CredentialsError):
+class CredentialsNotFoundError(OperatorError):
     """The credentials Secret isn't there."""
 
     reason = Reason.CREDENTIALS_NOT_FOUND
 
 
-class CredentialsInvalidError(CredentialsError):
+class CredentialsInvalidError(OperatorError):
     """A key of the credentials Secret is missing, empty or unreadable."""
 
     reason = Reason.CREDENTIALS_INVALID
@@ -65,11 +82,28 @@ class AssetError(OperatorError):
     """A request for a token failed."""
 
 
+class InvalidClientError(AssetError):
+    """Asset doesn't accept the credentials."""
+
+    reason = Reason.INVALID_CLIENT
+
+
+class InvalidScopeError(AssetError):
+    """Asset doesn't grant a scope."""
+
+    reason = Reason.INVALID_SCOPE
+
+
 class RequestRefusedError(AssetError):
-    """Asset answered that it issues no token for this request."""
+    """Asset issues no token for this request."""
 
     reason = Reason.REQUEST_REFUSED
-    stalled = True
+
+
+class WrongEnvironmentError(AssetError):
+    """Asset answered with a token of the other environment."""
+
+    reason = Reason.WRONG_ENVIRONMENT
 
 
 class AssetUnavailableError(AssetError):

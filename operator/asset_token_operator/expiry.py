@@ -16,7 +16,7 @@ from asset_token_operator.errors import BrokenAnswerError
 from asset_token_operator.model import whole_seconds
 
 if TYPE_CHECKING:
-    from asset_token_operator.answers import TokenAnswer
+    from asset_token_operator.answers import Claims, TokenAnswer
 
 ASSUMED_LIFETIME: Final = timedelta(seconds=3600)
 """The lifetime that Asset documents for a request without `expires_in`."""
@@ -46,11 +46,22 @@ def read_expiry(answer: TokenAnswer, asked: timedelta | None, issued_at: datetim
     seconds = _number(answer.expires_in)
     if seconds is not None and 1 <= seconds <= LONGEST_LIFETIME.total_seconds():
         return whole_seconds(issued_at + timedelta(seconds=seconds))
-    if seconds is not None and issued_at.timestamp() < seconds <= (issued_at + LONGEST_LIFETIME).timestamp():
+    if (
+        seconds is not None
+        and issued_at.timestamp() < math.floor(seconds) <= (issued_at + LONGEST_LIFETIME).timestamp()
+    ):
         return whole_seconds(datetime.fromtimestamp(seconds, UTC))
     raise BrokenAnswerError(
         "Asset's expires_in is neither a lifetime nor a moment to come, and the token doesn't say when it expires."
     )
+
+
+def read_not_before(claims: Claims | None, now: datetime) -> datetime | None:
+    """When a token starts to work, where that is still to come; Asset's clock says `now`."""
+    seconds = None if claims is None else _number(claims.not_before)
+    if seconds is None or not now.timestamp() < seconds <= (now + LONGEST_LIFETIME).timestamp():
+        return None
+    return whole_seconds(datetime.fromtimestamp(math.ceil(seconds), UTC))
 
 
 def _number(value: object) -> float | None:

@@ -89,6 +89,10 @@ def _index(registry: kopf.OperatorRegistry, caches: Caches) -> None:
     async def claims(body: kopf.Body, **_: object) -> Mapping[Key, AssetToken]:
         return {token.secret_key: token for token in _readable(body)}
 
+    @kopf.index(GROUP, VERSION, PLURAL, id="users", registry=registry)
+    async def users(body: kopf.Body, **_: object) -> Mapping[Key, AssetToken]:
+        return {token.credentials_key: token for token in _readable(body)}
+
     @kopf.index("", "v1", "secrets", id="secrets", registry=registry)
     async def secrets(body: kopf.Body, **_: object) -> Mapping[Key, SecretState]:
         secret = parse_secret(body)
@@ -102,7 +106,7 @@ def _index(registry: kopf.OperatorRegistry, caches: Caches) -> None:
 
     @kopf.on.startup(registry=registry)
     async def startup(**given: Any) -> None:  # noqa: ANN401 - kopf gives each index by its id
-        caches.tokens, caches.claims = given["tokens"], given["claims"]
+        caches.tokens, caches.claims, caches.users = given["tokens"], given["claims"], given["users"]
         caches.secrets, caches.owned = given["secrets"], given["owned"]
 
 
@@ -117,8 +121,8 @@ def _watch(registry: kopf.OperatorRegistry, wake: Callable[[Key], None], caches:
     @kopf.on.event("", "v1", "secrets", registry=registry)
     async def secret_changed(body: kopf.Body, **_: object) -> None:
         secret = parse_secret(body)
-        for claimant in caches.claims.get(secret.key, ()):
-            wake(claimant.key)
+        for claimant in caches.concerned(secret.key):
+            wake(claimant)
         owner = owner_name(secret)
         if owner is not None:
             wake(Key(secret.key.namespace, owner))

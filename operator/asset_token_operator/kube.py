@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import aiohttp
@@ -30,8 +31,10 @@ from asset_token_operator.errors import (
 from asset_token_operator.model import GROUP, KIND, OPERATOR, PLURAL, VERSION, Credentials, Key, digest, parse_secret
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Iterator, Mapping
     from datetime import datetime
+
+    from kubernetes.aio.client.rest import RESTResponse
 
     from asset_token_operator.model import AssetToken, CredentialsRef, SecretState
     from asset_token_operator.outcome import Event
@@ -39,6 +42,14 @@ if TYPE_CHECKING:
 TIMEOUT_SECONDS: Final = 15.0
 CONNECTIONS: Final = 50
 APPLY: Final = "application/apply-patch+yaml"
+METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+METADATA_LIST: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+CHUNK: Final = 50
+"""Secrets a page: an annotation may hold a copy of the data, so a page can be large while it is read."""
+
+SILENCE_SECONDS: Final = 90.0
+"""A watch with bookmarks says something every minute, if it is alive."""
+
 TRY_AGAIN: Final = frozenset({401, 408, 429})
 """Besides 5xx: "not now" rather than "never"."""
 
@@ -121,6 +132,40 @@ class KubeClient:
         except NotFoundError:
             return None
 
+    async def list_secret_versions(self, namespace: str) -> tuple[dict[Key, str], str]:
+        """The resource version of each Secret, and the list's own; nothing else of a Secret is held.
+
+        Args:
+            namespace: Of which namespace; empty for all.
+        """
+        path = _secrets_path(namespace)
+        versions: dict[Key, str] = {}
+        query = [("limit", str(CHUNK))]
+        while True:
+            page = await self._call("GET", path, query=query, accept=METADATA_LIST)
+            versions |= {_key(item["metadata"]): item["metadata"]["resourceVersion"] for item in page["items"]}
+            rest = page["metadata"].get("continue")
+            if not rest:
+                return versions, page["metadata"]["resourceVersion"]
+            query = [("limit", str(CHUNK)), ("continue", rest)]
+
+    async def watch_secret_versions(self, namespace: str, since: str) -> AsyncIterator[tuple[Key, str, bool]]:
+        """Each Secret that is created, changed or deleted: its resource version, and whether it was deleted.
+
+        Ends when the watch ends, fell silent or the API server has forgotten `since`.
+        """
+        path = _secrets_path(namespace)
+        query = [("watch", "true"), ("allowWatchBookmarks", "true"), ("resourceVersion", since)]
+        async for event in self._stream(path, query, accept=METADATA):
+            metadata = event["object"].get("metadata", {})
+            match event["type"]:
+                case "ADDED" | "MODIFIED" | "DELETED" as kind:
+                    yield _key(metadata), metadata["resourceVersion"], kind == "DELETED"
+                case "ERROR":
+                    return
+                case _:
+                    pass  # a bookmark
+
     async def read_credentials(self, namespace: str, ref: CredentialsRef) -> Credentials:
         """The credentials, without the line break that editors and `echo` leave at their ends.
 
@@ -163,7 +208,7 @@ class KubeClient:
         try:
             await self._call("DELETE", _secret_path(secret.key), body={"preconditions": {"uid": secret.uid}})
         except KubeRefusedError as error:
-            if error.status not in (404, 409):
+            if error.status not in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
                 raise
 
     async def apply_status(self, token: AssetToken, status: Mapping[str, Any]) -> str:
@@ -216,7 +261,7 @@ class KubeClient:
         query = [("fieldManager", OPERATOR), ("force", "true")]
         return await self._call("PATCH", path, query=query, body=body, content_type=APPLY)
 
-    async def _call(
+    async def _call(  # noqa: PLR0913 - what a request consists of
         self,
         method: str,
         path: str,
@@ -224,32 +269,82 @@ class KubeClient:
         query: list[tuple[str, str]] | None = None,
         body: Mapping[str, Any] | None = None,
         content_type: str = "application/json",
+        accept: str = "application/json",
     ) -> dict[str, Any]:
         """Make a call; every failure leaves as a `KubeError`, none with a body's text."""
         what = f"{method} {path}"
-        try:
+        headers = {"Accept": accept, "Content-Type": content_type}
+        with _as_kube_errors(what):
             async with asyncio.timeout(TIMEOUT_SECONDS):
-                request = await self._api.param_serialize(
-                    method,
-                    path,
-                    query_params=query or [],
-                    header_params={"Accept": "application/json", "Content-Type": content_type},
-                    body=body,
-                    auth_settings=["BearerToken"],
-                )
-                response = await self._api.call_api(*request, _request_timeout=aiohttp.ClientTimeout())
+                response = await self._send(method, path, query or [], headers, body)
                 answer = _read_object(await response.read())
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise KubeUnavailableError(f"{what}: no answer from the API server ({type(error).__name__}).") from None
-        if response.status < 300:  # noqa: PLR2004 - all of 2xx
-            return answer
-        if response.status >= 500 or response.status in TRY_AGAIN:  # noqa: PLR2004 - all of 5xx
-            raise KubeUnavailableError(f"{what}: the API server answered {response.status}.")
-        raise _refusal(what, response.status, answer)
+        return _checked(what, response.status, answer)
+
+    async def _stream(self, path: str, query: list[tuple[str, str]], accept: str) -> AsyncIterator[dict[str, Any]]:
+        """The events of a watch, until it ends or nothing comes for longer than the API server's bookmarks take."""
+        what = f"watch {path}"
+        with _as_kube_errors(what):
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                response = await self._send("GET", path, query, {"Accept": accept}, None)
+                if response.status != HTTPStatus.OK:
+                    _checked(what, response.status, _read_object(await response.read()))
+            try:
+                while line := await _read_line(response):
+                    yield json.loads(line)
+            finally:
+                response.response.close()
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        query: list[tuple[str, str]],
+        headers: Mapping[str, str],
+        body: Mapping[str, Any] | None,
+    ) -> RESTResponse:
+        request = await self._api.param_serialize(
+            method,
+            path,
+            query_params=query,
+            header_params=dict(headers),
+            body=body,
+            auth_settings=["BearerToken"],
+        )
+        return await self._api.call_api(*request, _request_timeout=aiohttp.ClientTimeout())
+
+
+@contextlib.contextmanager
+def _as_kube_errors(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+        raise KubeUnavailableError(f"{what}: no answer from the API server ({type(error).__name__}).") from None
+
+
+def _checked(what: str, status: int, answer: dict[str, Any]) -> dict[str, Any]:
+    if status < HTTPStatus.MULTIPLE_CHOICES:
+        return answer
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in TRY_AGAIN:
+        raise KubeUnavailableError(f"{what}: the API server answered {status}.")
+    raise _refusal(what, status, answer)
+
+
+async def _read_line(response: RESTResponse) -> bytes:
+    async with asyncio.timeout(SILENCE_SECONDS):
+        line: bytes = await response.response.content.readline()
+        return line
+
+
+def _key(metadata: Mapping[str, Any]) -> Key:
+    return Key(metadata["namespace"], metadata["name"])
+
+
+def _secrets_path(namespace: str) -> str:
+    return f"/api/v1/namespaces/{namespace}/secrets" if namespace else "/api/v1/secrets"
 
 
 def _secret_path(key: Key) -> str:
-    return f"/api/v1/namespaces/{key.namespace}/secrets/{key.name}"
+    return f"{_secrets_path(key.namespace)}/{key.name}"
 
 
 def _read_object(body: bytes) -> dict[str, Any]:
@@ -263,7 +358,7 @@ def _read_object(body: bytes) -> dict[str, Any]:
 def _refusal(what: str, status: int, answer: Mapping[str, Any]) -> KubeRefusedError:
     causes = (answer.get("details") or {}).get("causes") or ()
     fields = frozenset(cause["field"] for cause in causes if cause.get("field"))
-    kind = NotFoundError if status == 404 else KubeRefusedError  # noqa: PLR2004 - the status says it
+    kind = NotFoundError if status == HTTPStatus.NOT_FOUND else KubeRefusedError
     blamed = f", because of {', '.join(sorted(fields))}" if fields else ""
     return kind(f"{what}: the API server refused with {status} {answer.get('reason', '')}{blamed}.", status, fields)
 

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import hmac
 import re
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import SecretStr
@@ -32,7 +33,7 @@ from asset_token_operator.model import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from asset_token_operator.model import AssetToken, Credentials, SecretState
+    from asset_token_operator.model import AssetToken, Credentials, Rival, SecretState
 
 TOKEN_TYPE: Final = "Bearer"  # noqa: S105 - the only type there is
 
@@ -42,6 +43,8 @@ ISSUANCE_TIME: Final = f"{GROUP}/issuance-time"
 ISSUANCE_REASON: Final = f"{GROUP}/issuance-reason"
 EXPIRATION_TIME: Final = f"{GROUP}/expiration-time"
 GRANTED_SCOPES: Final = f"{GROUP}/granted-scopes"
+AUDIENCE: Final = f"{GROUP}/audience"
+CLOCK_SKEW: Final = f"{GROUP}/clock-skew-seconds"
 TOKEN_ID: Final = f"{GROUP}/token-id"
 TOKEN_FINGERPRINT: Final = f"{GROUP}/token-fingerprint"
 CREDENTIALS_FINGERPRINT: Final = f"{GROUP}/credentials-fingerprint"
@@ -49,6 +52,7 @@ SPEC_HASH: Final = f"{GROUP}/spec-hash"
 REVISION: Final = f"{GROUP}/revision"
 RENEW_REQUEST: Final = f"{GROUP}/served-renew-request"
 
+REASON: Final = re.compile(r"[A-Za-z]{1,64}")
 PRINTABLE: Final = re.compile(r"[ -~]{1,256}")
 
 
@@ -116,6 +120,10 @@ def _annotations(owner: AssetToken, token: IssuedToken) -> dict[str, str]:
         SPEC_HASH: token.spec_hash,
         REVISION: str(token.revision),
     }
+    if token.audience:
+        annotations[AUDIENCE] = " ".join(token.audience)
+    if token.skew:
+        annotations[CLOCK_SKEW] = str(int(token.skew.total_seconds()))
     if token.renew_request is not None:
         annotations[RENEW_REQUEST] = token.renew_request
     return annotations
@@ -128,20 +136,25 @@ def stored_token(secret: SecretState) -> IssuedToken | None:
         access_token = SecretStr(_decode(secret.data["access_token"]))
         if not hmac.compare_digest(said[TOKEN_FINGERPRINT], token_fingerprint(access_token)):
             return None
+        revision, reason, token_id = int(said[REVISION]), said[ISSUANCE_REASON], said[TOKEN_ID]
+        if revision < 1 or not REASON.fullmatch(reason) or not PRINTABLE.fullmatch(token_id):
+            return None
         return IssuedToken(
             access_token=access_token,
             environment=Environment(said[ENVIRONMENT]),
             issued_at=parse_time(said[ISSUANCE_TIME]),
             expires_at=parse_time(said[EXPIRATION_TIME]),
             scopes=tuple(said[GRANTED_SCOPES].split()),
-            token_id=said[TOKEN_ID],
+            token_id=token_id,
             spec_hash=said[SPEC_HASH],
             credentials_fingerprint=said[CREDENTIALS_FINGERPRINT],
-            revision=int(said[REVISION]),
-            reason=said[ISSUANCE_REASON],
+            revision=revision,
+            reason=reason,
             renew_request=said.get(RENEW_REQUEST),
+            audience=tuple(said.get(AUDIENCE, "").split()),
+            skew=timedelta(seconds=int(said.get(CLOCK_SKEW, "0"))),
         )
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, OverflowError):
         return None
 
 
@@ -149,17 +162,17 @@ def _decode(value: str) -> str:
     return base64.b64decode(value, validate=True).decode()
 
 
-def is_owned(secret: SecretState, owner: AssetToken, yielding: frozenset[str] = frozenset()) -> bool:
+def is_owned(secret: SecretState, owner: AssetToken, yielding: frozenset[Rival] = frozenset()) -> bool:
     """Whether the Secret is this AssetToken's to write.
 
     It is if the AssetToken controls it or, where nothing does (`Retain`), if it says that it is ours and whose. The
-    Secrets of younger AssetTokens that name the same Secret, whose UIDs are `yielding`, are the older one's too.
+    Secrets of younger AssetTokens that name the same Secret, which are `yielding`, are the older one's too.
     """
     if secret.type != SECRET_TYPE:
         return False
     if secret.controller_uid is not None:
-        return secret.controller_uid == owner.uid or secret.controller_uid in yielding
-    return owner_name(secret) == owner.key.name
+        return secret.controller_uid in {owner.uid, *(rival.uid for rival in yielding)}
+    return owner_name(secret) in {owner.key.name, *(rival.name for rival in yielding)}
 
 
 def is_left_behind(secret: SecretState, owner: AssetToken) -> bool:

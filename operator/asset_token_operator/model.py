@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -55,21 +56,70 @@ class Reason(StrEnum):
     EXPIRED = "Expired"
     RENEWING = "Renewing"
     RENEW_REQUESTED = "RenewRequested"
+    CREDENTIALS_CHANGED = "CredentialsChanged"
+    DRIFT_REPEATS = "DriftRepeats"
     SUSPENDED = "Suspended"
     RENEW_BEFORE_TOO_LONG = "RenewBeforeTooLong"
 
     SECRET_CONFLICT = "SecretConflict"  # noqa: S105
     CREDENTIALS_NOT_FOUND = "CredentialsNotFound"
     CREDENTIALS_INVALID = "CredentialsInvalid"
+    INVALID_CLIENT = "InvalidClient"
+    INVALID_SCOPE = "InvalidScope"
     REQUEST_REFUSED = "RequestRefused"
+    WRONG_ENVIRONMENT = "WrongEnvironment"
     ASSET_UNAVAILABLE = "AssetUnavailable"
     RATE_LIMITED = "RateLimited"
+    WAITING_FOR_BUDGET = "WaitingForBudget"
     BROKEN_ANSWER = "BrokenAnswer"
     CLUSTER_UNAVAILABLE = "ClusterUnavailable"
     CLUSTER_REFUSED = "ClusterRefused"
 
     ALL_GRANTED = "AllGranted"
     SCOPES_MISSING = "ScopesMissing"
+    AUDIENCE_MISMATCH = "AudienceMismatch"
+
+
+class Recovery(StrEnum):
+    """What ends a failure."""
+
+    BACK_OFF = "back-off"
+    """Trying again, a little later each time."""
+    ENDPOINT = "endpoint"
+    """The same, or any other token's success at the same endpoint."""
+    BUDGET = "budget"
+    """The tenant's budget, which says when to try again."""
+    CREDENTIALS = "credentials"
+    """A change of the credentials, for all tokens that use them; a slow probe sees one that can't be seen."""
+    CHANGE = "change"
+    """A change of the spec or of the credentials; a slow probe sees what changed at Asset."""
+
+
+class Urgency(IntEnum):
+    """Who goes first, and how much must be left for the tenant's own applications: the more urgent, the less."""
+
+    EXPIRING = 0
+    MISSING = 1
+    FORCED = 2
+    ROUTINE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Reserves:
+    """The share of the limit, from 0 to 1, that is left to the tenant's own applications.
+
+    Attributes:
+        routine: By routine renewals.
+        first: By first issues and forced renewals. What is about to expire may use all.
+    """
+
+    routine: float = 0.2
+    first: float = 0.1
+
+    def of(self, urgency: Urgency, limit: int) -> int:
+        """How many requests must remain after one of that urgency."""
+        shares = {Urgency.EXPIRING: 0.0, Urgency.ROUTINE: self.routine}
+        return math.ceil(limit * shares.get(urgency, self.first))
 
 
 class Key(NamedTuple):
@@ -80,6 +130,13 @@ class Key(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
+
+
+class Rival(NamedTuple):
+    """Another AssetToken that names the same Secret."""
+
+    uid: str
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +225,11 @@ class AssetToken:
         """Where its Secret stands."""
         return Key(self.key.namespace, self.spec.secret.name)
 
+    @property
+    def credentials_key(self) -> Key:
+        """Where its credentials stand."""
+        return Key(self.key.namespace, self.spec.credentials.name)
+
 
 @dataclass(frozen=True, slots=True)
 class IssuedToken:
@@ -177,6 +239,9 @@ class IssuedToken:
         issued_at: When it was received, on our clock, in whole seconds.
         expires_at: When it stops working, in whole seconds.
         scopes: What it carries.
+        audience: Whom it is for, where it says so.
+        skew: How far Asset's clock was ahead of ours when it was issued; `expires_at` is on Asset's clock.
+        not_before: When it starts to work, on Asset's clock, where that is still to come.
         token_id: The JWT's `jti`, or else the token's fingerprint.
         spec_hash: The `Spec.request_hash` that it answers.
         credentials_fingerprint: Tells whether the credentials are still those that it was requested with.
@@ -196,6 +261,9 @@ class IssuedToken:
     revision: int
     reason: str
     renew_request: str | None = None
+    audience: tuple[str, ...] = ()
+    skew: timedelta = timedelta()
+    not_before: datetime | None = None
 
     @property
     def lifetime(self) -> timedelta:
@@ -210,6 +278,7 @@ class SecretState:
     Attributes:
         controller_uid: The UID of the owner that controls it, or None.
         version: Its resource version; a later state has a greater one.
+        annotations: Never shown: `kubectl apply` leaves a copy of the data there.
         data: Its data, still base64-encoded; never shown.
         applied: The labels, annotations and data keys that the operator put there, as (kind, name).
     """
@@ -218,7 +287,7 @@ class SecretState:
     uid: str
     type: str
     labels: Mapping[str, str] = field(default_factory=dict)
-    annotations: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict, repr=False)
     controller_uid: str | None = None
     version: int = 0
     data: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -247,7 +316,10 @@ def parse_duration(text: str) -> timedelta:
     if not text or match is None:
         raise ValueError(f"{text!r} is not a duration such as 1h30m or 90s")
     hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    return timedelta(hours=hours, minutes=minutes, seconds=seconds)
+    try:
+        return timedelta(hours=hours, minutes=minutes, seconds=seconds)
+    except OverflowError:
+        raise ValueError(f"{text!r} is longer than any duration") from None
 
 
 def format_time(moment: datetime) -> str:
@@ -262,7 +334,10 @@ def parse_time(text: str) -> datetime:
         ValueError: It isn't one.
     """
     moment = datetime.fromisoformat(text)
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    try:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("the moment lies beyond the calendar") from None
 
 
 def whole_seconds(moment: datetime) -> datetime:

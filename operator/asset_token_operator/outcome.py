@@ -6,30 +6,37 @@ request has failed, so that a restart goes on with the back-off instead of start
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from asset_token_operator.conditions import Condition, ConditionType, find_condition, is_true, render_conditions
-from asset_token_operator.decision import Attempts, Blocked, Failure, needed_write, reason_to_request
-from asset_token_operator.expiry import read_expiry
+from asset_token_operator.decision import LONG_WAIT, Attempts, Blocked, Failure, needed_write, reason_to_request
+from asset_token_operator.errors import RECOVERIES, WrongEnvironmentError
+from asset_token_operator.expiry import read_expiry, read_not_before
 from asset_token_operator.manifests import credentials_fingerprint, safe_token_id
-from asset_token_operator.model import IssuedToken, Reason, format_time, parse_time, whole_seconds
-from asset_token_operator.renewal import renew_before_fits, renewal_time, wanted_renew_before
+from asset_token_operator.model import Environment, IssuedToken, Reason, format_time, parse_time, whole_seconds
+from asset_token_operator.renewal import renew_before_fits, wanted_renew_before
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
 
-    from asset_token_operator.answers import TokenAnswer
+    from asset_token_operator.answers import Claims, TokenAnswer
     from asset_token_operator.decision import Decision, Observed
     from asset_token_operator.errors import OperatorError
-    from asset_token_operator.model import AssetToken, Credentials
+    from asset_token_operator.model import AssetToken, Credentials, Spec
 
 LONGEST_HISTORY: Final = 10
 LONGEST_MESSAGE: Final = 1024
-MOST_SCOPES: Final = 256
-LONGEST_SCOPE: Final = 1024
+MOST_TEXTS: Final = 256
+SAFE_TEXT: Final = re.compile(r"[!-~]{1,1024}")
+
+HOSTS: Final = {Environment.PRODUCTION: "api.getasset.com", Environment.SANDBOX: "api.sandbox.getasset.com"}
+"""How Asset's own tokens name the environments, wherever the operator reaches them."""
+
 
 FAILURE_REPORTS: Final = timedelta(minutes=1)
 """While nothing but failures is new, status is written at most this often."""
@@ -44,70 +51,101 @@ class Event:
     message: str
 
 
-def issued_token(
-    seen: Observed, reason: Reason, answer: TokenAnswer, credentials: Credentials, requested_at: datetime
+def issued_token(  # noqa: PLR0913, PLR0917 - all that a token is made of
+    seen: Observed,
+    reason: Reason,
+    answer: TokenAnswer,
+    credentials: Credentials,
+    sent_at: datetime,
+    received_at: datetime,
 ) -> IssuedToken:
     """Make an `IssuedToken` of an answer.
 
     Args:
-        seen: What the request was made from.
+        seen: What the request was made from; with the skew as the answer showed it.
         reason: Why it was made.
         answer: What Asset answered.
         credentials: What it was made with.
-        requested_at: When it was sent.
+        sent_at: When it was sent, on our clock.
+        received_at: When the answer had come.
 
     Raises:
         BrokenAnswerError: The answer doesn't say when the token expires, or that it has already.
+        WrongEnvironmentError: The token is of the other environment.
     """
     spec = seen.token.spec
-    issued_at = whole_seconds(requested_at)
+    skew = seen.skew or timedelta()
+    issued_at = whole_seconds(sent_at + skew)
     claims = answer.claims
-    granted = (claims.scopes if claims else None) or answer.scopes or spec.scopes
+    _refuse_wrong_environment(spec, claims)
+    not_before = read_not_before(claims, received_at + skew)
+    granted = next(
+        scopes for scopes in (claims.scopes if claims else None, answer.scopes, spec.scopes) if scopes is not None
+    )
     before = seen.current()
     return IssuedToken(
         access_token=answer.access_token,
         environment=spec.environment,
         issued_at=issued_at,
         expires_at=read_expiry(answer, spec.lifetime, issued_at),
-        scopes=_safe_scopes(granted),
+        scopes=_safe_texts(granted),
         token_id=safe_token_id(claims.jti if claims else None, answer.access_token),
         spec_hash=spec.request_hash(),
         credentials_fingerprint=credentials_fingerprint(credentials, answer.access_token),
         revision=max(before.revision if before else 0, seen.token.status.get("revision", 0)) + 1,
         reason=reason,
         renew_request=seen.token.renew_request or (before.renew_request if before else None),
+        audience=_safe_texts(claims.audience if claims else ()),
+        skew=skew,
+        not_before=not_before,
     )
 
 
-def _safe_scopes(scopes: Iterable[str]) -> tuple[str, ...]:
-    """Whatever the API answers: what isn't printable ASCII or fits no status is left out."""
-    safe = {scope for scope in scopes if scope.isascii() and scope.isprintable() and len(scope) <= LONGEST_SCOPE}
-    return tuple(sorted(safe)[:MOST_SCOPES])
+def _refuse_wrong_environment(spec: Spec, claims: Claims | None) -> None:
+    """Refuse a token whose issuer or audience names the other environment's host; an unknown one is no reason."""
+    if claims is None:
+        return
+    other = next(host for environment, host in HOSTS.items() if environment is not spec.environment)
+    named = {urlsplit(text).hostname or text for text in (claims.issuer, *claims.audience) if text}
+    if other in named and other not in {urlsplit(resource).hostname for resource in spec.resources}:
+        raise WrongEnvironmentError(
+            f"Asset answered with a token for {other}, which is not {spec.environment}; check the credentials and the"
+            " operator's base URLs."
+        )
+
+
+def _safe_texts(texts: Iterable[str]) -> tuple[str, ...]:
+    """Whatever the API answers: what isn't printable ASCII without spaces, or fits no status, is left out."""
+    safe = {text for text in texts if SAFE_TEXT.fullmatch(text)}
+    return tuple(sorted(safe)[:MOST_TEXTS])
 
 
 def failure_of(error: OperatorError, now: datetime) -> Failure:
     """What an error means for the attempts to come."""
-    return Failure(now, error.reason, str(error)[:LONGEST_MESSAGE], error.stalled)
+    return Failure(now, error.reason, str(error)[:LONGEST_MESSAGE])
 
 
 def remembered_requests(token: AssetToken, cause: str) -> Attempts:
-    """The failed requests that the status tells of, if they were made for the present spec."""
+    """The failed requests that the status tells of, if they were made for the present spec.
+
+    Only those that a back-off ends: whether what is stalled was changed meanwhile can't be told.
+    """
     issuing = find_condition(token.status, ConditionType.ISSUING)
     failures = token.status.get("failedAttempts", 0)
     failed_at = token.status.get("lastFailureTime")
-    if not failures or failed_at is None or issuing.get("observedGeneration") != token.generation:
+    if not failures or failed_at is None or issuing.get("status") != "True":
         return Attempts()
-    failure = Failure(
-        parse_time(failed_at), issuing["reason"], issuing["message"], is_true(token.status, ConditionType.STALLED)
-    )
-    return Attempts(cause, (), failures, failure)
+    if issuing.get("observedGeneration") != token.generation or issuing["reason"] not in RECOVERIES:
+        return Attempts()
+    failure = Failure(parse_time(failed_at), Reason(issuing["reason"]), issuing["message"])
+    return Attempts() if failure.stalled else Attempts(cause, (), failures, failure)
 
 
 def report_status(seen: Observed, decision: Decision, now: datetime) -> dict[str, Any]:
     """The status that tells of what was observed and decided."""
     stored = seen.stored()
     failed = _failed(seen, now)
-    conditions = [_ready(seen, decision, stored, now), _issuing(seen, decision, stored, failed)]
+    conditions = [_ready(seen, decision, stored, now), _issuing(seen, decision, stored, failed, now)]
     stalled = _stalled(decision, failed)
     if stalled is not None:
         conditions.append(stalled)
@@ -124,7 +162,7 @@ def report_status(seen: Observed, decision: Decision, now: datetime) -> dict[str
             "binding": {"name": seen.token.spec.secret.name},
             "issuanceTime": format_time(stored.issued_at),
             "expirationTime": format_time(stored.expires_at),
-            "renewalTime": format_time(renewal_time(stored, seen.token.spec)),
+            "renewalTime": format_time(seen.renews_at(stored)),
             "grantedScopes": list(stored.scopes),
             "tokenId": stored.token_id,
             "revision": stored.revision,
@@ -146,6 +184,8 @@ def _failed(seen: Observed, now: datetime) -> Attempts | None:
     """The attempts that fail while they are still needed: those to get a token before those to write it."""
     token = seen.current()
     wanted = reason_to_request(seen, token, now) is not None
+    if wanted and seen.parked.failure is not None:
+        return seen.parked
     if wanted and seen.requests.cause == seen.request_cause() and seen.requests.failure is not None:
         return seen.requests
     if token is not None and seen.writes.failure is not None:
@@ -165,30 +205,49 @@ def _ready(seen: Observed, decision: Decision, stored: IssuedToken | None, now: 
         message = f"Secret {name} holds a token that was issued for an earlier spec."
         return Condition(ConditionType.READY, False, Reason.SPEC_CHANGED, message)
     expiry = format_time(stored.expires_at)
-    if stored.expires_at <= now:
+    if stored.expires_at <= seen.asset_now(stored, now):
         return Condition(ConditionType.READY, False, Reason.EXPIRED, f"The token in Secret {name} expired at {expiry}.")
     message = f"Secret {name} holds a token that is valid until {expiry}."
     return Condition(ConditionType.READY, True, Reason.SECRET_SYNCED, message)
 
 
-def _issuing(seen: Observed, decision: Decision, stored: IssuedToken | None, failed: Attempts | None) -> Condition:
-    spec = seen.token.spec
-    if spec.suspend:
-        message = "spec.suspend is true, so no token is requested."
-        return Condition(ConditionType.ISSUING, False, Reason.SUSPENDED, message)
+def _issuing(
+    seen: Observed, decision: Decision, stored: IssuedToken | None, failed: Attempts | None, now: datetime
+) -> Condition:
+    if seen.token.spec.suspend:
+        return _not_issuing(Reason.SUSPENDED, "spec.suspend is true, so no token is requested.")
     if isinstance(decision, Blocked):
-        return Condition(ConditionType.ISSUING, False, Reason.SECRET_CONFLICT, decision.message)
+        return _not_issuing(Reason.SECRET_CONFLICT, decision.message)
     if failed is not None and failed.failure is not None:
         return Condition(ConditionType.ISSUING, True, failed.failure.reason, failed.failure.message)
+    if seen.queued_since is not None and seen.queued_since + LONG_WAIT <= now:
+        return _waiting(seen)
     if stored is None:
-        return Condition(ConditionType.ISSUING, False, Reason.DOES_NOT_EXIST, "A token is about to be requested.")
-    if not renew_before_fits(stored, spec):
-        message = (
-            f"renewBefore is {wanted_renew_before(stored, spec)}, but Asset issued a token for {stored.lifetime} only:"
-            " it is renewed a third of that before it expires."
-        )
-        return Condition(ConditionType.ISSUING, False, Reason.RENEW_BEFORE_TOO_LONG, message)
-    return Condition(ConditionType.ISSUING, False, Reason.SECRET_SYNCED, "The token is up to date.")
+        return _not_issuing(Reason.DOES_NOT_EXIST, "A token is about to be requested.")
+    return _up_to_date(seen, stored)
+
+
+def _not_issuing(reason: Reason, message: str) -> Condition:
+    return Condition(ConditionType.ISSUING, False, reason, message)
+
+
+def _waiting(seen: Observed) -> Condition:
+    if seen.endpoint_down:
+        message = "Asset's endpoint is down; it is asked every few seconds whether it is up again."
+        return Condition(ConditionType.ISSUING, True, Reason.ASSET_UNAVAILABLE, message)
+    message = "The tenant's rate limit leaves no room yet; more urgent requests go first."
+    return Condition(ConditionType.ISSUING, True, Reason.WAITING_FOR_BUDGET, message)
+
+
+def _up_to_date(seen: Observed, stored: IssuedToken) -> Condition:
+    spec = seen.token.spec
+    if renew_before_fits(stored, spec):
+        return _not_issuing(Reason.SECRET_SYNCED, "The token is up to date.")
+    message = (
+        f"renewBefore is {wanted_renew_before(stored, spec)}, but Asset issued a token for {stored.lifetime} only:"
+        " it is renewed a third of that before it expires."
+    )
+    return _not_issuing(Reason.RENEW_BEFORE_TOO_LONG, message)
 
 
 def _stalled(decision: Decision, failed: Attempts | None) -> Condition | None:
@@ -204,6 +263,10 @@ def _scopes_granted(seen: Observed, stored: IssuedToken) -> Condition:
     if missing:
         message = f"Asset did not grant: {', '.join(missing)}."[:LONGEST_MESSAGE]
         return Condition(ConditionType.SCOPES_GRANTED, False, Reason.SCOPES_MISSING, message)
+    strangers = sorted(set(seen.token.spec.resources) - set(stored.audience))
+    if strangers and stored.audience:
+        message = f"The token is not for: {', '.join(strangers)}."[:LONGEST_MESSAGE]
+        return Condition(ConditionType.SCOPES_GRANTED, False, Reason.AUDIENCE_MISMATCH, message)
     return Condition(ConditionType.SCOPES_GRANTED, True, Reason.ALL_GRANTED, "The token carries all scopes asked for.")
 
 
@@ -212,8 +275,9 @@ def _history(
 ) -> list[Mapping[str, Any]]:
     """The history with what is new: a token that was issued, or the first failure of a row."""
     history = list(before)
+    told = max((entry["time"] for entry in history), default="")
     issued = [entry["time"] for entry in history if entry["outcome"] == "Issued"]
-    if stored is not None and format_time(stored.issued_at) not in issued:
+    if stored is not None and format_time(stored.issued_at) not in issued and format_time(stored.issued_at) >= told:
         history.append(
             {
                 "time": format_time(stored.issued_at),
@@ -242,10 +306,12 @@ def worth_writing(before: Mapping[str, Any], after: Mapping[str, Any], now: date
         return False
     if not (is_true(before, ConditionType.ISSUING) and is_true(after, ConditionType.ISSUING)):
         return True
-    for told in (lambda status: status["observedGeneration"], lambda status: is_true(status, ConditionType.READY)):
-        if told(before) != told(after):
-            return True
-    return parse_time(before["lastFailureTime"]) + FAILURE_REPORTS <= now
+    if before.get("observedGeneration") != after["observedGeneration"]:
+        return True
+    if is_true(before, ConditionType.READY) != is_true(after, ConditionType.READY):
+        return True
+    told = before.get("lastFailureTime")
+    return told is None or abs(now - parse_time(told)) >= FAILURE_REPORTS
 
 
 def transition_events(before: Mapping[str, Any], after: Mapping[str, Any], *, issued: bool) -> list[Event]:
@@ -265,9 +331,16 @@ def transition_events(before: Mapping[str, Any], after: Mapping[str, Any], *, is
     ready = find_condition(after, ConditionType.READY)
     if issued and after.get("revision") == 1:
         return [Event("Normal", "Issued", f"Asset issued the first token. {ready['message']}")]
-    if (was_failing or was_stalled) and not fails and not stalled and ready["status"] == "True":
+    if issued and (was_failing or was_stalled) and not fails and not stalled:
         return [Event("Normal", "Recovered", ready["message"])]
     return []
+
+
+def war_event(seen: Observed) -> Event:
+    """The one event about a Secret that something changes back again and again."""
+    name = seen.token.spec.secret.name
+    message = f"Something keeps changing or deleting Secret {name}; it is put right, but later each time."
+    return Event("Warning", Reason.DRIFT_REPEATS, message)
 
 
 def _warning(status: Mapping[str, Any], condition_type: ConditionType) -> Event:

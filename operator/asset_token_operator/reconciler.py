@@ -12,27 +12,39 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar, assert_never
 
-from asset_token_operator.decision import Attempts, Blocked, Observed, Remove, Request, Wait, Write, decide
+from asset_token_operator.decision import (
+    Attempts,
+    Blocked,
+    Observed,
+    Remove,
+    Request,
+    Wait,
+    Write,
+    decide,
+    is_at_war,
+    wait_for_place,
+)
 from asset_token_operator.errors import KubeError, NotFoundError, OperatorError
 from asset_token_operator.manifests import is_owned
-from asset_token_operator.model import Key, format_time
+from asset_token_operator.model import Rival
 from asset_token_operator.outcome import (
     failure_of,
-    issued_token,
     remembered_requests,
     report_status,
     transition_events,
+    war_event,
     worth_writing,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from datetime import datetime
 
-    from asset_token_operator.asset_client import AssetClient
     from asset_token_operator.clock import Clock
+    from asset_token_operator.issuer import Issuer
     from asset_token_operator.kube import KubeClient
-    from asset_token_operator.model import AssetToken, IssuedToken, SecretState
+    from asset_token_operator.model import AssetToken, Environment, IssuedToken, Key, SecretState
+    from asset_token_operator.reflector import SecretVersions
 
 Seen = TypeVar("Seen", "AssetToken", "SecretState")
 
@@ -49,6 +61,7 @@ class Caches:
     Attributes:
         tokens: AssetTokens, by namespace and name.
         claims: The same, by the namespace and name of the Secret that they name.
+        users: The same, by the namespace and name of their credentials Secret.
         secrets: The Secrets that carry the operator's label, by namespace and name.
         owned: The same, by the namespace and name of the AssetToken that they say they are of.
     """
@@ -57,6 +70,12 @@ class Caches:
     claims: Mapping[Key, Collection[AssetToken]] = field(default_factory=dict)
     secrets: Mapping[Key, Collection[SecretState]] = field(default_factory=dict)
     owned: Mapping[Key, Collection[SecretState]] = field(default_factory=dict)
+    users: Mapping[Key, Collection[AssetToken]] = field(default_factory=dict)
+
+    def concerned(self, secret: Key) -> Iterator[Key]:
+        """The AssetTokens whose token goes to that Secret or whose credentials are in it."""
+        for token in (*self.claims.get(secret, ()), *self.users.get(secret, ())):
+            yield token.key
 
 
 @dataclass(slots=True)
@@ -68,6 +87,9 @@ class Memory:
         held: The latest token that is known to have been issued.
         requests: Attempts to get a token.
         writes: Attempts to write the Secret.
+        queued_since: Since when it waits for a place in the tenant's budget.
+        unreported: Whether a token was issued that no status tells of.
+        at_war: Whether something changes the Secret back again and again.
         reported: The status that was written last, and the resource version that the AssetToken has with it.
     """
 
@@ -75,6 +97,9 @@ class Memory:
     requests: Attempts
     held: IssuedToken | None = None
     writes: Attempts = field(default_factory=Attempts)
+    queued_since: datetime | None = None
+    unreported: bool = False
+    at_war: bool = False
     reported: tuple[int, Mapping[str, Any]] | None = None
 
 
@@ -86,10 +111,21 @@ def _latest(states: Collection[Seen]) -> Seen | None:
 class Reconciler:
     """Reconciles AssetTokens, each on its own."""
 
-    def __init__(self, caches: Caches, kube: KubeClient, asset: AssetClient, clock: Clock, instance: str) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917 - what it is wired to
+        self,
+        caches: Caches,
+        kube: KubeClient,
+        issuer: Issuer,
+        secrets: SecretVersions,
+        endpoints: Mapping[Environment, str],
+        clock: Clock,
+        instance: str,
+    ) -> None:
         self._caches = caches
         self._kube = kube
-        self._asset = asset
+        self._issuer = issuer
+        self._secrets = secrets
+        self._endpoints = endpoints
         self._clock = clock
         self._instance = instance
         self._memories: dict[Key, Memory] = {}
@@ -100,78 +136,102 @@ class Reconciler:
         Returns:
             When to look again; None for an AssetToken that is gone.
         """
-        before = self._observe(key)
-        if before is None:
-            self._memories.pop(key, None)
-            return None
         try:
+            before = await self._observe(key)
+            if before is None:
+                self._forget(key)
+                return None
             seen, decision = await self._settle(before)
             self._memories[key].held = seen.current()
-            await self._report(before, seen, decision)
+            await self._report(seen, decision)
         except NotFoundError:
-            self._memories.pop(key, None)
+            self._forget(key)
             return None
         except KubeError as error:
             logger.warning("%s: %s", key, error)
             return self._clock.now() + RETRY_CLUSTER
         return decision.until
 
-    def _observe(self, key: Key) -> Observed | None:
+    def _forget(self, key: Key) -> None:
+        self._memories.pop(key, None)
+        self._issuer.leave(key)
+
+    async def _observe(self, key: Key) -> Observed | None:
         """What the caches and the memory know; None for an AssetToken that is gone or going."""
         token = _latest(self._caches.tokens.get(key, ()))
         if token is None or token.deleting:
             return None
+        seen = Observed(token, self._endpoints, credentials_version=self._issuer.credentials_version(token))
         memory = self._memories.get(key)
         if memory is None or memory.uid != token.uid:
-            cause = Observed(token, self._asset.endpoints).request_cause()
-            memory = self._memories[key] = Memory(token.uid, remembered_requests(token, cause))
+            memory = Memory(token.uid, remembered_requests(token, seen.request_cause()))
+            self._memories[key] = memory
         if memory.reported is not None and memory.reported[0] > token.version:
             token = replace(token, status=memory.reported[1])
         senior, juniors = self._rivals(token)
-        return Observed(
-            token=token,
-            endpoints=self._asset.endpoints,
-            secret=_latest(self._caches.secrets.get(token.secret_key, ())),
-            others=tuple(
-                secret
-                for secret in self._caches.owned.get(key, ())
-                if secret.key != token.secret_key and is_owned(secret, token)
-            ),
-            held=memory.held,
-            requests=memory.requests,
-            writes=memory.writes,
-            senior=senior,
-            juniors=juniors,
+        return await self._issuer.observe(
+            replace(
+                seen,
+                token=token,
+                secret=self._secret(token),
+                others=self._others(token),
+                held=memory.held,
+                requests=memory.requests,
+                writes=memory.writes,
+                senior=senior,
+                juniors=juniors,
+                queued_since=memory.queued_since,
+            )
         )
 
-    def _rivals(self, token: AssetToken) -> tuple[str | None, frozenset[str]]:
-        """The oldest other AssetToken that names the same Secret, if it is older; the UIDs of the younger ones."""
-        rivals = self._caches.claims.get(token.secret_key, ())
+    def _secret(self, token: AssetToken) -> SecretState | None:
+        secret = _latest(self._caches.secrets.get(token.secret_key, ()))
+        return None if secret is None or self._is_gone(secret) else secret
+
+    def _is_gone(self, secret: SecretState) -> bool:
+        """Whether a Secret is gone that its cache still has, as it was deleted while the cache's watch was broken."""
+        return self._secrets.lacks(secret.key, secret.version)
+
+    def _others(self, token: AssetToken) -> tuple[SecretState, ...]:
+        return tuple(
+            secret
+            for secret in self._caches.owned.get(token.key, ())
+            if secret.key != token.secret_key and is_owned(secret, token) and not self._is_gone(secret)
+        )
+
+    def _rivals(self, token: AssetToken) -> tuple[str | None, frozenset[Rival]]:
+        """The oldest other AssetToken that names the same Secret, if it is older; and the younger ones."""
         rank = (token.created, token.key.name)
-        older = [(rival.created, rival.key.name) for rival in rivals if (rival.created, rival.key.name) < rank]
-        juniors = frozenset(rival.uid for rival in rivals if (rival.created, rival.key.name) > rank)
-        return (min(older)[1] if older else None), juniors
+        ranks = {(rival.created, rival.key.name): rival for rival in self._caches.claims.get(token.secret_key, ())}
+        older = min((other for other in ranks if other < rank), default=None)
+        younger = (rival for other, rival in ranks.items() if other > rank)
+        return older and older[1], frozenset(Rival(rival.uid, rival.key.name) for rival in younger)
 
     async def _settle(self, seen: Observed) -> tuple[Observed, Wait | Blocked]:
-        """Act until there is nothing more to do."""
-        decision = decide(seen, self._clock.now())
-        if not isinstance(decision, Wait):
-            seen = await self._look(seen)
-            decision = decide(seen, self._clock.now())
-        while not isinstance(decision, Wait | Blocked):
-            seen = await self._act(seen, decision)
-            self._remember(seen)
-            decision = decide(seen, self._clock.now())
-        return seen, decision
-
-    async def _look(self, seen: Observed) -> Observed:
-        """See the Secret as it stands now."""
-        return replace(seen, secret=await self._kube.read_secret(seen.token.secret_key))
+        """Act until there is nothing more to do, or a place in the tenant's budget has to be waited for."""
+        looked = False
+        while True:
+            now = self._clock.now()
+            decision = decide(seen, now)
+            if isinstance(decision, Request) and not self._issuer.take_place(seen, decision):
+                seen = replace(seen, queued_since=seen.queued_since or now)
+                self._remember(seen)
+                return seen, wait_for_place(seen, now)
+            if isinstance(decision, Wait) or (isinstance(decision, Blocked) and looked):
+                self._issuer.leave(seen.token.key)
+                seen = replace(seen, queued_since=None)
+                self._remember(seen)
+                return seen, decision
+            if not looked:
+                seen, looked = replace(seen, secret=await self._kube.read_secret(seen.token.secret_key)), True
+            elif not isinstance(decision, Blocked):
+                seen = await self._act(seen, decision)
+                self._remember(seen)
 
     async def _act(self, seen: Observed, decision: Request | Write | Remove) -> Observed:
         match decision:
             case Request():
-                return await self._request(seen, decision)
+                return await self._issuer.request(seen, decision)
             case Write():
                 return await self._write(seen, decision)
             case Remove():
@@ -179,20 +239,6 @@ class Reconciler:
                 return replace(seen, others=tuple(other for other in seen.others if other != decision.secret))
             case _:
                 assert_never(decision)
-
-    async def _request(self, seen: Observed, decision: Request) -> Observed:
-        now = self._clock.now()
-        spec = seen.token.spec
-        attempts = seen.requests.begin(seen.request_cause(), now)
-        try:
-            credentials = await self._kube.read_credentials(seen.token.key.namespace, spec.credentials)
-            answer = await self._asset.request_token(spec, credentials)
-            token = issued_token(seen, decision.reason, answer, credentials, now)
-        except OperatorError as error:
-            logger.warning("%s: no token (%s): %s", seen.token.key, decision.reason, error)
-            return replace(seen, requests=attempts.failed(failure_of(error, self._clock.now())))
-        logger.info("%s: issued (%s), expires %s", seen.token.key, decision.reason, format_time(token.expires_at))
-        return replace(seen, held=token, requests=attempts.succeeded())
 
     async def _write(self, seen: Observed, decision: Write) -> Observed:
         attempts = seen.writes.begin(decision.cause(), self._clock.now())
@@ -206,15 +252,23 @@ class Reconciler:
 
     def _remember(self, seen: Observed) -> None:
         memory = self._memories[seen.token.key]
+        memory.unreported = memory.unreported or (seen.held is not None and seen.held is not memory.held)
         memory.held, memory.requests, memory.writes = seen.held, seen.requests, seen.writes
+        memory.queued_since = seen.queued_since
 
-    async def _report(self, before: Observed, seen: Observed, decision: Wait | Blocked) -> None:
+    async def _report(self, seen: Observed, decision: Wait | Blocked) -> None:
         now = self._clock.now()
+        memory = self._memories[seen.token.key]
+        events = []
         status = report_status(seen, decision, now)
-        if not worth_writing(seen.token.status, status, now):
-            return
-        version = await self._kube.apply_status(seen.token, status)
-        self._memories[seen.token.key].reported = (int(version), status)
-        issued = seen.held is not before.held
-        for event in transition_events(seen.token.status, status, issued=issued):
+        if worth_writing(seen.token.status, status, now):
+            version = await self._kube.apply_status(seen.token, status)
+            memory.reported = (int(version), status)
+            events = transition_events(seen.token.status, status, issued=memory.unreported)
+            memory.unreported = False
+        at_war = is_at_war(seen, now)
+        if at_war and not memory.at_war:
+            events.append(war_event(seen))
+        memory.at_war = at_war
+        for event in events:
             await self._kube.create_event(seen.token, event, now, self._instance)

@@ -6,31 +6,37 @@ digest and not from a random number for the same reason.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from asset_token_operator.model import digest, whole_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from asset_token_operator.model import IssuedToken, Spec
 
 FIRST_RETRY: Final = timedelta(seconds=5)
 LONGEST_RETRY: Final = timedelta(minutes=5)
+SPREAD: Final = 0.1
+"""By how much of the time before its renewal a token may be renewed earlier than asked."""
+
 SHORTEST_RETRY: Final = timedelta(seconds=1)
 
 
-def renewal_time(token: IssuedToken, spec: Spec) -> datetime:
-    """When the token shall be renewed, in whole seconds.
+def renewal_time(token: IssuedToken, spec: Spec, seed: str) -> datetime:
+    """When the token shall be renewed, in whole seconds, on Asset's clock.
 
     A third of the lifetime before it expires, unless the spec says how long before. A `renewBefore` that the real
-    lifetime doesn't leave room for would renew at once and for ever, so then the third is used too.
+    lifetime doesn't leave room for would renew at once and for ever, so then the third is used too. Tokens that were
+    issued together are spread over the tenth before that moment, so that they aren't all renewed together.
     """
     before = wanted_renew_before(token, spec)
     if not renew_before_fits(token, spec):
         before = token.lifetime / 3
-    return whole_seconds(token.expires_at - before)
+    spread = (token.lifetime - before) * SPREAD * fraction(f"{seed}/{token.revision}")
+    return whole_seconds(token.expires_at - before) - timedelta(seconds=int(spread.total_seconds()))
 
 
 def wanted_renew_before(token: IssuedToken, spec: Spec) -> timedelta:
@@ -47,16 +53,23 @@ def renew_before_fits(token: IssuedToken, spec: Spec) -> bool:
     return wanted_renew_before(token, spec) < token.lifetime
 
 
-def back_off(failures: int, seed: str) -> timedelta:
+def back_off(failures: int, seed: str, left: timedelta | None = None) -> timedelta:
     """How long to wait after the `failures`-th failure in a row: full jitter over 5 s·2ⁿ, from 1 s to 5 min.
 
     Args:
         failures: How many there were, from 1.
         seed: Names the object, so that many that failed together don't try again together.
+        left: How long the present token still works; the nearer its end, the sooner it is tried again.
     """
     ceiling = min(FIRST_RETRY * float(2 ** min(failures - 1, 16)), LONGEST_RETRY)
-    fraction = int(digest(f"{seed}/{failures}")[:8], 16) / 0xFFFFFFFF
-    return max(ceiling * fraction, SHORTEST_RETRY)
+    if left is not None:
+        ceiling = min(ceiling, max(left / 8, FIRST_RETRY))
+    return max(ceiling * fraction(f"{seed}/{failures}"), SHORTEST_RETRY)
+
+
+def fraction(seed: str) -> float:
+    """A number from 0 to 1 that is always the same for a seed."""
+    return int(digest(seed)[:8], 16) / 0xFFFFFFFF
 
 
 def earliest_next(times: Sequence[datetime], most: int, window: timedelta) -> datetime | None:

@@ -10,12 +10,11 @@ import asyncio
 import heapq
 import logging
 import traceback
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable
-    from datetime import datetime
 
     from asset_token_operator.clock import Clock
 
@@ -28,21 +27,23 @@ logger = logging.getLogger(__name__)
 SLICE: Final = timedelta(seconds=2)
 """The longest wait between two looks at the clock."""
 
+START: Final = datetime(1970, 1, 1, tzinfo=UTC)
+JUMP: Final = timedelta(seconds=2)
+"""By how much the wall clock must have been set for all wake times to be computed anew."""
+
 AFTER_CRASH: Final = timedelta(seconds=30)
 """When a key is run again whose run ended with an error that nobody expected."""
 
 
 class Scheduler(Generic[K]):
-    """Runs `run(key)` for each key that is awake, and again when it says.
+    """Runs each key that is awake, and again when its run says.
 
     Args:
-        run: Does the work for a key; returns when to do it again, or None for "not before it is woken".
         clock: The wall clock.
         workers: How many keys run at once.
     """
 
-    def __init__(self, run: Callable[[K], Awaitable[datetime | None]], clock: Clock, workers: int) -> None:
-        self._run = run
+    def __init__(self, clock: Clock, workers: int) -> None:
         self._clock = clock
         self._workers = workers
         self._due: dict[K, datetime] = {}
@@ -59,13 +60,16 @@ class Scheduler(Generic[K]):
             self._due[key] = at
             self._push(key, at)
 
-    def start(self) -> asyncio.Future[list[None]]:
+    def start(self, run: Callable[[K], Awaitable[datetime | None]]) -> asyncio.Future[list[None]]:
         """Start to run keys.
+
+        Args:
+            run: Does the work for a key; returns when to do it again, or None for "not before it is woken".
 
         Returns:
             What ends only with an error, or by being cancelled: that cuts runs off where they wait.
         """
-        work = [self._dispatch(), *(self._work() for _ in range(self._workers))]
+        work = [self._dispatch(), *(self._work(run) for _ in range(self._workers))]
         return asyncio.gather(*(asyncio.create_task(part) for part in work))
 
     def _push(self, key: K, at: datetime) -> None:
@@ -74,9 +78,15 @@ class Scheduler(Generic[K]):
         self._changed.set()
 
     async def _dispatch(self) -> None:
+        offset = self._clock.now() - START - self._clock.elapsed()
         while True:
             self._changed.clear()
             now = self._clock.now()
+            was, offset = offset, now - START - self._clock.elapsed()
+            if abs(offset - was) > JUMP:
+                logger.warning("the wall clock was set by %s; everything is looked at anew", offset - was)
+                for key in list(self._due):
+                    self.wake(key, now)
             self._release(now)
             left = self._heap[0][0] - now if self._heap else SLICE
             await self._clock.wait(self._changed, min(left, SLICE).total_seconds())
@@ -90,19 +100,19 @@ class Scheduler(Generic[K]):
                 self._running.add(key)
                 self._ready.put_nowait(key)
 
-    async def _work(self) -> None:
+    async def _work(self, run: Callable[[K], Awaitable[datetime | None]]) -> None:
         while True:
             key = await self._ready.get()
-            again = await self._run_safely(key)
+            again = await self._run_safely(run, key)
             self._running.discard(key)
             if key in self._due:
                 self._push(key, self._due[key])
             if again is not None:
                 self.wake(key, again)
 
-    async def _run_safely(self, key: K) -> datetime | None:
+    async def _run_safely(self, run: Callable[[K], Awaitable[datetime | None]], key: K) -> datetime | None:
         try:
-            return await self._run(key)
+            return await run(key)
         except Exception as error:  # noqa: BLE001 - one key's defect must not stop the others
             where = "".join(traceback.format_tb(error.__traceback__))
             # Not logger.exception: an unexpected error's text may quote what it stumbled over.

@@ -1,0 +1,340 @@
+"""Who may send a request to Asset now, and who is next.
+
+Asset allows each tenant so many requests a minute, over all of its API, and the tenant's own applications spend from
+the same budget. So whoever wants to request a token asks here first. Nobody waits in here: who can't be served at once
+is put into the tenant's queue, by urgency and then by expiry, and is woken with a place kept for it when its turn
+comes; a waiting token therefore never holds a worker, and one tenant's queue never holds up another's.
+
+What Asset says of a budget (`x-ratelimit-*`) is believed, and no more than that is spent: until a tenant's first
+answer, and after each reset, one request goes first to learn what is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import bisect
+import logging
+import math
+from collections import defaultdict, deque
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from asset_token_operator.model import Environment, Key, Reserves, Urgency, format_time
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from asset_token_operator.answers import RateHeaders, Reply
+    from asset_token_operator.clock import Clock
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_LIMIT: Final = 300
+WINDOW: Final = timedelta(seconds=60)
+MARGIN: Final = timedelta(seconds=1)
+"""Asset names whole seconds, so a reset may come up to one later than it seems."""
+
+PROBE_PATIENCE: Final = timedelta(seconds=2)
+"""How long the one request that learns what is left may hang before another is sent beside it."""
+
+PLACE_KEPT: Final = timedelta(seconds=30)
+"""How long a place is kept for a token that was woken and doesn't come."""
+
+FIRST_PAUSE: Final = timedelta(seconds=10)
+LONGEST_PAUSE: Final = timedelta(seconds=60)
+"""How long a tenant rests after a 429 that doesn't say."""
+
+DOWN_AFTER: Final = 3
+"""Failures of so many tokens in a row, with no answer in between, mean that the endpoint is down."""
+
+PROBE_EVERY: Final = timedelta(seconds=4)
+"""How often an endpoint that is down is asked whether it is up again."""
+
+LOOK_AGAIN: Final = timedelta(seconds=2)
+"""The longest wait between two looks at the clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """Whose budget it is: an OAuth client in one environment. `client` is a fingerprint of its client_id."""
+
+    environment: Environment
+    client: str
+
+    def __str__(self) -> str:
+        return f"{self.environment}/{self.client[:8]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place that is asked for, or held.
+
+    Attributes:
+        key: The AssetToken.
+        expires_at: When its present token expires; of equal urgency the nearest goes first.
+    """
+
+    key: Key
+    tenant: Tenant
+    business_id: str | None
+    urgency: Urgency
+    expires_at: datetime
+
+    def rank(self) -> tuple[Urgency, datetime, Key]:
+        """Its order in the tenant's queue."""
+        return (self.urgency, self.expires_at, self.key)
+
+
+@dataclass(slots=True)
+class Account:
+    """What is known of one tenant's budget.
+
+    Attributes:
+        remaining: What is left by Asset's word, less what was sent since; None where it must be learned first.
+        resets_at: When that ends, on our clock.
+        epoch: The reset as Asset named it, to tell one window from the next.
+        sent: When our latest requests were sent.
+        others_per_second: How fast the tenant's own applications spend, as far as it can be seen.
+        last_routine: When the latest routine renewal was sent; they are evenly spaced.
+        refusals: How many 429 there were in a row.
+        in_flight: Who has been sent, or has a place kept, and since when.
+        queue: Who waits, in order.
+    """
+
+    limit: int = DEFAULT_LIMIT
+    remaining: int | None = None
+    resets_at: datetime | None = None
+    epoch: int = 0
+    sent: deque[datetime] = field(default_factory=deque)
+    others_per_second: float = 0.0
+    last_routine: datetime | None = None
+    paused_until: datetime | None = None
+    refusals: int = 0
+    in_flight: dict[Key, datetime] = field(default_factory=dict)
+    queue: list[Place] = field(default_factory=list)
+
+    def free_at(self, urgency: Urgency, reserves: Reserves, now: datetime) -> datetime:
+        """When one of that urgency may be sent, as far as can be told now; a moment that has passed means now."""
+        if self.paused_until is not None and self.paused_until > now:
+            return self.paused_until
+        if self.resets_at is None or self.resets_at <= now or self.remaining is None:
+            self.remaining = self.resets_at = None
+            return max(self.in_flight.values()) + PROBE_PATIENCE if self.in_flight else now
+        reserve = reserves.of(urgency, self.limit)
+        spare = self.remaining - reserve
+        if urgency is Urgency.ROUTINE:
+            spare -= math.ceil(self.others_per_second * (self.resets_at - now).total_seconds())
+        if spare < 1:
+            return self.resets_at
+        if urgency is Urgency.ROUTINE and self.last_routine is not None:
+            return self.last_routine + WINDOW / max(1, self.limit - reserve)
+        return now
+
+    def send(self, place: Place, now: datetime) -> None:
+        """One more is sent."""
+        self.in_flight[place.key] = now
+        self.sent.append(now)
+        while self.sent[0] <= now - 2 * WINDOW:
+            self.sent.popleft()
+        if self.remaining is not None:
+            self.remaining -= 1
+        if place.urgency is Urgency.ROUTINE:
+            self.last_routine = now
+
+    def learn(self, headers: RateHeaders, now: datetime) -> None:
+        """Believe what an answer says; answers overtake each other, so within a window the least counts."""
+        self.limit = headers.limit
+        least = headers.remaining - len(self.in_flight)
+        if self.remaining is None or self.resets_at is None or headers.reset > self.epoch:
+            self.remaining, self.epoch = least, headers.reset
+            self.resets_at = now + headers.resets_in + MARGIN
+        else:
+            self.remaining = min(self.remaining, least)
+        began = self.resets_at - MARGIN - WINDOW
+        ours = sum(moment >= began for moment in self.sent) - len(self.in_flight)
+        others = max(0, self.limit - headers.remaining - max(0, ours))
+        self.others_per_second = others / max(5.0, (now - began).total_seconds())
+
+    def assume(self, now: datetime) -> None:
+        """An answer says nothing of the budget: count for ourselves, by the documented limit."""
+        if self.remaining is None:
+            self.remaining = self.limit - 1 - len(self.in_flight)
+            self.resets_at = now + WINDOW
+
+    def pause(self, until: datetime | None, now: datetime) -> datetime:
+        """A 429: rest until Asset says, or longer each time."""
+        self.refusals += 1
+        unsaid = now + min(FIRST_PAUSE * float(2 ** min(self.refusals - 1, 8)), LONGEST_PAUSE)
+        self.paused_until = max(until or unsaid, now + MARGIN)
+        self.remaining = self.resets_at = None
+        return self.paused_until
+
+
+@dataclass(slots=True)
+class Endpoint:
+    """Whether an environment's endpoint answers.
+
+    Attributes:
+        failed: The tokens whose requests failed since the latest answer.
+        down: Whether it is taken for down.
+        probed_at: When it was asked last whether it is up again.
+        up_since: When it answered again after failures.
+    """
+
+    failed: set[Key] = field(default_factory=set)
+    down: bool = False
+    probed_at: datetime | None = None
+    up_since: datetime | None = None
+
+
+class Budgets:
+    """The budgets of all tenants, and the queues for them.
+
+    Args:
+        wake: Called with a token that has a place.
+        clock: The wall clock.
+        reserves: What is left to the tenants' own applications.
+    """
+
+    def __init__(self, wake: Callable[[Key], None], clock: Clock, reserves: Reserves) -> None:
+        self._wake = wake
+        self._clock = clock
+        self._reserves = reserves
+        self._accounts: defaultdict[Tenant, Account] = defaultdict(Account)
+        self._businesses: defaultdict[tuple[Tenant, str], deque[datetime]] = defaultdict(deque)
+        self._endpoints: defaultdict[Environment, Endpoint] = defaultdict(Endpoint)
+        self._queued: dict[Key, Place] = {}
+        self._kept: dict[Key, tuple[Place, datetime]] = {}
+        self._changed = asyncio.Event()
+
+    def endpoint(self, environment: Environment) -> Endpoint:
+        """What is known of an environment's endpoint."""
+        return self._endpoints[environment]
+
+    def take(self, place: Place) -> bool:
+        """Take a place, if one is free or was kept; else wait for one in the queue, to be woken then.
+
+        Who takes one gives it back, by `answered`, `failed` or `leave`.
+        """
+        now = self._clock.now()
+        kept, _ = self._kept.pop(place.key, (None, now))
+        if kept is not None and kept.tenant == place.tenant:
+            return True
+        self.leave(place.key)
+        account = self._accounts[place.tenant]
+        first = next(iter(account.queue), None)
+        if (first is None or place.rank() < first.rank()) and self._free_at(place, now) <= now:
+            self._send(place, now)
+            return True
+        bisect.insort(account.queue, place, key=Place.rank)
+        self._queued[place.key] = place
+        self._changed.set()
+        return False
+
+    def leave(self, key: Key) -> None:
+        """The token needs no place any more, or not the one that it has."""
+        queued = self._queued.pop(key, None)
+        if queued is not None:
+            self._accounts[queued.tenant].queue.remove(queued)
+        kept, _ = self._kept.pop(key, (None, None))
+        if kept is not None:
+            self.give_back(kept)
+
+    def give_back(self, place: Place) -> None:
+        """The place that was taken is free again."""
+        self._accounts[place.tenant].in_flight.pop(place.key, None)
+        self._changed.set()
+
+    def answered(self, place: Place, reply: Reply) -> None:
+        """Asset answered, whatever it was, so its endpoint is up."""
+        self.give_back(place)
+        now = self._clock.now()
+        account = self._accounts[place.tenant]
+        if reply.status == 429:  # noqa: PLR2004 - the status says it
+            reset_at = now + reply.rate.resets_in + MARGIN if reply.rate else None
+            until = account.pause(reply.retry_at(now) or reset_at, now)
+            logger.warning("%s: Asset's rate limit is used up, paused until %s", place.tenant, format_time(until))
+        else:
+            account.refusals = 0
+            account.learn(reply.rate, now) if reply.rate else account.assume(now)
+        endpoint = self._endpoints[place.tenant.environment]
+        if endpoint.down:
+            logger.warning("%s: the endpoint answers again", place.tenant.environment)
+        if endpoint.failed:
+            endpoint.up_since = now
+        for key in endpoint.failed:
+            self._wake(key)
+        endpoint.down, endpoint.failed = False, set()
+
+    def failed(self, place: Place) -> None:
+        """There was no answer, or one that says that the endpoint doesn't work."""
+        self.give_back(place)
+        endpoint = self._endpoints[place.tenant.environment]
+        endpoint.failed.add(place.key)
+        if not endpoint.down and len(endpoint.failed) >= DOWN_AFTER:
+            logger.warning("%s: the endpoint is down; one request asks every %s", place.tenant.environment, PROBE_EVERY)
+            endpoint.down, endpoint.probed_at = True, self._clock.now()
+            for key in endpoint.failed:
+                self._wake(key)
+
+    async def serve(self) -> None:
+        """Give places to those who wait, until cancelled."""
+        while True:
+            self._changed.clear()
+            now = self._clock.now()
+            again = min(self._serve(now), now + LOOK_AGAIN)
+            await self._clock.wait(self._changed, (again - now).total_seconds())
+
+    def _serve(self, now: datetime) -> datetime:
+        """Give all places that are free now; when to look again."""
+        for place, until in list(self._kept.values()):
+            if until <= now:
+                self.leave(place.key)
+        again = now + LOOK_AGAIN
+        waiting = [account for account in self._accounts.values() if account.queue]
+        for account in sorted(waiting, key=lambda account: account.queue[0].rank()):
+            again = min(again, self._serve_queue(account, now))
+        return again
+
+    def _serve_queue(self, account: Account, now: datetime) -> datetime:
+        again = now + LOOK_AGAIN
+        for place in list(account.queue):
+            free_at = self._tenant_free_at(place, now)
+            if free_at > now:
+                return min(again, free_at)
+            free_at = self._business_free_at(place, now)
+            if free_at > now:
+                again = min(again, free_at)
+                continue
+            self.leave(place.key)
+            self._send(place, now)
+            self._kept[place.key] = (place, now + PLACE_KEPT)
+            self._wake(place.key)
+        return again
+
+    def _free_at(self, place: Place, now: datetime) -> datetime:
+        return max(self._tenant_free_at(place, now), self._business_free_at(place, now))
+
+    def _tenant_free_at(self, place: Place, now: datetime) -> datetime:
+        free_at = self._accounts[place.tenant].free_at(place.urgency, self._reserves, now)
+        endpoint = self._endpoints[place.tenant.environment]
+        if endpoint.down and endpoint.probed_at is not None:
+            return max(free_at, endpoint.probed_at + PROBE_EVERY)
+        return free_at
+
+    def _business_free_at(self, place: Place, now: datetime) -> datetime:
+        """Asset names no budget of a business, so our own requests are counted, over the last window."""
+        if place.business_id is None:
+            return now
+        sent = self._businesses[place.tenant, place.business_id]
+        while sent and sent[0] + WINDOW + MARGIN <= now:
+            sent.popleft()
+        most = DEFAULT_LIMIT - self._reserves.of(place.urgency, DEFAULT_LIMIT)
+        return sent[-most] + WINDOW + MARGIN if len(sent) >= most else now
+
+    def _send(self, place: Place, now: datetime) -> None:
+        self._accounts[place.tenant].send(place, now)
+        self._endpoints[place.tenant.environment].probed_at = now
+        if place.business_id is not None:
+            self._businesses[place.tenant, place.business_id].append(now)

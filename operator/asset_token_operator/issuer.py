@@ -1,0 +1,213 @@
+"""Gets tokens from Asset: with the credentials of the moment, within the tenant's budget, on Asset's clock.
+
+It keeps what is no single AssetToken's own affair: what the credentials Secrets hold, which credentials Asset doesn't
+accept, and how far Asset's clock is ahead.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from asset_token_operator.answers import read_answer
+from asset_token_operator.budget import Place, Tenant
+from asset_token_operator.decision import Attempts, urgency_of
+from asset_token_operator.errors import (
+    AssetUnavailableError,
+    CredentialsInvalidError,
+    CredentialsNotFoundError,
+    InvalidClientError,
+    KubeRefusedError,
+    OperatorError,
+)
+from asset_token_operator.model import Credentials, digest, format_time
+from asset_token_operator.outcome import failure_of, issued_token
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from asset_token_operator.answers import Reply
+    from asset_token_operator.asset_client import AssetClient
+    from asset_token_operator.budget import Budgets
+    from asset_token_operator.clock import Clock
+    from asset_token_operator.decision import Observed, Request
+    from asset_token_operator.kube import KubeClient
+    from asset_token_operator.model import AssetToken, CredentialsRef, Environment, IssuedToken, Key
+    from asset_token_operator.reflector import SecretVersions
+
+logger = logging.getLogger(__name__)
+
+SMALLEST_SKEW: Final = timedelta(seconds=2.5)
+"""Asset's clock is seen in whole seconds and after the way back: less than this is no difference."""
+
+HALF_A_SECOND: Final = timedelta(seconds=0.5)
+"""Whole seconds are cut off, so on the average a clock is half of one further."""
+
+NOT_SERVED: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.REQUEST_TIMEOUT})
+"""Besides 5xx: answers that say that the endpoint doesn't work, whoever asks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What was found when a credentials Secret of that version was read."""
+
+    version: str
+    found: Credentials | OperatorError
+
+
+class Issuer:
+    """Requests tokens.
+
+    Args:
+        kube: Where the credentials are.
+        asset: Asset.
+        budgets: Who may send when.
+        secrets: Which Secrets there are.
+        clock: The clock.
+    """
+
+    def __init__(
+        self,
+        kube: KubeClient,
+        asset: AssetClient,
+        budgets: Budgets,
+        secrets: SecretVersions,
+        clock: Clock,
+    ) -> None:
+        self._kube = kube
+        self._asset = asset
+        self._budgets = budgets
+        self._secrets = secrets
+        self._clock = clock
+        self._read: dict[tuple[str, CredentialsRef], Read] = {}
+        self._parked: dict[str, Attempts] = {}
+        self._places: dict[Key, Place] = {}
+        self._zero: dict[Environment, datetime] = {}
+        """What Asset's clock would have said when this machine started to run."""
+
+    def credentials_version(self, token: AssetToken) -> str | None:
+        """The version of the AssetToken's credentials Secret; None where there is none."""
+        return self._secrets.get(token.credentials_key)
+
+    async def observe(self, seen: Observed) -> Observed:
+        """Add what is known of the AssetToken's credentials, its endpoint and Asset's clock.
+
+        Raises:
+            KubeUnavailableError: The credentials Secret can't be read now.
+        """
+        found = await self._credentials(seen.token)
+        credentials = found if isinstance(found, Credentials) else None
+        environment = seen.token.spec.environment
+        endpoint = self._budgets.endpoint(environment)
+        return replace(
+            seen,
+            credentials=credentials,
+            parked=self._parked.get(_identity(environment, credentials), Attempts()) if credentials else Attempts(),
+            endpoint_down=endpoint.down,
+            endpoint_up_since=endpoint.up_since,
+            skew=self._skew(environment),
+        )
+
+    def take_place(self, seen: Observed, request: Request) -> bool:
+        """Whether the request may be sent now; else the AssetToken is woken when it may."""
+        key = seen.token.key
+        if key in self._places or seen.credentials is None:
+            return True
+        spec = seen.token.spec
+        tenant = Tenant(spec.environment, digest(seen.credentials.client_id.get_secret_value()))
+        place = Place(key, tenant, spec.business_id, *urgency_of(seen, request.reason, self._clock.now()))
+        if not self._budgets.take(place):
+            return False
+        self._places[key] = place
+        return True
+
+    def leave(self, key: Key) -> None:
+        """The AssetToken needs nothing of Asset now."""
+        place = self._places.pop(key, None)
+        if place is not None:
+            self._budgets.give_back(place)
+        self._budgets.leave(key)
+
+    async def request(self, seen: Observed, request: Request) -> Observed:
+        """Request a token; what came of it is in `held` or in `requests`."""
+        sent_at = self._clock.now()
+        attempts = seen.requests.begin(seen.request_cause(), sent_at)
+        try:
+            token = await self._issue(seen, request, sent_at)
+        except OperatorError as error:
+            logger.warning("%s: no token (%s): %s", seen.token.key, request.reason, error)
+            failed = replace(seen, requests=attempts.failed(failure_of(error, self._clock.now())))
+            return await self.observe(failed)
+        logger.info("%s: issued (%s), expires %s", seen.token.key, request.reason, format_time(token.expires_at))
+        return await self.observe(replace(seen, held=token, requests=attempts.succeeded()))
+
+    async def _issue(self, seen: Observed, request: Request, sent_at: datetime) -> IssuedToken:
+        credentials = await self._credentials(seen.token)
+        if isinstance(credentials, OperatorError):
+            raise credentials
+        environment = seen.token.spec.environment
+        reply = await self._send(seen, credentials)
+        received_at = self._clock.now()
+        if reply.date is not None:
+            self._zero[environment] = reply.date + HALF_A_SECOND - self._clock.elapsed()
+        identity = _identity(environment, credentials)
+        try:
+            answer = read_answer(reply)
+        except InvalidClientError as error:
+            parked = self._parked.get(identity, Attempts())
+            self._parked[identity] = parked.begin("", received_at).failed(failure_of(error, received_at))
+            raise
+        self._parked.pop(identity, None)
+        seen = replace(seen, skew=self._skew(environment))
+        return issued_token(seen, request.reason, answer, credentials, sent_at, received_at)
+
+    async def _send(self, seen: Observed, credentials: Credentials) -> Reply:
+        """Send the request and let the budgets know what came of it."""
+        place = self._places.pop(seen.token.key)
+        try:
+            reply = await self._asset.request_token(seen.token.spec, credentials)
+        except AssetUnavailableError:
+            self._budgets.failed(place)
+            raise
+        except BaseException:
+            self._budgets.give_back(place)
+            raise
+        if reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR or reply.status in NOT_SERVED:
+            self._budgets.failed(place)
+        else:
+            self._budgets.answered(place, reply)
+        return reply
+
+    def _skew(self, environment: Environment) -> timedelta | None:
+        """How far Asset's clock is ahead of ours now, also if ours was set since; None where it hasn't been seen."""
+        zero = self._zero.get(environment)
+        if zero is None:
+            return None
+        ahead = zero + self._clock.elapsed() - self._clock.now()
+        return timedelta() if abs(ahead) < SMALLEST_SKEW else timedelta(seconds=round(ahead.total_seconds()))
+
+    async def _credentials(self, token: AssetToken) -> Credentials | OperatorError:
+        """What the credentials Secret holds, or why that can't be used; read once for each of its versions."""
+        ref = token.spec.credentials
+        version = self.credentials_version(token)
+        known = self._read.get((token.key.namespace, ref))
+        if known is not None and known.version == version:
+            return known.found
+        try:
+            found: Credentials | OperatorError = await self._kube.read_credentials(token.key.namespace, ref)
+        except (CredentialsNotFoundError, CredentialsInvalidError, KubeRefusedError) as error:
+            found = error
+        if version is None:
+            self._read.pop((token.key.namespace, ref), None)
+        else:
+            self._read[token.key.namespace, ref] = Read(version, found)
+        return found
+
+
+def _identity(environment: Environment, credentials: Credentials) -> str:
+    """Names credentials in memory without holding them."""
+    secret = f"{credentials.client_id.get_secret_value()}\0{credentials.client_secret.get_secret_value()}"
+    return digest(f"{environment}\0{secret}")

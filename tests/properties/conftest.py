@@ -1,0 +1,20 @@
+"""How thoroughly properties are tried: always the same examples, so that a run never fails by chance.
+
+`HYPOTHESIS_PROFILE=thorough` tries fifty times as many.
+"""
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+# A slow machine must not fail a property, so nothing here depends on the time that an example takes.
+settings.register_profile(
+    "quick",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    max_examples=200,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("thorough", settings.get_profile("quick"), max_examples=10_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))

@@ -1,0 +1,361 @@
+"""The whole loop against a world in which anything may happen in any order, with time that is only pretended.
+
+Hypothesis makes up the history: failures, short lifetimes, deletions, tampering, spec changes, restarts, watches that
+lag. After each step the operator runs as its scheduler would, and the contract's guarantees are checked where they
+could be broken: at each request, at each write and after each run.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from asset_token_operator.errors import (
+    AssetUnavailableError,
+    BrokenAnswerError,
+    KubeRefusedError,
+    KubeUnavailableError,
+    OperatorError,
+    RateLimitedError,
+    RequestRefusedError,
+)
+from asset_token_operator.manifests import is_owned, stored_token
+from asset_token_operator.model import DeletionPolicy, IssuedToken, Key, Reason, SecretSpec, SecretState, Spec, digest
+from asset_token_operator.renewal import renewal_time
+from tests.support.builders import CREDENTIALS, a_secret, a_spec, an_asset_token
+from tests.support.fakes import FOREIGN_UID, World
+
+SECOND: Final = timedelta(seconds=1)
+MINUTE: Final = timedelta(minutes=1)
+HOUR: Final = timedelta(hours=1)
+
+LONGEST_BACK_OFF: Final = 5 * MINUTE
+WRITE_WINDOW: Final = 10 * MINUTE
+CREDENTIALS_KEY: Final = Key("shop", "asset-credentials")
+
+ASSET_ERRORS: Final[list[OperatorError]] = [
+    AssetUnavailableError("unavailable"),
+    BrokenAnswerError("broken"),
+    RateLimitedError("rate limited"),
+    RequestRefusedError("refused"),
+]
+KUBE_ERRORS: Final[list[OperatorError]] = [
+    KubeUnavailableError("no answer"),
+    KubeRefusedError("forbidden", 403),
+]
+KUBE_METHODS: Final = [
+    "read_secret",
+    "read_credentials",
+    "apply_secret",
+    "apply_status",
+    "delete_secret",
+    "create_event",
+]
+times = st.sampled_from([1, 2, 5, 1000])
+
+
+class AnyHistory(RuleBasedStateMachine):
+    """One AssetToken, what happens to it, and what must be true whatever does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World()
+        self.world.asset.before_request = self.check_request
+        self.world.kube.before_write = self.check_write
+        self.lags = False
+        self.forget()
+
+    def forget(self) -> None:
+        """What a restart makes the operator forget, these checks forget too."""
+        self.cause: str | None = None
+        self.requests: list[datetime] = []
+        self.content: str | None = None
+        self.writes: list[datetime] = []
+        self.issued: IssuedToken | None = None
+
+    # What happens
+
+    @initialize(
+        spec=st.builds(
+            a_spec,
+            secret=st.builds(
+                SecretSpec, st.just("ledger-writer-token"), deletion_policy=st.sampled_from(DeletionPolicy)
+            ),
+            renew_before=st.sampled_from([None, MINUTE, 2 * HOUR]),
+        )
+    )
+    def create(self, spec: Spec) -> None:
+        self.again: datetime | None = None
+        self.world.add(an_asset_token(spec))
+        self.run()
+
+    @rule(by=st.sampled_from([SECOND, 10 * SECOND, MINUTE, 10 * MINUTE, HOUR]))
+    def time_passes(self, by: timedelta) -> None:
+        self.run_until(self.world.clock.now() + by)
+
+    @rule(by=st.sampled_from([MINUTE, HOUR, timedelta(days=1)]))
+    def the_machine_is_suspended(self, by: timedelta) -> None:
+        self.world.pass_time(by)
+        self.run_until(self.world.clock.now())
+
+    @rule(error=st.sampled_from(ASSET_ERRORS), number=times)
+    def asset_fails(self, error: OperatorError, number: int) -> None:
+        self.world.asset.faults.fail("request_token", error, number)
+
+    @rule(expires_in=st.sampled_from([1, 2, 30, 90, 600, 3600, 86400, None, 0, -5, "soon"]))
+    def asset_issues_tokens_of_another_lifetime(self, expires_in: object) -> None:
+        self.world.asset.expires_in = expires_in
+
+    @rule(method=st.sampled_from(KUBE_METHODS), error=st.sampled_from(KUBE_ERRORS), number=times)
+    def the_cluster_fails(self, method: str, error: OperatorError, number: int) -> None:
+        self.world.kube.faults.fail(method, error, number)
+
+    @rule()
+    def all_works_again(self) -> None:
+        self.world.asset.faults.mend()
+        self.world.kube.faults.mend()
+
+    @rule(there=st.booleans())
+    def the_credentials_come_and_go(self, *, there: bool) -> None:
+        if there:
+            self.world.kube.credentials[CREDENTIALS_KEY] = CREDENTIALS
+        else:
+            self.world.kube.credentials.clear()
+
+    @rule()
+    def the_secret_is_deleted(self) -> None:
+        self.world.kube.secrets.pop(self.world.token().secret_key, None)
+        self.happened()
+
+    @rule(number=st.integers(2, 15))
+    def something_deletes_the_secret_again_and_again(self, number: int) -> None:
+        for _ in range(number):
+            self.world.kube.secrets.pop(self.world.token().secret_key, None)
+            self.happened()
+
+    @precondition(lambda self: self.own_secret() is not None)
+    @rule(
+        key=st.sampled_from(["access_token", "authorization", "expires_at", "environment"]),
+        value=st.sampled_from(["", "eA==", "no base64"]),
+    )
+    def the_secrets_data_is_tampered_with(self, key: str, value: str) -> None:
+        secret = self.own_secret()
+        assert secret is not None
+        self.world.kube.put_secret(replace(secret, data=secret.data | {key: value}))
+        self.happened()
+
+    @precondition(lambda self: self.own_secret() is not None and self.own_secret().controller_uid is not None)
+    @rule(wanted=st.sampled_from(["labels", "annotations"]))
+    def the_secrets_metadata_is_wiped(self, wanted: str) -> None:
+        secret = self.own_secret()
+        assert secret is not None
+        self.world.kube.put_secret(replace(secret, **{wanted: {}}))
+        self.happened()
+
+    @precondition(lambda self: self.world.secret() is None)
+    @rule(kind=st.sampled_from(["Opaque", "auth.getasset.com/token"]))
+    def somebody_takes_the_secrets_name(self, kind: str) -> None:
+        foreign = a_secret(self.world.token(), type=kind, uid=FOREIGN_UID, controller_uid="someone")
+        self.world.kube.put_secret(foreign)
+        self.happened()
+
+    @rule()
+    def foreign_secrets_go(self) -> None:
+        self.remove_foreign()
+        self.happened()
+
+    @rule(scopes=st.sampled_from([("ledger:read",), ("ledger:create",), ()]))
+    def the_scopes_change(self, scopes: tuple[str, ...]) -> None:
+        self.change(scopes=scopes)
+
+    @rule(suspend=st.booleans())
+    def it_is_suspended_or_resumed(self, *, suspend: bool) -> None:
+        self.change(suspend=suspend)
+
+    @rule(name=st.sampled_from(["ledger-writer-token", "new-name"]), policy=st.sampled_from(DeletionPolicy))
+    def the_secret_is_named_otherwise(self, name: str, policy: DeletionPolicy) -> None:
+        self.change(secret=SecretSpec(name, deletion_policy=policy))
+
+    @rule(renew_request=st.sampled_from(["1", "2", None]))
+    def somebody_asks_to_renew_now(self, renew_request: str | None) -> None:
+        self.world.kube.put_token(replace(self.world.token(), renew_request=renew_request))
+        self.happened()
+
+    @rule()
+    def the_status_is_lost(self) -> None:
+        self.world.kube.put_token(replace(self.world.token(), status={"observedGeneration": -1}))
+        self.happened()
+
+    @rule()
+    def the_operator_restarts(self) -> None:
+        self.world.restart()
+        self.forget()
+        self.run()
+
+    @rule(lags=st.booleans())
+    def the_watch_of_secrets_lags_or_catches_up(self, *, lags: bool) -> None:
+        self.lags = lags
+        self.happened()
+
+    def change(self, **changes: Any) -> None:
+        token = self.world.token()
+        spec = replace(token.spec, **changes)
+        if spec != token.spec:
+            self.world.kube.put_token(replace(token, spec=spec, generation=token.generation + 1))
+        self.happened()
+
+    def remove_foreign(self) -> None:
+        for key, secret in list(self.world.kube.secrets.items()):
+            if secret.uid == FOREIGN_UID:
+                del self.world.kube.secrets[key]
+
+    # The operator runs
+
+    def happened(self) -> None:
+        """Something changed, and the operator is woken."""
+        self.run()
+
+    def run_until(self, end: datetime) -> None:
+        while self.again is not None and self.again <= end:
+            self.world.pass_time(max(self.again - self.world.clock.now(), timedelta(0)))
+            self.run()
+        self.world.pass_time(end - self.world.clock.now())
+
+    def run(self) -> None:
+        """Run the operator once, and check what it must leave as it is."""
+        now = self.world.clock.now()
+        served, anywhere = self.served(), self.serving()
+        fails = self.world.kube.faults.planned()
+        foreign = {key: secret for key, secret in self.world.kube.secrets.items() if secret.uid == FOREIGN_UID}
+        if self.lags:
+            self.world.sync_tokens()
+        self.again = self.world.reconcile(sync=not self.lags)
+        assert self.again is not None, "an AssetToken that is there is not forgotten"
+        assert self.again > now, "a wait always ends after now"
+        for key, secret in foreign.items():
+            assert self.world.kube.secrets[key] == secret, "a foreign Secret is left as it was"
+        if served is not None:
+            after = self.served()
+            assert after is not None, "a good token stays until it expires"
+            assert after.issued_at >= served.issued_at or after.spec_hash != served.spec_hash
+        assert self.serving() or not anywhere, "nor is the last one removed under an earlier name"
+        if not self.lags and not fails:
+            self.check_status()
+
+    def own_secret(self) -> SecretState | None:
+        """The Secret under the name that the spec says, if it is the AssetToken's own."""
+        secret = self.world.secret()
+        return secret if secret is not None and is_owned(secret, self.world.token()) else None
+
+    def served(self) -> IssuedToken | None:
+        """The token that consumers find now under the name that the spec says."""
+        secret = self.own_secret()
+        return None if secret is None else self.valid(secret)
+
+    def serving(self) -> list[SecretState]:
+        """The AssetToken's own Secrets that hold a valid token, under whatever name."""
+        owner = self.world.token()
+        return [secret for secret in self.world.kube.secrets.values() if is_owned(secret, owner) and self.valid(secret)]
+
+    def valid(self, secret: SecretState) -> IssuedToken | None:
+        token = stored_token(secret)
+        return token if token is not None and token.expires_at > self.world.clock.now() else None
+
+    # What must be true
+
+    def check_request(self, spec: Spec) -> None:
+        token, now = self.world.token(), self.world.clock.now()
+        assert not spec.suspend, "nothing is requested while suspended"
+        secret = self.world.secret()
+        assert secret is None or is_owned(secret, token), "nothing is requested while blocked"
+        known = [self.issued, None if secret is None else stored_token(secret)]
+        assert not any(self.does(found, now) for found in known if found is not None), "a good token is not replaced"
+        cause = f"{spec.request_hash()}/{token.renew_request}"
+        if cause != self.cause:
+            self.cause, self.requests = cause, []
+        self.requests.append(now)
+        recent = [moment for moment in self.requests if moment > now - MINUTE]
+        assert len(recent) <= 4, "at most four requests a minute for one cause"
+
+    def does(self, found: IssuedToken, now: datetime) -> bool:
+        """Whether the token is one that no request is needed for."""
+        token = self.world.token()
+        return (
+            found.spec_hash == token.spec.request_hash()
+            and found.expires_at > now
+            and renewal_time(found, token.spec) > now
+            and token.renew_request in (None, found.renew_request)
+        )
+
+    def check_write(self, manifest: Mapping[str, Any]) -> None:
+        now = self.world.clock.now()
+        found = self.world.secret()
+        assert manifest["metadata"]["name"] == self.world.token().spec.secret.name
+        assert found is None or found.uid != FOREIGN_UID, "a foreign Secret is never written"
+        self.issued = stored_token_of(manifest) or self.issued
+        content = digest(str(manifest))
+        if content != self.content:
+            self.content, self.writes = content, []
+        self.writes.append(now)
+        recent = [moment for moment in self.writes if moment > now - WRITE_WINDOW]
+        assert len(recent) <= 10, "the same content is written at most ten times in ten minutes"
+
+    def check_status(self) -> None:
+        """What the status says is true, where the cluster was there to be read and written."""
+        status = self.world.token().status
+        assert "canary" not in str(status)
+        assert len(status.get("history", ())) <= 10
+        served = self.served()
+        ready = served is not None and served.spec_hash == self.world.token().spec.request_hash()
+        assert self.world.conditions()["Ready"][0] == str(ready), "Ready is what consumers find"
+        assert status["observedGeneration"] == self.world.token().generation
+
+    def teardown(self) -> None:
+        """When all is well again, the token is renewed, and nothing more is done than that takes."""
+        if not hasattr(self, "again"):
+            return
+        self.all_works_again()
+        self.world.asset.expires_in = 3600
+        self.world.kube.credentials[CREDENTIALS_KEY] = CREDENTIALS
+        self.remove_foreign()
+        self.lags = False
+        self.change(suspend=False)
+        self.run_until(self.world.clock.now() + LONGEST_BACK_OFF + WRITE_WINDOW)
+        token, served = self.world.token(), self.served()
+        assert served is not None
+        assert self.does(served, self.world.clock.now())
+        assert self.world.conditions()["Ready"] == ("True", Reason.SECRET_SYNCED)
+        assert self.world.conditions()["Issuing"][0] == "False"
+        assert "Stalled" not in self.world.conditions()
+        assert token.status["observedGeneration"] == token.generation
+        assert token.status["revision"] == served.revision
+        self.world.calls()
+        self.run_until(renewal_time(served, token.spec) - SECOND)
+        self.run()
+        assert self.world.calls() == [], "what is in order costs no call"
+        self.run_until(renewal_time(served, token.spec))
+        expected = {"read_secret": 1, "read_credentials": 1, "apply_secret": 1, "apply_status": 1}
+        assert Counter(self.world.calls()) == expected, "a renewal costs two writes"
+
+
+def stored_token_of(manifest: Mapping[str, Any]) -> IssuedToken | None:
+    metadata = manifest["metadata"]
+    key = Key(metadata["namespace"], metadata["name"])
+    annotations, data = metadata["annotations"], manifest["data"]
+    return stored_token(SecretState(key, "", manifest["type"], annotations=annotations, data=data))
+
+
+TestAnyHistory = AnyHistory.TestCase
+TestAnyHistory.settings = settings(
+    max_examples=100,
+    stateful_step_count=40,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)

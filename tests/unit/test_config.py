@@ -1,0 +1,239 @@
+"""Settings are checked once, and all that are wrong are told together."""
+
+from __future__ import annotations
+
+import pytest
+
+from asset_token_operator.config import LOG_LEVELS, PRODUCTION_URL, SANDBOX_URL, ConfigError, Settings, read_settings
+from asset_token_operator.model import Environment
+
+
+def settings_with(
+    *namespaces: str, sandbox_url: str = SANDBOX_URL, production_url: str = PRODUCTION_URL, log_level: str = "info"
+) -> Settings:
+    return read_settings(namespaces, sandbox_url, production_url, log_level)
+
+
+def problems_with(url: str) -> str:
+    """What is said about a sandbox URL; nothing where it is taken."""
+    try:
+        settings_with(sandbox_url=url)
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+def test_the_defaults_are_the_documented_endpoints_in_all_namespaces() -> None:
+    assert settings_with() == Settings(
+        namespaces=(),
+        endpoints={
+            Environment.SANDBOX: "https://api.sandbox.getasset.com",
+            Environment.PRODUCTION: "https://api.getasset.com",
+        },
+        log_level="info",
+    )
+
+
+@pytest.mark.parametrize("level", [pytest.param(level, id=level) for level in LOG_LEVELS])
+def test_the_log_level_is_kept(level: str) -> None:
+    assert settings_with(log_level=level).log_level == level
+
+
+def test_each_url_goes_to_its_own_environment() -> None:
+    settings = settings_with(sandbox_url="https://sandbox.example.com", production_url="https://live.example.com")
+    assert settings.endpoints == {
+        Environment.SANDBOX: "https://sandbox.example.com",
+        Environment.PRODUCTION: "https://live.example.com",
+    }
+
+
+def test_namespaces_keep_their_order_and_lose_their_repetitions() -> None:
+    assert settings_with("shop", "books", "shop").namespaces == ("shop", "books")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("a", id="one-letter"),
+        pytest.param("7", id="one-digit"),
+        pytest.param("team-7", id="hyphen-inside"),
+        pytest.param("a" * 63, id="longest"),
+    ],
+)
+def test_a_namespace_name_is_taken(name: str) -> None:
+    assert settings_with(name).namespaces == (name,)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("", id="empty"),
+        pytest.param("Shop", id="upper-case"),
+        pytest.param("-shop", id="hyphen-first"),
+        pytest.param("shop-", id="hyphen-last"),
+        pytest.param("my.shop", id="dot"),
+        pytest.param("shop,books", id="two-in-one"),
+        pytest.param("shop\n", id="line-break"),
+        pytest.param("läden", id="umlaut"),
+        pytest.param("a" * 64, id="too-long"),
+        pytest.param("*", id="star"),
+    ],
+)
+def test_what_names_no_namespace_is_refused_by_name(name: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        settings_with(name)
+    assert str(caught.value) == f"--namespace: {name!r} is not a namespace's name."
+
+
+@pytest.mark.parametrize(
+    ("url", "kept"),
+    [
+        pytest.param("https://api.example.com", "https://api.example.com", id="plain"),
+        pytest.param("https://api.example.com/", "https://api.example.com", id="slash-at-the-end-is-dropped"),
+        pytest.param("https://api.example.com//", "https://api.example.com", id="all-slashes-at-the-end-are-dropped"),
+        pytest.param("https://gateway.example.com/asset/", "https://gateway.example.com/asset", id="path-is-kept"),
+        pytest.param("https://api.example.com:8443", "https://api.example.com:8443", id="port"),
+        pytest.param("HTTPS://API.EXAMPLE.COM", "HTTPS://API.EXAMPLE.COM", id="upper-case"),
+        pytest.param("https://[2001:db8::1]:8443", "https://[2001:db8::1]:8443", id="ipv6"),
+    ],
+)
+def test_an_https_url_is_taken(url: str, kept: str) -> None:
+    assert settings_with(sandbox_url=url).endpoints[Environment.SANDBOX] == kept
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        pytest.param("http://127.0.0.1:8080", id="loopback-address"),
+        pytest.param("http://127.8.9.1", id="another-loopback-address"),
+        pytest.param("http://[::1]:8080", id="ipv6-loopback-address"),
+        pytest.param("http://localhost:8080", id="localhost"),
+        pytest.param("http://LOCALHOST:8080", id="localhost-in-capitals"),
+    ],
+)
+def test_plain_http_is_taken_for_loopback(url: str) -> None:
+    assert problems_with(url) == ""
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        pytest.param("http://api.sandbox.getasset.com", id="asset"),
+        pytest.param("HTTP://api.sandbox.getasset.com", id="upper-case"),
+        pytest.param("http://127.0.0.1.example.com", id="name-that-begins-like-loopback"),
+        pytest.param("http://localhost.example.com", id="name-that-begins-like-localhost"),
+        pytest.param("http://notlocalhost", id="name-that-ends-like-localhost"),
+        pytest.param("http://0.0.0.0:8080", id="any-address"),
+        pytest.param("http://[::]:8080", id="any-ipv6-address"),
+        pytest.param("http://10.0.0.1", id="private-address"),
+        pytest.param("http://128.0.0.1", id="just-past-loopback"),
+        pytest.param("http://[::2]", id="just-past-ipv6-loopback"),
+        pytest.param("http://2130706433", id="loopback-as-a-number"),
+        pytest.param("http://127.1", id="loopback-in-short"),
+    ],
+)
+def test_plain_http_to_anything_else_is_refused(url: str) -> None:
+    assert problems_with(url) == (
+        "--sandbox-url: would send credentials in the clear; use https (http is for loopback only)."
+    )
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        pytest.param("api.example.com", id="no-scheme"),
+        pytest.param("//api.example.com", id="no-scheme-but-slashes"),
+        pytest.param("ftp://api.example.com", id="another-scheme"),
+        pytest.param("https://", id="no-host"),
+        pytest.param("https:///v0", id="path-without-a-host"),
+        pytest.param("https://:443", id="port-without-a-host"),
+        pytest.param("https:api.example.com", id="no-slashes"),
+    ],
+)
+def test_what_is_no_https_url_is_refused_with_an_example(url: str) -> None:
+    assert problems_with(url) == ("--sandbox-url: not an https URL such as https://api.sandbox.getasset.com.")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        pytest.param("https://[::1", id="open-bracket"),
+        pytest.param("https://api.example.com:port", id="port-that-is-no-number"),
+        pytest.param("https://api.example.com:65536", id="port-that-is-too-great"),
+    ],
+)
+def test_what_is_no_url_at_all_is_refused(url: str) -> None:
+    assert problems_with(url) == "--sandbox-url: not a URL."
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        pytest.param("https://api.example.com?debug=1", id="query"),
+        pytest.param("https://api.example.com/#top", id="fragment"),
+        pytest.param("https://api.example.com?", id="empty-query"),
+        pytest.param("https://api.example.com#", id="empty-fragment"),
+    ],
+)
+def test_a_url_that_the_path_can_not_be_put_behind_is_refused(url: str) -> None:
+    assert problems_with(url) == "--sandbox-url: must end with the path, without ? or #."
+
+
+def test_no_url_at_all_is_refused() -> None:
+    assert problems_with("").startswith("--sandbox-url: ")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        pytest.param(" https://api.example.com", id="space-before"),
+        pytest.param("https://api.example.com ", id="space-behind"),
+        pytest.param("https://api example.com", id="space-inside"),
+        pytest.param("https://api.example.com\n", id="line-break-behind"),
+        pytest.param("https://api.exam\nple.com", id="line-break-inside"),
+        pytest.param("https://api.example.com\t/asset", id="tab"),
+        pytest.param("https://api.exam\x00ple.com", id="nul"),
+        pytest.param("https://api.ex\u00e4mple.com", id="umlaut"),
+    ],
+)
+def test_white_space_and_control_characters_in_a_url_are_refused(url: str) -> None:
+    assert problems_with(url) == "--sandbox-url: has white space or characters that no URL has."
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        pytest.param("https://admin:canary@api.example.com", id="user-and-password"),
+        pytest.param("https://canary@api.example.com", id="user"),
+        pytest.param("https://:canary@api.example.com", id="password"),
+        pytest.param("http://admin:canary@api.example.com", id="in-the-clear"),
+        pytest.param("ftp://admin:canary@api.example.com", id="another-scheme"),
+    ],
+)
+def test_a_password_in_a_url_is_refused_and_not_repeated(url: str) -> None:
+    assert problems_with(url) == "--sandbox-url: must not have a user or password in it."
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        pytest.param("admin:canary@api.example.com", id="no-scheme"),
+        pytest.param("//admin:canary@api.example.com:port", id="bad-port-too"),
+        pytest.param("https://admin:canary@[api.example.com", id="no-url"),
+    ],
+)
+def test_a_password_in_what_is_no_url_is_not_repeated_either(url: str) -> None:
+    problems = problems_with(url)
+    assert problems.startswith("--sandbox-url: ")
+    assert "canary" not in problems
+
+
+def test_all_that_is_wrong_is_told_together_a_line_for_each() -> None:
+    with pytest.raises(ConfigError) as caught:
+        settings_with("Shop", "books", "", sandbox_url="sandbox", production_url="http://api.getasset.com")
+    assert str(caught.value).splitlines() == [
+        "--namespace: 'Shop' is not a namespace's name.",
+        "--namespace: '' is not a namespace's name.",
+        "--sandbox-url: not an https URL such as https://api.sandbox.getasset.com.",
+        ("--production-url: would send credentials in the clear; use https (http is for loopback only)."),
+    ]

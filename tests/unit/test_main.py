@@ -1,0 +1,139 @@
+import logging
+import re
+import runpy
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from asset_token_operator.__main__ import CHATTY, configure_logging, main
+
+RUNNER = CliRunner()
+
+
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No setting and no cluster of the machine that runs the tests gets in."""
+    for name in ("NAMESPACE", "SANDBOX_URL", "PRODUCTION_URL", "LOG_LEVEL"):
+        monkeypatch.delenv(f"ASSET_TOKEN_OPERATOR_{name}", raising=False)
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+
+
+@pytest.fixture(autouse=True)
+def levels() -> Iterator[None]:
+    """Loggers are as they were after each test."""
+    before = {name: logging.getLogger(name).level for name in (*CHATTY, None)}
+    yield
+    for name, level in before.items():
+        logging.getLogger(name).setLevel(level)
+
+
+def invoke(*arguments: str) -> Result:
+    return RUNNER.invoke(main, arguments, prog_name="asset-token-operator")
+
+
+def one_line(text: str) -> str:
+    return re.sub(r"\s+", " ", text)
+
+
+def test_help_names_the_command() -> None:
+    result = invoke("--help")
+
+    assert result.exit_code == 0
+    assert "Keeps a valid Asset API token in a Secret for every AssetToken." in result.output
+    assert re.search(r"^  run ", result.output, re.MULTILINE)
+
+
+@pytest.mark.parametrize("option", ["--namespace", "--sandbox-url", "--production-url", "--log-level"])
+def test_help_of_run_names_every_option(option: str) -> None:
+    result = invoke("run", "--help")
+
+    assert result.exit_code == 0
+    assert option in result.output
+
+
+def test_every_option_of_run_has_its_environment_variable() -> None:
+    options = [option for option in main.commands["run"].params if option.name != "help"]
+
+    assert {option.opts[0]: option.envvar for option in options} == {
+        "--namespace": "ASSET_TOKEN_OPERATOR_NAMESPACE",
+        "--sandbox-url": "ASSET_TOKEN_OPERATOR_SANDBOX_URL",
+        "--production-url": "ASSET_TOKEN_OPERATOR_PRODUCTION_URL",
+        "--log-level": "ASSET_TOKEN_OPERATOR_LOG_LEVEL",
+    }
+
+
+def test_version_is_that_of_the_distribution() -> None:
+    result = invoke("--version")
+
+    assert result.exit_code == 0
+    assert re.fullmatch(r"asset-token-operator, version \d+\.\d+\.\d+\n", result.output)
+
+
+def test_all_bad_settings_are_reported_together() -> None:
+    result = invoke("run", "--namespace", "Shop", "--namespace", "shop", "--sandbox-url", "http://example.com")
+
+    assert result.exit_code == 2
+    assert "--namespace: 'Shop' is not a namespace's name." in result.output
+    assert "--sandbox-url: 'http://example.com' would send credentials in the clear" in one_line(result.output)
+    assert "Traceback" not in result.output
+
+
+def test_bad_settings_in_the_environment_are_reported_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASSET_TOKEN_OPERATOR_NAMESPACE", "shop A_B")
+    monkeypatch.setenv("ASSET_TOKEN_OPERATOR_PRODUCTION_URL", "https://user:canary@example.com")
+
+    result = invoke("run")
+
+    assert result.exit_code == 2
+    assert "'A_B'" in result.output
+    assert "--production-url: must not have a user or password in it." in result.output
+    assert "canary" not in result.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(("run", "--log-level", "loud"), id="unknown level"),
+        pytest.param(("run", "--nonsense"), id="unknown option"),
+        pytest.param(("nonsense",), id="unknown command"),
+    ],
+)
+def test_what_is_not_understood_is_refused(arguments: tuple[str, ...]) -> None:
+    assert invoke(*arguments).exit_code == 2
+
+
+def test_without_a_cluster_it_says_so_in_one_sentence_and_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASSET_TOKEN_OPERATOR_LOG_LEVEL", "error")
+
+    result = invoke("run", "--namespace", "shop")
+
+    assert str(result.exception).startswith("asset-token-operator: No cluster to connect to: ")
+    assert result.exit_code not in (0, 2)
+    assert "Traceback" not in result.output
+
+
+def test_libraries_that_log_each_call_are_quiet_unless_debugging() -> None:
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(logging.NOTSET)
+
+    configure_logging("debug")
+    assert {logging.getLogger(name).level for name in CHATTY} == {logging.NOTSET}
+    configure_logging("info")
+    assert {logging.getLogger(name).level for name in CHATTY} == {logging.WARNING}
+
+
+def test_the_package_can_be_run_as_a_module(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["asset-token-operator", "--help"])
+    monkeypatch.delitem(sys.modules, "asset_token_operator.__main__")
+
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("asset_token_operator", run_name="__main__")
+
+    assert ended.value.code == 0
+    assert "Usage: asset-token-operator" in capsys.readouterr().out

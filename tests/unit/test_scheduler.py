@@ -1,0 +1,338 @@
+import asyncio
+import contextlib
+import logging
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+
+import pytest
+
+from asset_token_operator.scheduler import AFTER_CRASH, Scheduler
+from tests.support.builders import NOW
+from tests.support.clock import ManualClock, settle
+
+SECOND = timedelta(seconds=1)
+HOUR = timedelta(hours=1)
+WORKERS = 3
+
+
+class Job:
+    """What the scheduler runs: it notes each run and does with a key what a test says."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self.clock = clock
+        self.runs: list[tuple[str, timedelta]] = []
+        self.again: defaultdict[str, list[datetime]] = defaultdict(list)
+        self.errors: dict[str, Exception] = {}
+        self.gates: dict[str, asyncio.Event] = {}
+        self.busy: list[str] = []
+        self.most_busy = 0
+
+    async def __call__(self, key: str) -> datetime | None:
+        self.runs.append((key, self.clock.now() - NOW))
+        self.busy.append(key)
+        self.most_busy = max(self.most_busy, len(self.busy))
+        try:
+            if key in self.gates:
+                await self.gates[key].wait()
+            if key in self.errors:
+                raise self.errors.pop(key)
+        finally:
+            self.busy.remove(key)
+        return self.again[key].pop(0) if self.again[key] else None
+
+    def shut(self, *keys: str) -> None:
+        """Hold runs of the keys up until they are let through."""
+        for key in keys:
+            self.gates[key] = asyncio.Event()
+
+    async def let_through(self, *keys: str) -> None:
+        for key in keys:
+            self.gates.pop(key).set()
+        await settle()
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def job(clock: ManualClock) -> Job:
+    return Job(clock)
+
+
+@pytest.fixture
+async def scheduler(job: Job, clock: ManualClock) -> AsyncIterator[Scheduler[str]]:
+    scheduler: Scheduler[str] = Scheduler(job, clock, WORKERS)
+    work = scheduler.start()
+    await settle()
+    yield scheduler
+    work.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await work
+
+
+async def test_runs_a_key_when_it_is_due_and_not_before(
+    scheduler: Scheduler[str], job: Job, clock: ManualClock
+) -> None:
+    scheduler.wake("a", NOW + 10 * SECOND)
+
+    await clock.advance(9 * SECOND)
+    assert job.runs == []
+    await clock.advance(SECOND)
+    assert job.runs == [("a", 10 * SECOND)]
+
+
+async def test_runs_a_key_at_once_when_it_is_woken(scheduler: Scheduler[str], job: Job) -> None:
+    scheduler.wake("a")
+    await settle()
+
+    assert job.runs == [("a", timedelta(0))]
+
+
+async def test_runs_what_was_woken_before_the_start(job: Job, clock: ManualClock) -> None:
+    scheduler: Scheduler[str] = Scheduler(job, clock, WORKERS)
+    scheduler.wake("a")
+    work = scheduler.start()
+    await settle()
+
+    assert job.runs == [("a", timedelta(0))]
+    work.cancel()
+
+
+async def test_runs_a_key_again_when_it_says(scheduler: Scheduler[str], job: Job, clock: ManualClock) -> None:
+    job.again["a"] = [NOW + 5 * SECOND, NOW + 7 * SECOND]
+    scheduler.wake("a")
+
+    for _ in range(20):
+        await clock.advance(SECOND)
+
+    assert job.runs == [("a", 1 * SECOND), ("a", 5 * SECOND), ("a", 7 * SECOND)]
+
+
+async def test_a_moment_that_has_passed_means_at_once(scheduler: Scheduler[str], job: Job) -> None:
+    scheduler.wake("a", NOW - HOUR)
+    await settle()
+
+    assert job.runs == [("a", timedelta(0))]
+
+
+async def test_a_key_that_says_no_moment_is_forgotten(scheduler: Scheduler[str], job: Job, clock: ManualClock) -> None:
+    scheduler.wake("a")
+    await settle()
+
+    await clock.advance(timedelta(days=1))
+    assert len(job.runs) == 1
+    scheduler.wake("a")
+    await settle()
+    assert len(job.runs) == 2
+
+
+async def test_a_key_runs_only_once_at_a_time(scheduler: Scheduler[str], job: Job, clock: ManualClock) -> None:
+    job.shut("a")
+    for _ in range(5):
+        scheduler.wake("a")
+        await settle()
+        await clock.advance(SECOND)
+
+    assert job.busy == ["a"]
+    assert len(job.runs) == 1
+
+
+async def test_a_key_that_is_woken_while_it_runs_runs_once_more_afterwards(
+    scheduler: Scheduler[str], job: Job, clock: ManualClock
+) -> None:
+    job.shut("a")
+    scheduler.wake("a")
+    await settle()
+    scheduler.wake("a")
+    scheduler.wake("a")
+    await settle()
+    await job.let_through("a")
+    await clock.advance(HOUR)
+
+    assert [key for key, _ in job.runs] == ["a", "a"]
+
+
+async def test_a_wake_during_a_run_wins_over_the_later_moment_that_the_run_says(
+    scheduler: Scheduler[str], job: Job, clock: ManualClock
+) -> None:
+    job.again["a"] = [NOW + HOUR, NOW + HOUR]
+    job.shut("a")
+    scheduler.wake("a")
+    await settle()
+    scheduler.wake("a")
+    await job.let_through("a")
+
+    assert len(job.runs) == 2
+    await clock.advance(HOUR)
+    assert job.runs[2:] == [("a", HOUR)]
+
+
+async def test_a_wake_for_later_during_a_run_is_kept(scheduler: Scheduler[str], job: Job, clock: ManualClock) -> None:
+    job.shut("a")
+    scheduler.wake("a")
+    await settle()
+    scheduler.wake("a", NOW + 5 * SECOND)
+    await clock.advance(10 * SECOND)
+    await job.let_through("a")
+
+    assert job.runs == [("a", timedelta(0)), ("a", 10 * SECOND)]
+
+
+@pytest.mark.parametrize(
+    "moments", [pytest.param((5, 60), id="earlier first"), pytest.param((60, 5), id="later first")]
+)
+async def test_the_earlier_of_two_wakes_wins(
+    scheduler: Scheduler[str], job: Job, clock: ManualClock, moments: tuple[int, int]
+) -> None:
+    for seconds in moments:
+        scheduler.wake("a", NOW + seconds * SECOND)
+    for _ in range(120):
+        await clock.advance(SECOND)
+
+    assert job.runs == [("a", 5 * SECOND)]
+
+
+async def test_an_earlier_wake_is_seen_while_a_later_one_is_waited_for(
+    scheduler: Scheduler[str], job: Job, clock: ManualClock
+) -> None:
+    scheduler.wake("late", NOW + HOUR)
+    await settle()
+    scheduler.wake("early", NOW + SECOND)
+    await settle()
+    await clock.advance(SECOND)
+
+    assert job.runs == [("early", SECOND)]
+
+
+async def test_a_crash_of_one_key_stops_no_other_and_is_tried_again(
+    scheduler: Scheduler[str], job: Job, clock: ManualClock
+) -> None:
+    job.errors["bad"] = RuntimeError("boom")
+    scheduler.wake("bad")
+    scheduler.wake("good")
+    await settle()
+    assert [key for key, _ in job.runs] == ["bad", "good"]
+
+    await clock.advance(AFTER_CRASH - SECOND)
+    assert len(job.runs) == 2
+    await clock.advance(SECOND)
+    assert job.runs[2:] == [("bad", AFTER_CRASH)]
+
+
+async def test_more_crashes_than_workers_stop_nothing(scheduler: Scheduler[str], job: Job) -> None:
+    for number in range(2 * WORKERS):
+        job.errors[f"bad-{number}"] = RuntimeError("boom")
+        scheduler.wake(f"bad-{number}")
+    scheduler.wake("good")
+    await settle()
+
+    assert ("good", timedelta(0)) in job.runs
+
+
+async def test_the_log_of_a_crash_says_where_but_nothing_of_the_error_text(
+    scheduler: Scheduler[str], job: Job, caplog: pytest.LogCaptureFixture
+) -> None:
+    error = KeyError("canary-secret")
+    error.__cause__ = ValueError("canary-cause")
+    error.add_note("canary-note")
+    job.errors["shop/bad"] = error
+    with caplog.at_level(logging.DEBUG):
+        scheduler.wake("shop/bad")
+        await settle()
+
+    assert "shop/bad: unexpected KeyError" in caplog.text
+    assert "test_scheduler.py" in caplog.text
+    assert "canary" not in caplog.text
+
+
+async def test_no_more_keys_run_at_once_than_there_are_workers(scheduler: Scheduler[str], job: Job) -> None:
+    keys = [f"key-{number}" for number in range(10)]
+    job.shut(*keys)
+    for key in keys:
+        scheduler.wake(key)
+    await settle()
+    assert len(job.busy) == WORKERS
+
+    for key in keys:
+        await job.let_through(key)
+    assert sorted(key for key, _ in job.runs) == keys
+    assert job.most_busy == WORKERS
+
+
+async def test_a_machine_that_was_suspended_runs_at_once_what_is_due(
+    scheduler: Scheduler[str], job: Job, clock: ManualClock
+) -> None:
+    scheduler.wake("soon", NOW + 30 * SECOND)
+    scheduler.wake("later", NOW + 10 * HOUR)
+    scheduler.wake("tomorrow", NOW + 24 * HOUR)
+    await settle()
+    await clock.advance(12 * HOUR)
+
+    assert job.runs == [("soon", 12 * HOUR), ("later", 12 * HOUR)]
+
+
+async def test_the_clock_is_read_again_within_seconds_of_a_jump(
+    scheduler: Scheduler[str], job: Job, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sleep by a clock that stands still during suspension must not be as long as the wait that it is for."""
+    sleeps: list[float] = []
+    wait = clock.wait
+
+    async def noted(event: asyncio.Event, seconds: float) -> None:
+        sleeps.append(seconds)
+        await wait(event, seconds)
+
+    monkeypatch.setattr(clock, "wait", noted)
+    scheduler.wake("a", NOW + HOUR)
+    await settle()
+    for _ in range(5):
+        await clock.advance(2 * SECOND)
+
+    assert job.runs == []
+    assert max(sleeps) <= 2
+
+
+async def test_a_clock_that_is_set_back_runs_nothing_twice_and_goes_on(
+    scheduler: Scheduler[str], job: Job, clock: ManualClock
+) -> None:
+    job.again["a"] = [NOW + 20 * SECOND]
+    scheduler.wake("a", NOW + 10 * SECOND)
+    await clock.advance(10 * SECOND)
+    await clock.set(NOW - HOUR)
+    await clock.advance(SECOND)
+    assert len(job.runs) == 1
+
+    scheduler.wake("a")
+    await settle()
+    assert len(job.runs) == 2
+
+
+async def test_a_thousand_keys_run_in_the_order_in_which_they_are_due(job: Job, clock: ManualClock) -> None:
+    scheduler: Scheduler[str] = Scheduler(job, clock, 1)
+    work = scheduler.start()
+    for number in range(1000):
+        due = number * 7919 % 1000
+        scheduler.wake(f"key-{due}", NOW + due * SECOND)
+    await clock.advance(HOUR)
+
+    assert [key for key, _ in job.runs] == [f"key-{due}" for due in range(1000)]
+    work.cancel()
+
+
+async def test_cancelling_ends_everything_also_runs_that_wait(job: Job, clock: ManualClock) -> None:
+    scheduler: Scheduler[str] = Scheduler(job, clock, WORKERS)
+    work = scheduler.start()
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    job.shut("a")
+    scheduler.wake("a")
+    await settle()
+    assert job.busy == ["a"]
+
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    assert job.busy == []
+    assert all(task.done() for task in others)
