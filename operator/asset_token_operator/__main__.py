@@ -24,7 +24,7 @@ from asset_token_operator.config import (
     Settings,
     read_settings,
 )
-from asset_token_operator.errors import KubeError
+from asset_token_operator.errors import OperatorError
 from asset_token_operator.handlers import build_registry, kopf_settings
 from asset_token_operator.issuer import Issuer
 from asset_token_operator.kube import KubeClient
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("asset_token_operator")
 
 WORKERS: Final = 50
-CHATTY: Final = ("kopf", "httpx", "httpcore", "kubernetes", "aiohttp", "asyncio")
+CHATTY: Final = ("kopf", "kubernetes", "aiohttp", "asyncio")
 """Loggers that say a line or more a token; they are heard at the level `debug` only."""
 
 
@@ -108,23 +108,22 @@ def run(**given: Any) -> None:  # noqa: ANN401 - the options above, as they were
     configure_logging(settings.log_level)
     try:
         asyncio.run(serve(settings))
-    except KubeError as error:
+    except OperatorError as error:
         sys.exit(f"asset-token-operator: {error}")
 
 
 def configure_logging(level: str) -> None:
     """Log to standard error; libraries that log each call are heard only at `debug`."""
     logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-    if level != "debug":
-        for name in CHATTY:
-            logging.getLogger(name).setLevel(logging.WARNING)
+    for name in () if level == "debug" else CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 async def serve(settings: Settings) -> None:
     """Run the operator until it is told to stop.
 
     Raises:
-        KubeError: The cluster can't be reached, or its CRD isn't installed.
+        OperatorError: The cluster can't be reached, its CRD isn't installed, or a proxy setting is wrong.
     """
     clock = SystemClock()
     instance = os.environ.get("POD_ID") or socket.gethostname()
@@ -145,9 +144,9 @@ async def serve(settings: Settings) -> None:
         work = asyncio.gather(
             scheduler.start(reconciler.reconcile), secrets.start(), asyncio.create_task(budgets.serve())
         )
-        await secrets.listed()
         watch = asyncio.create_task(
-            kopf.operator(
+            watch_cluster(
+                secrets,
                 registry=build_registry(kube, scheduler.wake, caches),
                 settings=kopf_settings(),
                 standalone=True,
@@ -160,6 +159,12 @@ async def serve(settings: Settings) -> None:
             part.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await part
+
+
+async def watch_cluster(secrets: SecretVersions, **how: Any) -> None:  # noqa: ANN401 - kopf.operator's arguments
+    """Let kopf watch, once it is known which Secrets there are."""
+    await secrets.listed()
+    await kopf.operator(**how)
 
 
 if __name__ == "__main__":

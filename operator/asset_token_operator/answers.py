@@ -35,6 +35,7 @@ LONGEST_TOKEN: Final = 16 * 1024
 
 WINDOW: Final = timedelta(seconds=60)
 LONGEST_RESET_SECONDS: Final = 600
+LATEST_RESET: Final = 10**11
 LONGEST_RETRY_AFTER_SECONDS: Final = 3600
 """What a header says beyond these is no moment that anyone meant."""
 
@@ -166,7 +167,7 @@ def _read_rate(headers: Mapping[str, str], date: datetime | None) -> RateHeaders
         limit, remaining, reset = (int(headers[f"x-ratelimit-{name}"]) for name in ("limit", "remaining", "reset"))
     except (KeyError, ValueError):
         return None
-    if limit < 1 or remaining < 0:
+    if limit < 1 or remaining < 0 or not 0 <= reset < LATEST_RESET:
         return None
     left = WINDOW if date is None else timedelta(seconds=min(max(reset - date.timestamp(), 0), LONGEST_RESET_SECONDS))
     return RateHeaders(limit, min(remaining, limit), reset, left)

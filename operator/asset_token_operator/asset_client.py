@@ -8,7 +8,9 @@ that drips can hold a worker.
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Final, Self
 
 import httpx
@@ -37,13 +39,28 @@ class AssetClient:
 
     @classmethod
     def connect(cls, endpoints: Mapping[Environment, str]) -> Self:
-        """A client for these base URLs; proxies and additional CAs come from the usual variables."""
-        http = httpx.AsyncClient(
-            follow_redirects=False,
-            timeout=TIMEOUT_SECONDS,
-            limits=httpx.Limits(max_connections=CONNECTIONS),
-            headers={"Accept": "application/json", "Accept-Encoding": "identity"},
-        )
+        """A client for these base URLs; proxies and other CAs come from the usual variables.
+
+        Raises:
+            AssetUnavailableError: Those can't be used.
+        """
+        for name in ("httpx", "httpcore"):
+            # Their debugging tells the answers' headers, where a server may put anything.
+            logging.getLogger(name).setLevel(logging.WARNING)
+        try:
+            http = httpx.AsyncClient(
+                follow_redirects=False,
+                timeout=TIMEOUT_SECONDS,
+                limits=httpx.Limits(max_connections=CONNECTIONS),
+                headers={"Accept": "application/json", "Accept-Encoding": "identity"},
+                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # none of one tenant's for the next one
+                mounts={"http://": None},  # plain http is for loopback only: through a proxy it would leave it
+            )
+        except (OSError, ValueError, httpx.InvalidURL) as error:
+            raise AssetUnavailableError(
+                f"The proxy or CA variables can't be used ({type(error).__name__}); check HTTPS_PROXY, ALL_PROXY,"
+                " SSL_CERT_FILE and SSL_CERT_DIR."
+            ) from None
         return cls(endpoints, http)
 
     async def __aenter__(self) -> Self:
@@ -65,7 +82,7 @@ class AssetClient:
                 return await self._post(url, token_form(spec, credentials))
         except TimeoutError:
             raise AssetUnavailableError(f"Asset did not answer within {TIMEOUT_SECONDS:.0f} s.") from None
-        except httpx.TransportError as error:
+        except (httpx.TransportError, httpx.InvalidURL, UnicodeError) as error:
             raise AssetUnavailableError(f"Asset could not be reached ({type(error).__name__}).") from None
 
     async def _post(self, url: str, form: Mapping[str, str | list[str]]) -> Reply:

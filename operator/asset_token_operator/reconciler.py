@@ -167,7 +167,7 @@ class Reconciler:
             memory = Memory(token.uid, remembered_requests(token, seen.request_cause()))
             self._memories[key] = memory
         if memory.reported is not None and memory.reported[0] > token.version:
-            token = replace(token, status=memory.reported[1])
+            token = replace(token, version=memory.reported[0], status=memory.reported[1])
         senior, juniors = self._rivals(token)
         return await self._issuer.observe(
             replace(
@@ -263,7 +263,7 @@ class Reconciler:
         status = report_status(seen, decision, now)
         if worth_writing(seen.token.status, status, now):
             version = await self._kube.apply_status(seen.token, status)
-            memory.reported = (int(version), status)
+            memory.reported = (version, status)
             events = transition_events(seen.token.status, status, issued=memory.unreported)
             memory.unreported = False
         at_war = is_at_war(seen, now)

@@ -93,7 +93,7 @@ def _event(entry: dict[str, Any]) -> AuditEvent:
         subresource=ref.get("subresource", ""),
         namespace=ref.get("namespace", ""),
         name=ref.get("name", ""),
-        user=entry["user"]["username"],
+        user=entry["user"].get("username", ""),
         user_agent=entry.get("userAgent", ""),
         code=entry.get("responseStatus", {}).get("code", 0),
         at=datetime.fromisoformat(entry["requestReceivedTimestamp"]),

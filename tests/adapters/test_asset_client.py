@@ -1,0 +1,846 @@
+"""A token request over a real socket: what Asset receives, and what becomes of everything that it may answer."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+import logging
+import math
+import os
+import re
+import socket
+import ssl
+import traceback
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from pydantic import SecretStr
+
+from asset_token_operator import asset_client
+from asset_token_operator.answers import LONGEST_BODY, RateHeaders, read_answer
+from asset_token_operator.asset_client import AssetClient
+from asset_token_operator.errors import (
+    AssetError,
+    AssetUnavailableError,
+    BrokenAnswerError,
+    InvalidClientError,
+    InvalidScopeError,
+    RateLimitedError,
+    RequestRefusedError,
+)
+from asset_token_operator.model import Credentials, Environment, Spec
+from tests.support.asset_api import SCOPES, AssetApi
+from tests.support.asset_behaviour import (
+    FAILURES,
+    Behaviour,
+    Failure,
+    json_reply,
+    oauth_error,
+    redirect,
+    too_many_requests,
+)
+from tests.support.asset_rules import RateLimit
+from tests.support.builders import CREDENTIALS, a_spec
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from asset_token_operator.answers import TokenAnswer
+
+CLIENT_ID = CREDENTIALS.client_id.get_secret_value()
+CLIENT_SECRET = CREDENTIALS.client_secret.get_secret_value()
+TOKEN = "canary-access-token"
+CANARIES = (CLIENT_SECRET, TOKEN)
+ASSET_HOST = "api.sandbox.getasset.com"
+SHORT_SECONDS = 0.3
+"""In place of the 15 seconds for a request in all, where a test is about their end; a single step keeps them."""
+
+ANSWER = json.dumps({"access_token": TOKEN, "token_type": "Bearer", "expires_in": 3600}).encode()
+UNREACHABLE = r"Asset could not be reached \(\w+\)\."
+UNANSWERED = r"Asset did not answer within \d+ s\."
+NO_OBJECT = "Asset's answer is not a JSON object."
+NO_TOKEN = "Asset's answer has no access_token."
+
+
+# ---- the world around the client -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def no_settings_of_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No proxy, certificate authority or netrc of whoever runs the tests has a say."""
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy") or name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE", "NETRC"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def asset() -> Iterator[AssetApi]:
+    with AssetApi() as api:
+        api.register(CLIENT_ID, CLIENT_SECRET)
+        yield api
+
+
+@asynccontextmanager
+async def a_client(url: str) -> AsyncIterator[AssetClient]:
+    """A client of the sandbox at that URL, and of a production that nothing serves."""
+    async with AssetClient.connect({Environment.SANDBOX: url, Environment.PRODUCTION: "http://127.0.0.1:9"}) as client:
+        yield client
+
+
+@pytest.fixture
+async def client(asset: AssetApi) -> AsyncIterator[AssetClient]:
+    async with a_client(asset.url) as client:
+        yield client
+
+
+@pytest.fixture
+def everything_logged(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """The records of all loggers, from DEBUG up."""
+    caplog.set_level(logging.DEBUG)
+    return caplog
+
+
+@dataclass
+class Wire:
+    """Answers every request with the same bytes, and keeps what it received, for what the stand-in doesn't tell."""
+
+    answer: bytes
+    received: list[bytes] = field(default_factory=list)
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
+            self.received.append(head + await reader.readexactly(int(length[1]) if length else 0))
+            writer.write(self.answer)
+            await writer.drain()
+
+    def headers(self) -> list[dict[str, str]]:
+        """The headers of each request, by their names in lower case."""
+        heads = [request.partition(b"\r\n\r\n")[0].decode().split("\r\n")[1:] for request in self.received]
+        return [{name.lower(): value for name, _, value in (line.partition(": ") for line in head)} for head in heads]
+
+    def form(self) -> list[tuple[str, str]]:
+        """The fields of the only request."""
+        (request,) = self.received
+        return parse_qsl(request.partition(b"\r\n\r\n")[2].decode(), keep_blank_values=True, strict_parsing=True)
+
+
+@dataclass
+class Proxy:
+    """A CONNECT proxy that tunnels every name to one port, or refuses; keeps what it was asked in the clear."""
+
+    port: int | None = None
+    asked: list[bytes] = field(default_factory=list)
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.asked.append(await reader.readuntil(b"\r\n\r\n"))
+        if self.port is None:
+            writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+            await writer.drain()
+            return
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
+        finally:
+            far_writer.close()
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65536):
+        writer.write(data)
+        await writer.drain()
+    writer.close()
+
+
+@asynccontextmanager
+async def serving(
+    handle: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any], tls: ssl.SSLContext | None = None
+) -> AsyncIterator[int]:
+    """Serve on loopback within this context; gives the port."""
+    tasks: set[asyncio.Task[Any]] = set()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task
+        tasks.add(task)
+        with suppress(asyncio.IncompleteReadError, OSError, asyncio.CancelledError):
+            await handle(reader, writer)
+        writer.close()
+        with suppress(OSError, asyncio.CancelledError):
+            await writer.wait_closed()
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=tls)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def an_http_answer(body: bytes = ANSWER, status: str = "200 OK", headers: Mapping[str, str] | None = None) -> bytes:
+    lines = [f"HTTP/1.1 {status}", f"content-length: {len(body)}", *(f"{k}: {v}" for k, v in (headers or {}).items())]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A certificate that signed itself, and a TLS server's context with it."""
+
+    path: Path
+    context: ssl.SSLContext
+
+
+def a_certificate(folder: Path, *, host: str = "127.0.0.1", expired: bool = False) -> Certificate:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a test")])
+    alternative = x509.DNSName(host) if host[0].isalpha() else x509.IPAddress(ipaddress.ip_address(host))
+    usage = dict.fromkeys(
+        ("content_commitment", "data_encipherment", "key_agreement", "crl_sign", "encipher_only", "decipher_only"),
+        False,
+    )
+    begin = datetime.now(UTC) - timedelta(days=2)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(begin)
+        .not_valid_after(begin + timedelta(days=1 if expired else 30))
+        .add_extension(x509.SubjectAlternativeName([alternative]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(
+            x509.KeyUsage(digital_signature=True, key_cert_sign=True, key_encipherment=True, **usage), critical=True
+        )
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    path, key_path = folder / "server.crt", folder / "server.key"
+    path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    key_path.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path, key_path)
+    return Certificate(path, context)
+
+
+async def ask(client: AssetClient, spec: Spec | None = None, credentials: Credentials = CREDENTIALS) -> TokenAnswer:
+    """Request a token, and read the answer."""
+    return read_answer(await client.request_token(spec or a_spec(), credentials))
+
+
+async def refusal(client: AssetClient) -> AssetError:
+    """The error that a request, or reading its answer, ends with."""
+    with pytest.raises(AssetError) as caught:
+        await ask(client)
+    return caught.value
+
+
+def token_of(answer: TokenAnswer) -> str:
+    return answer.access_token.get_secret_value()
+
+
+def all_said(error: BaseException | None, log: pytest.LogCaptureFixture) -> str:
+    """All that an error and those behind it say of themselves, and all that was logged."""
+    said = [log.text]
+    while error is not None:
+        said += [str(error), repr(error), *traceback.format_exception(error)]
+        error = error.__cause__ or error.__context__
+    return "\n".join(said)
+
+
+# ---- what is asked ---------------------------------------------------------------------------------------------------
+
+
+class TestTheForm:
+    async def test_asks_only_for_what_the_spec_says(self, asset: AssetApi, client: AssetClient) -> None:
+        await ask(client, a_spec(scopes=()))
+        (seen,) = asset.requests
+        assert (seen.client_id, seen.business_id, seen.scope, seen.resources, seen.expires_in) == (
+            CLIENT_ID,
+            None,
+            None,
+            (),
+            None,
+        )
+        assert asset.violations == []
+
+    async def test_has_all_that_the_spec_says(self, asset: AssetApi, client: AssetClient) -> None:
+        resources = ("https://api.sandbox.getasset.com/mcp", "https://example.com/a?b=c&d=e%20f")
+        spec = a_spec(
+            business_id="biz_GA6EG2qFxA97NZHtxeLPUy",
+            scopes=("ledger:create", "ledger:read"),
+            resources=resources,
+            lifetime=timedelta(minutes=30),
+        )
+        await ask(client, spec)
+        (seen,) = asset.requests
+        assert seen.business_id == "biz_GA6EG2qFxA97NZHtxeLPUy"
+        assert seen.scope == "ledger:create ledger:read"
+        assert seen.resources == resources
+        assert seen.expires_in == 1800
+        assert asset.violations == []
+
+    async def test_is_sent_field_by_field_as_documented(self) -> None:
+        wire = Wire(an_http_answer())
+        spec = a_spec(
+            business_id="biz_1", scopes=("a", "b"), resources=("https://a.example", "https://b.example"),
+            lifetime=timedelta(hours=1),
+        )  # fmt: skip
+        async with serving(wire) as port, a_client(f"http://127.0.0.1:{port}") as client:
+            await ask(client, spec)
+        assert sorted(wire.form()) == [
+            ("business_id", "biz_1"),
+            ("client_id", CLIENT_ID),
+            ("client_secret", CLIENT_SECRET),
+            ("expires_in", "3600"),
+            ("grant_type", "client_credentials"),
+            ("resource", "https://a.example"),
+            ("resource", "https://b.example"),
+            ("scope", "a b"),
+        ]
+        assert wire.received[0].startswith(b"POST /v0/auth/token HTTP/1.1\r\n")
+        assert wire.headers()[0]["content-type"] == "application/x-www-form-urlencoded"
+
+    @pytest.mark.parametrize(
+        "secret",
+        [
+            pytest.param("a&client_id=other", id="ampersand"),
+            pytest.param("a+b %20=c", id="plus-space-percent"),
+            pytest.param("pässwörd-密", id="beyond-ascii"),
+            pytest.param("a\nb", id="line-break-inside"),
+        ],
+    )
+    async def test_carries_a_client_secret_of_any_characters(
+        self, asset: AssetApi, client: AssetClient, secret: str
+    ) -> None:
+        asset.register("other", secret)
+        await ask(client, credentials=Credentials(SecretStr("other"), SecretStr(secret)))
+        assert asset.count(client_id="other", status=200) == 1
+        assert asset.violations == []
+
+    async def test_goes_to_the_environment_that_the_spec_names(self, asset: AssetApi) -> None:
+        with AssetApi(environment="production") as production:
+            production.register(CLIENT_ID, CLIENT_SECRET)
+            endpoints = {Environment.SANDBOX: asset.url, Environment.PRODUCTION: production.url}
+            async with AssetClient.connect(endpoints) as client:
+                await ask(client, a_spec(environment=Environment.PRODUCTION))
+            assert production.count(status=200) == 1
+        assert asset.arrived == 0
+
+    async def test_goes_below_the_path_of_the_base_url(self) -> None:
+        wire = Wire(an_http_answer())
+        async with serving(wire) as port, a_client(f"http://127.0.0.1:{port}/asset") as client:
+            await ask(client)
+        assert wire.received[0].startswith(b"POST /asset/v0/auth/token HTTP/1.1\r\n")
+
+    async def test_has_no_authorization_header_from_a_netrc(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        netrc = tmp_path / ".netrc"
+        netrc.write_text("machine 127.0.0.1 login somebody password else\ndefault login somebody password else\n")
+        netrc.chmod(0o600)
+        monkeypatch.setenv("NETRC", str(netrc))
+        monkeypatch.setenv("HOME", str(tmp_path))
+        wire = Wire(an_http_answer())
+        async with serving(wire) as port, a_client(f"http://127.0.0.1:{port}") as client:
+            await ask(client)
+        assert "authorization" not in wire.headers()[0]
+
+    async def test_brings_no_cookie_that_another_tenant_was_given(self) -> None:
+        wire = Wire(an_http_answer(headers={"set-cookie": "session=of-the-first-tenant; Path=/"}))
+        async with serving(wire) as port, a_client(f"http://127.0.0.1:{port}") as client:
+            await ask(client)
+            await ask(client, credentials=Credentials(SecretStr("other"), SecretStr("other-secret")))
+        assert len(wire.received) == 2
+        assert [headers.get("cookie") for headers in wire.headers()] == [None, None]
+
+
+# ---- what is answered ------------------------------------------------------------------------------------------------
+
+
+class TestAToken:
+    async def test_is_given_as_it_was_issued(self, asset: AssetApi, client: AssetClient) -> None:
+        answer = await ask(client)
+        (seen,) = asset.requests
+        assert token_of(answer) == seen.token
+        assert asset.accepts(token_of(answer), scope="ledger:read")
+        assert answer.claims
+        assert answer.claims.jti == seen.jti
+        assert answer.claims.scopes == ("ledger:read",)
+
+    @pytest.mark.parametrize(
+        "token", [pytest.param("opaque", id="opaque"), pytest.param("jwt_without_exp", id="jwt-without-exp")]
+    )
+    async def test_need_not_be_a_jwt_that_says_when_it_expires(
+        self, asset: AssetApi, client: AssetClient, token: Any
+    ) -> None:
+        asset.behave(Behaviour(token=token))
+        answer = await ask(client)
+        assert asset.accepts(token_of(answer))
+        assert answer.claims is None or answer.claims.exp is None
+
+    @pytest.mark.parametrize(
+        ("sent", "read"),
+        [
+            pytest.param("duration", 3600, id="duration"),
+            pytest.param("timestamp", 1_800_003_600, id="timestamp"),
+            pytest.param("absent", None, id="absent"),
+            pytest.param("null", None, id="null"),
+            pytest.param("string", "3600", id="string"),
+            pytest.param("timestamp_string", "1800003600", id="timestamp-string"),
+            pytest.param("past_timestamp", 1_799_996_400, id="past-timestamp"),
+            pytest.param("zero", 0, id="zero"),
+            pytest.param("negative", -3600, id="negative"),
+            pytest.param("absurd", 10**18, id="absurd"),
+            pytest.param("contradicts", 36000, id="contradicts"),
+        ],
+    )
+    async def test_comes_with_expires_in_as_it_stands_there(self, sent: str, read: object) -> None:
+        with AssetApi(now=lambda: 1_800_000_000) as asset:
+            asset.register(CLIENT_ID, CLIENT_SECRET)
+            asset.behave(Behaviour(expires_in=sent))
+            async with a_client(asset.url) as client:
+                assert (await ask(client)).expires_in == read
+
+    async def test_comes_with_an_expires_in_that_is_no_number(self, asset: AssetApi, client: AssetClient) -> None:
+        asset.behave(Behaviour(expires_in="nan"))
+        expires_in = (await ask(client)).expires_in
+        assert isinstance(expires_in, float)
+        assert math.isnan(expires_in)
+
+    async def test_comes_with_the_scopes_that_the_answer_names(self, asset: AssetApi, client: AssetClient) -> None:
+        asset.behave(Behaviour(granted_scopes=("invoice:create", "ledger:read"), echo_scope=True))
+        answer = await ask(client, a_spec(scopes=SCOPES))
+        assert answer.scopes == ("invoice:create", "ledger:read")
+
+    async def test_is_taken_without_a_token_type(self, asset: AssetApi, client: AssetClient) -> None:
+        asset.behave(Behaviour(token_type=None))
+        assert asset.accepts(token_of(await ask(client)))
+
+    @pytest.mark.parametrize(
+        ("behaviour", "sentence"),
+        [
+            pytest.param(
+                Behaviour(token="with_newline"),
+                "Asset's access_token has characters that no Authorization header may carry.",
+                id="with-newline",
+            ),
+            pytest.param(Behaviour(token="blank"), NO_TOKEN, id="blank"),
+            pytest.param(Behaviour(token="absent"), NO_TOKEN, id="absent"),
+            pytest.param(Behaviour(token="not_a_string"), NO_TOKEN, id="not-a-string"),
+            pytest.param(Behaviour(token="huge"), "Asset's access_token is longer than 16384 characters.", id="huge"),
+            pytest.param(
+                Behaviour(token_type="mac"),
+                "Asset answered with a token that is not a Bearer token.",
+                id="of-another-type",
+            ),
+        ],
+    )
+    async def test_that_is_no_use_is_a_broken_answer(
+        self, asset: AssetApi, client: AssetClient, behaviour: Behaviour, sentence: str
+    ) -> None:
+        asset.behave(behaviour)
+        error = await refusal(client)
+        assert type(error) is BrokenAnswerError
+        assert str(error) == sentence
+
+    async def test_is_read_from_an_answer_of_just_the_longest_length(self) -> None:
+        frame = json.dumps({"access_token": TOKEN, "x": ""}).encode()
+        body = frame.replace(b'""', b'"' + b"x" * (LONGEST_BODY - len(frame)) + b'"')
+        assert len(body) == LONGEST_BODY
+        async with serving(Wire(an_http_answer(body))) as port, a_client(f"http://127.0.0.1:{port}") as client:
+            assert token_of(await ask(client)) == TOKEN
+        async with serving(Wire(an_http_answer(body + b" "))) as port, a_client(f"http://127.0.0.1:{port}") as client:
+            assert type(await refusal(client)) is BrokenAnswerError
+
+
+NO = r"Asset refused the request \("
+UNAVAILABLE, BROKEN, LIMITED = AssetUnavailableError, BrokenAnswerError, RateLimitedError
+MEANINGS: dict[str, tuple[type[AssetError], str]] = {
+    "invalid_client": (InvalidClientError, rf"{NO}401 invalid_client\): .+ correct the credentials Secret\."),
+    "invalid_scope": (InvalidScopeError, rf"{NO}400 invalid_scope\): .+ correct spec\.scopes\."),
+    "forbidden": (RequestRefusedError, rf"{NO}403\): .+\."),
+    "not_found": (UNAVAILABLE, rf"{NO}404\): .+ check the operator's base URLs\."),
+    "fastapi_422": (RequestRefusedError, rf"{NO}422\): .+ check spec\..+\."),
+    "fastapi_detail": (RequestRefusedError, rf"{NO}400\): check the spec and the credentials Secret\."),
+    "server_error_500": (UNAVAILABLE, r"Asset failed \(500\)\."),
+    "bad_gateway_html": (UNAVAILABLE, r"Asset failed \(502\)\."),
+    "unavailable_503": (UNAVAILABLE, r"Asset failed \(503\)\."),
+    "too_many_requests": (LIMITED, rf"{NO}429\): .+\."),
+    "too_many_requests_bare": (LIMITED, rf"{NO}429\): .+\."),
+    "redirect": (BROKEN, r"Asset answered with a redirect \(307\), which is not followed with credentials\."),
+    "empty_200": (BROKEN, NO_OBJECT),
+    "html_200": (BROKEN, NO_OBJECT),
+    "truncated_json": (BROKEN, NO_OBJECT),
+    "json_array": (BROKEN, NO_OBJECT),
+    "deeply_nested": (BROKEN, NO_OBJECT),
+    "enormous": (BROKEN, r"Asset's answer is longer than 262144 bytes\."),
+    "hang": (UNAVAILABLE, UNANSWERED),
+    "drip": (UNAVAILABLE, UNANSWERED),
+    "disconnect": (UNAVAILABLE, UNREACHABLE),
+    "truncated_body": (UNAVAILABLE, UNREACHABLE),
+}
+SLOW = ("hang", "drip")
+
+
+class TestWhatSurroundsAnAnswer:
+    async def test_is_the_apis_clock_and_the_tenants_budget(self) -> None:
+        with AssetApi(now=lambda: 1_800_000_000, rate_limit=RateLimit(per_tenant=10)) as asset:
+            asset.register(CLIENT_ID, CLIENT_SECRET)
+            asset.clock_offset = 3600
+            async with a_client(asset.url) as client:
+                reply = await client.request_token(a_spec(), CREDENTIALS)
+        assert reply.status == 200
+        assert reply.date == datetime.fromtimestamp(1_800_003_600, UTC)
+        assert reply.rate == RateHeaders(10, 9, 1_800_003_660, timedelta(seconds=60))
+        assert reply.retry_after is None
+
+    async def test_comes_with_a_failure_too(self, asset: AssetApi, client: AssetClient) -> None:
+        asset.behave(Behaviour(failure=too_many_requests("7")))
+        reply = await client.request_token(a_spec(), CREDENTIALS)
+        assert (reply.status, reply.retry_after) == (429, "7")
+        assert reply.rate
+        assert reply.rate.remaining == 0
+
+    async def test_may_be_left_out(self) -> None:
+        async with serving(Wire(an_http_answer())) as port, a_client(f"http://127.0.0.1:{port}") as client:
+            reply = await client.request_token(a_spec(), CREDENTIALS)
+        assert (reply.rate, reply.date, reply.retry_after) == (None, None, None)
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            pytest.param({"x-ratelimit-reset": "9" * 400}, id="reset-beyond-any-number"),
+            pytest.param({"x-ratelimit-reset": "-" + "9" * 400}, id="reset-before-any-number"),
+            pytest.param({"x-ratelimit-limit": "9" * 5000}, id="limit-of-5000-digits"),
+            pytest.param({"x-ratelimit-remaining": "many"}, id="remaining-is-no-number"),
+            pytest.param({"date": "yesterday"}, id="date-is-none"),
+            pytest.param({"date": "Fri, 01 May 9999999 12:00:00 +9999"}, id="date-beyond-the-calendar"),
+            pytest.param({"retry-after": "soon"}, id="retry-after-is-none"),
+        ],
+    )
+    async def test_spoils_no_token_when_it_makes_no_sense(self, headers: Mapping[str, str]) -> None:
+        usual = {
+            "date": "Fri, 01 May 2026 12:00:00 GMT",
+            "x-ratelimit-limit": "300",
+            "x-ratelimit-remaining": "299",
+            "x-ratelimit-reset": "1777636860",
+        }
+        wire = Wire(an_http_answer(headers=usual | headers))
+        async with serving(wire) as port, a_client(f"http://127.0.0.1:{port}") as client:
+            assert token_of(await ask(client)) == TOKEN
+
+
+class TestAFailure:
+    def test_of_every_kind_that_the_stand_in_knows_has_a_meaning_here(self) -> None:
+        assert set(MEANINGS) == set(FAILURES)
+
+    @pytest.mark.parametrize("name", [pytest.param(name, id=name) for name in MEANINGS])
+    async def test_is_told_by_its_class_and_a_sentence_and_spoils_no_later_request(
+        self, asset: AssetApi, client: AssetClient, monkeypatch: pytest.MonkeyPatch, name: str
+    ) -> None:
+        asset.behave(Behaviour(failure=FAILURES[name]), times=1)
+        kind, sentence = MEANINGS[name]
+        with monkeypatch.context() as patch:
+            if name in SLOW:
+                patch.setattr(asset_client, "TIMEOUT_SECONDS", SHORT_SECONDS)
+            async with asyncio.timeout(2):
+                error = await refusal(client)
+        assert type(error) is kind
+        assert re.fullmatch(sentence, str(error))
+        assert asset.accepts(token_of(await ask(client)))
+        assert asset.redirected == []
+
+    @pytest.mark.parametrize("status", [pytest.param(status, id=str(status)) for status in (301, 302, 303, 307, 308)])
+    async def test_by_redirection_is_not_followed(self, asset: AssetApi, client: AssetClient, status: int) -> None:
+        asset.behave(Behaviour(failure=redirect(status)))
+        assert type(await refusal(client)) is BrokenAnswerError
+        assert asset.arrived == 1
+        assert asset.redirected == []
+
+    async def test_to_end_is_cut_off_while_bytes_still_arrive(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """No single wait is long here, so that only the time for the whole request can end it."""
+
+        async def dribble(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n")
+            for _ in count():
+                writer.write(b" ")
+                await writer.drain()
+                await asyncio.sleep(SHORT_SECONDS / 20)
+
+        async with serving(dribble) as port:
+            monkeypatch.setattr(asset_client, "TIMEOUT_SECONDS", SHORT_SECONDS)
+            async with a_client(f"http://127.0.0.1:{port}") as client, asyncio.timeout(2):
+                error = await refusal(client)
+        assert type(error) is AssetUnavailableError
+        assert re.fullmatch(UNANSWERED, str(error))
+
+    async def test_to_end_is_cut_off_when_there_is_too_much(self) -> None:
+        sent = 0
+
+        async def pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal sent
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+            for _ in count():
+                writer.write(b"10000\r\n" + b"x" * 0x10000 + b"\r\n")
+                await writer.drain()
+                sent += 0x10000
+
+        async with serving(pour) as port, a_client(f"http://127.0.0.1:{port}") as client, asyncio.timeout(2):
+            error = await refusal(client)
+        assert type(error) is BrokenAnswerError
+        assert LONGEST_BODY <= sent < 50 * LONGEST_BODY  # what is beyond lay in the sockets' buffers
+
+    async def test_to_compress_as_asked_is_a_broken_answer(self) -> None:
+        """Nothing is unpacked, so that a small answer can't become a huge one."""
+        wire = Wire(an_http_answer(b"\x1f\x8b\x08" + bytes(40), headers={"content-encoding": "gzip"}))
+        async with serving(wire) as port, a_client(f"http://127.0.0.1:{port}") as client:
+            assert str(await refusal(client)) == NO_OBJECT
+        assert wire.headers()[0]["accept-encoding"] == "identity"
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            pytest.param(b"not HTTP at all\r\n\r\n", id="not-http"),
+            pytest.param(b"HTTP/1.1 200 OK\r\ncontent-length: many\r\n\r\n", id="length-is-no-number"),
+            pytest.param(b"HTTP/1.1 200 OK\r\nx: " + b"y" * 200_000 + b"\r\n\r\n", id="endless-header"),
+            pytest.param(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", id="chunk-without-length"),
+            pytest.param(b"HTTP/1.1 2000 OK\r\n\r\n", id="status-of-four-digits"),
+        ],
+    )
+    async def test_to_speak_http_is_told_as_one_to_reach(self, answer: bytes) -> None:
+        async with serving(Wire(answer)) as port, a_client(f"http://127.0.0.1:{port}") as client:
+            async with asyncio.timeout(2):
+                error = await refusal(client)
+        assert isinstance(error, AssetUnavailableError)
+
+    async def test_to_connect_is_told(self) -> None:
+        with socket.socket() as bound:
+            bound.bind(("127.0.0.1", 0))  # and doesn't listen
+            async with a_client(f"http://127.0.0.1:{bound.getsockname()[1]}") as client:
+                error = await refusal(client)
+        assert type(error) is AssetUnavailableError
+        assert str(error) == "Asset could not be reached (ConnectError)."
+
+    async def test_to_find_the_host_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def nowhere(*_: object, **__: object) -> None:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+        monkeypatch.setattr(socket, "getaddrinfo", nowhere)  # what a resolver says depends on where the tests run
+        async with a_client("https://asset.invalid") as client:
+            error = await refusal(client)
+        assert type(error) is AssetUnavailableError
+        assert str(error) == "Asset could not be reached (ConnectError)."
+
+    async def test_is_none_when_an_idle_connection_was_closed(self, asset: AssetApi, client: AssetClient) -> None:
+        await ask(client)
+        asset.stop()
+        asset.start()
+        await ask(client)
+        assert asset.count(status=200) == 2
+
+    async def test_is_not_made_of_a_cancellation(self, asset: AssetApi, client: AssetClient) -> None:
+        with asset.held():
+            request = asyncio.create_task(ask(client))
+            await asyncio.to_thread(asset.wait_for, lambda _: asset.arrived == 1)
+            request.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await request
+        assert asset.accepts(token_of(await ask(client)))
+
+
+# ---- TLS and proxies -------------------------------------------------------------------------------------------------
+
+
+class TestTls:
+    async def test_with_a_certificate_that_nobody_trusts_is_refused(self, tmp_path: Path) -> None:
+        wire, certificate = Wire(an_http_answer()), a_certificate(tmp_path)
+        async with serving(wire, certificate.context) as port, a_client(f"https://127.0.0.1:{port}") as client:
+            error = await refusal(client)
+        assert type(error) is AssetUnavailableError
+        assert re.fullmatch(UNREACHABLE, str(error))
+        assert wire.received == []
+
+    @pytest.mark.parametrize(
+        "flaw",
+        [pytest.param({"host": "other.example"}, id="of-another-host"), pytest.param({"expired": True}, id="expired")],
+    )
+    async def test_with_a_flawed_certificate_is_refused(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flaw: Any
+    ) -> None:
+        certificate = a_certificate(tmp_path, **flaw)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate.path))
+        wire = Wire(an_http_answer())
+        async with serving(wire, certificate.context) as port, a_client(f"https://127.0.0.1:{port}") as client:
+            assert type(await refusal(client)) is AssetUnavailableError
+        assert wire.received == []
+
+    async def test_with_a_certificate_of_the_given_authority_is_trusted(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        certificate = a_certificate(tmp_path)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate.path))
+        wire = Wire(an_http_answer())
+        async with serving(wire, certificate.context) as port, a_client(f"https://127.0.0.1:{port}") as client:
+            assert token_of(await ask(client)) == TOKEN
+        assert len(wire.received) == 1
+
+
+class TestAProxy:
+    @pytest.mark.parametrize(
+        "variable",
+        [pytest.param(name, id=name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY")],
+    )
+    async def test_of_the_usual_variables_tunnels_and_sees_no_credentials(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+    ) -> None:
+        certificate = a_certificate(tmp_path, host=ASSET_HOST)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate.path))
+        wire = Wire(an_http_answer())
+        async with serving(wire, certificate.context) as port:
+            proxy = Proxy(port)
+            async with serving(proxy) as proxy_port:
+                monkeypatch.setenv(variable, f"http://127.0.0.1:{proxy_port}")
+                async with a_client(f"https://{ASSET_HOST}") as client:
+                    assert token_of(await ask(client)) == TOKEN
+        assert len(wire.received) == 1
+        (asked,) = proxy.asked
+        assert asked.startswith(f"CONNECT {ASSET_HOST}:443 HTTP/1.1\r\n".encode())
+        assert CLIENT_SECRET.encode() not in asked
+
+    async def test_is_passed_by_for_a_host_in_no_proxy(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        certificate = a_certificate(tmp_path)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate.path))
+        proxy = Proxy()
+        async with serving(Wire(an_http_answer()), certificate.context) as port, serving(proxy) as proxy_port:
+            monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy_port}")
+            monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+            async with a_client(f"https://127.0.0.1:{port}") as client:
+                assert token_of(await ask(client)) == TOKEN
+        assert proxy.asked == []
+
+    async def test_that_refuses_makes_asset_unreachable_and_its_password_is_not_told(
+        self, monkeypatch: pytest.MonkeyPatch, everything_logged: pytest.LogCaptureFixture
+    ) -> None:
+        proxy = Proxy()
+        async with serving(proxy) as proxy_port:
+            monkeypatch.setenv("HTTPS_PROXY", f"http://user:canary-proxy@127.0.0.1:{proxy_port}")
+            async with a_client(f"https://{ASSET_HOST}") as client:
+                error = await refusal(client)
+        assert type(error) is AssetUnavailableError
+        assert re.fullmatch(UNREACHABLE, str(error))
+        assert len(proxy.asked) == 1
+        assert "canary" not in all_said(error, everything_logged)
+
+    async def test_gets_no_request_to_loopback_in_the_clear(
+        self, asset: AssetApi, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Plain http is admitted for loopback alone because it doesn't leave the machine."""
+        proxy = Proxy()
+        async with serving(proxy) as proxy_port:
+            monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy_port}")
+            async with a_client(asset.url) as client:
+                with suppress(AssetError):
+                    await ask(client)
+        assert proxy.asked == []
+        assert asset.count(status=200) == 1
+
+
+# ---- what nobody gets to see -----------------------------------------------------------------------------------------
+
+ECHO = f"{CLIENT_ID} {CLIENT_SECRET} {TOKEN}"
+ECHOES = {
+    "error-description": oauth_error(401, "invalid_client", ECHO),
+    "error-code": oauth_error(400, ECHO, "x"),
+    "error-uri": json_reply(400, {"error": "invalid_request", "error_uri": f"https://a.example/?s={CLIENT_SECRET}"}),
+    "fastapi-input": json_reply(422, {"detail": [{"loc": ["body"], "msg": ECHO, "type": ECHO, "input": ECHO}]}),
+    "fastapi-detail": json_reply(403, {"detail": ECHO}),
+    "not-found": json_reply(404, {"detail": ECHO}),
+    "rate-limit": json_reply(429, {"detail": ECHO}),
+    "stack-trace": Failure(500, f"<pre>client_secret={CLIENT_SECRET}\n{TOKEN}</pre>".encode()),
+    "redirect-body": Failure(302, ECHO.encode(), {"location": "/v0/auth/elsewhere"}),
+    "html": Failure(200, f"<p>{ECHO}</p>".encode()),
+    "truncated-json": Failure(200, ANSWER[:-1]),
+    "array": Failure(200, b"[" + ANSWER + b"]"),
+    "no-utf-8": Failure(200, b"\xff" + ANSWER),
+    "deep": Failure(200, ANSWER[:-1] + b', "x": ' + b"[" * 100_000),
+    "enormous": Failure(200, ANSWER[:-1] + b', "x": "' + b"x" * LONGEST_BODY + b'"}'),
+    "line-break-in-token": json_reply(200, {"access_token": TOKEN + "\r\nx: y"}),
+    "long-token": json_reply(200, {"access_token": TOKEN * 2000}),
+    "token-in-a-list": json_reply(200, {"access_token": [TOKEN]}),
+    "token-type": json_reply(200, {"access_token": TOKEN, "token_type": ECHO}),
+    "truncated-body": Failure(200, ANSWER, kind="truncate"),
+    "disconnect": Failure(kind="disconnect"),
+    "hang": Failure(kind="hang"),
+    "drip": Failure(200, ANSWER, kind="drip"),
+}
+
+
+class TestNothingLeaks:
+    @pytest.mark.parametrize("failure", [pytest.param(failure, id=name) for name, failure in ECHOES.items()])
+    async def test_when_an_answer_repeats_what_was_sent(
+        self,
+        asset: AssetApi,
+        client: AssetClient,
+        monkeypatch: pytest.MonkeyPatch,
+        everything_logged: pytest.LogCaptureFixture,
+        failure: Failure,
+    ) -> None:
+        asset.behave(Behaviour(failure=failure))
+        if failure.kind in SLOW:
+            monkeypatch.setattr(asset_client, "TIMEOUT_SECONDS", SHORT_SECONDS)
+        error = await refusal(client)
+        assert asset.arrived == 1
+        said = all_said(error, everything_logged)
+        assert [canary for canary in CANARIES if canary in said] == []
+
+    @pytest.mark.parametrize(
+        ("status", "headers"),
+        [
+            pytest.param("307 Temporary Redirect", {"location": f"/?client_secret={CLIENT_SECRET}"}, id="location"),
+            pytest.param("401 Unauthorized", {"www-authenticate": f'Bearer error="{TOKEN}"'}, id="www-authenticate"),
+            pytest.param("200 OK", {"set-cookie": f"session={TOKEN}"}, id="set-cookie"),
+            pytest.param("200 OK", {"authorization": f"Bearer {TOKEN}"}, id="authorization"),
+            pytest.param(f"400 {CLIENT_SECRET}", {}, id="reason-phrase"),
+        ],
+    )
+    async def test_when_a_header_repeats_what_was_sent(
+        self, everything_logged: pytest.LogCaptureFixture, status: str, headers: Mapping[str, str]
+    ) -> None:
+        wire = Wire(an_http_answer(b"", status, headers))
+        async with serving(wire) as port, a_client(f"http://127.0.0.1:{port}") as client:
+            error = await refusal(client)
+        assert len(wire.received) == 1
+        said = all_said(error, everything_logged)
+        assert [canary for canary in CANARIES if canary in said] == []
+
+    async def test_when_nothing_answers(self, everything_logged: pytest.LogCaptureFixture) -> None:
+        with socket.socket() as bound:
+            bound.bind(("127.0.0.1", 0))
+            async with a_client(f"http://127.0.0.1:{bound.getsockname()[1]}") as client:
+                error = await refusal(client)
+        assert "canary" not in all_said(error, everything_logged)
+
+    async def test_when_a_token_is_issued(
+        self, asset: AssetApi, client: AssetClient, everything_logged: pytest.LogCaptureFixture
+    ) -> None:
+        answer = await ask(client)
+        assert asset.accepts(token_of(answer))
+        shown = f"{everything_logged.text} {answer!r} {answer} {client!r}"
+        assert token_of(answer) not in shown
+        assert CLIENT_SECRET not in shown
+        assert logging.getLogger("httpcore").getEffectiveLevel() == logging.WARNING  # it would tell headers
