@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help check format test demo lock clean
+.PHONY: help check format test chaos demo lock clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ demo: .venv/installed ## Watch AssetTokens become Secrets and renew, on a real c
 
 test: check ## Run all checks and all tests
 	$(BIN)/pytest $(ARGS)
+
+chaos: .venv/installed ## Measure the operator under faults (ARGS=--short: in 4 minutes; else about an hour)
+	$(BIN)/python -m tests.faults $(ARGS)
 
 check: .venv/installed ## Formatting, lint, types, import layers
 	$(BIN)/ruff format --check .

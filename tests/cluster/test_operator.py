@@ -5,7 +5,7 @@ import time
 import pytest
 
 from tests.support.asset_api import AssetApi
-from tests.support.asset_behaviour import INVALID_CLIENT, UNAVAILABLE_503, Behaviour
+from tests.support.asset_behaviour import UNAVAILABLE_503, Behaviour
 from tests.support.cluster import wait_until
 from tests.support.operator_process import OperatorProcess
 from tests.support.shop import CLIENT_SECRET, Shop
@@ -304,10 +304,11 @@ def test_a_failing_renewal_keeps_ready_and_the_token_until_it_expires(
 
 
 def test_no_token_and_no_client_secret_is_ever_shown(shop: Shop, asset: AssetApi, operator: OperatorProcess) -> None:
-    echo = Behaviour(failure=INVALID_CLIENT)
-    asset.behave(echo, times=1)
+    shop.put_credentials("canary-client-secret-of-another")
     shop.put("ledger-writer", **RENEW_SOON)
-    shop.wait_until_ready("ledger-writer", timeout=30)
+    shop.wait_for_condition("ledger-writer", "Issuing", "True", "InvalidClient")
+    shop.put_credentials()
+    shop.wait_until_ready("ledger-writer")
     shop.wait_for_revision("ledger-writer", 2)
     shop.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "taken"}, "stringData": {"a": "b"}})
     shop.put("blocked", secret={"name": "taken"})

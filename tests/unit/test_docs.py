@@ -1,0 +1,85 @@
+"""What is written for users says what the code does."""
+
+import re
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from asset_token_operator.__main__ import run
+from asset_token_operator.model import Reason, parse_asset_token
+from asset_token_operator.outcome import Event
+
+ROOT: Final = Path(__file__).parents[2]
+EVENTS: Final = {"Issued", "Recovered"}
+
+
+def crd_schema() -> dict[str, Any]:
+    crd = yaml.safe_load((ROOT / "crds/auth.getasset.com_assettokens.yaml").read_text())
+    schema: dict[str, Any] = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    return schema
+
+
+def test_every_reason_is_documented_and_no_other() -> None:
+    documented = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs/reasons.md").read_text(), re.MULTILINE)
+    assert sorted(documented) == sorted({*Reason, *EVENTS})
+
+
+def test_every_flag_is_in_the_readme_with_its_variable_and_no_other() -> None:
+    rows = re.findall(r"^\| `(--[a-z-]+) \w+` \| `([A-Z_]+)` \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    options = {(option.opts[0], option.envvar) for option in run.params}  # type: ignore[attr-defined]
+    assert {(flag, f"ASSET_TOKEN_OPERATOR_{variable}") for flag, variable in rows} == options
+
+
+class Touched(dict[str, Any]):
+    """A mapping that remembers which of its keys were asked for, and those of the mappings in it."""
+
+    def __init__(self, values: dict[str, Any], path: str = "") -> None:
+        super().__init__({key: Touched(value, f"{path}{key}.") if isinstance(value, dict) else value
+                          for key, value in values.items()})  # fmt: skip
+        self.path = path
+        self.asked: set[str] = set()
+
+    def __getitem__(self, key: str) -> Any:
+        self.asked.add(key)
+        return super().__getitem__(key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.asked.add(key)
+        return super().get(key, default)
+
+    def all_asked(self) -> set[str]:
+        inner = [value.all_asked() for value in self.values() if isinstance(value, Touched)]
+        return {f"{self.path}{key}" for key in self.asked}.union(*inner)
+
+
+def test_the_parser_reads_every_field_of_the_spec_and_no_other() -> None:
+    spec = Touched(
+        {
+            "environment": "sandbox",
+            "credentialsSecretRef": {"name": "a"},
+            "secret": {"name": "b"},
+        }
+    )
+    metadata = {
+        "namespace": "shop",
+        "name": "ledger-writer",
+        "uid": "1",
+        "generation": 1,
+        "creationTimestamp": "2026-05-01T12:00:00Z",
+        "resourceVersion": "1",
+    }
+    parse_asset_token({"metadata": metadata, "spec": spec})
+    assert spec.all_asked() == field_paths(crd_schema()["properties"]["spec"])
+
+
+def field_paths(schema: dict[str, Any], path: str = "") -> set[str]:
+    paths = set()
+    for name, field in schema.get("properties", {}).items():
+        paths |= {f"{path}{name}"} | field_paths(field, f"{path}{name}.")
+    return paths
+
+
+def test_events_that_are_no_conditions_reason_are_those_documented() -> None:
+    source = (ROOT / "operator/asset_token_operator/outcome.py").read_text()
+    assert set(re.findall(rf'{Event.__name__}\("Normal", "(\w+)"', source)) == EVENTS
