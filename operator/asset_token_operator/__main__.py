@@ -147,7 +147,7 @@ async def serve(settings: Settings) -> None:
         watch = asyncio.create_task(
             watch_cluster(
                 secrets,
-                registry=build_registry(kube, scheduler.wake, caches),
+                registry=build_registry(kube.api, scheduler.wake, caches),
                 settings=kopf_settings(),
                 standalone=True,
                 clusterwide=not settings.namespaces,

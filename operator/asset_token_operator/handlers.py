@@ -27,7 +27,7 @@ from asset_token_operator.model import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from asset_token_operator.kube import KubeClient
+    from asset_token_operator.api_server import ApiServer
     from asset_token_operator.model import AssetToken, SecretState
     from asset_token_operator.reconciler import Caches
 
@@ -49,25 +49,25 @@ def kopf_settings() -> kopf.OperatorSettings:
     return settings
 
 
-def build_registry(kube: KubeClient, wake: Callable[[Key], None], caches: Caches) -> kopf.OperatorRegistry:
+def build_registry(api: ApiServer, wake: Callable[[Key], None], caches: Caches) -> kopf.OperatorRegistry:
     """Register all handlers.
 
     Args:
-        kube: Whose connection to the API server kopf shall use.
+        api: Whose connection to the API server kopf shall use.
         wake: Called with each AssetToken that something happened to.
         caches: Where the indices are put, before anything is woken.
     """
     registry = kopf.OperatorRegistry()
-    _connect(registry, kube)
+    _connect(registry, api)
     _index(registry, caches)
     _watch(registry, wake, caches)
     return registry
 
 
-def _connect(registry: kopf.OperatorRegistry, kube: KubeClient) -> None:
+def _connect(registry: kopf.OperatorRegistry, api: ApiServer) -> None:
     @kopf.on.login(registry=registry)
     async def login(**_: object) -> kopf.ConnectionInfo:
-        connection = await kube.connection()
+        connection = await api.connection()
         return kopf.ConnectionInfo(
             server=connection.server,
             ca_path=connection.ca_path,

@@ -1,26 +1,19 @@
-"""The Kubernetes API, as far as the operator uses it. The only importer of the kubernetes client.
+"""The calls of the Kubernetes API that the operator makes: objects in, objects out.
 
-Objects go in and out as plain dicts over the client's own transport, which saves the models' cost (most of a call's
-CPU) and lets a manifest be applied as it was decided. Each error of the client becomes one of ours here.
+Manifests go out as plain dicts, so that what was decided is applied as it is; what comes back is parsed here.
 """
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import contextlib
-import json
-import os
-import re
-from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
-import aiohttp
-from kubernetes.aio import client, config
 from pydantic import SecretStr
 
+from asset_token_operator.api_server import ApiServer
 from asset_token_operator.errors import (
     CredentialsInvalidError,
     CredentialsNotFoundError,
@@ -32,100 +25,41 @@ from asset_token_operator.errors import (
 from asset_token_operator.model import GROUP, KIND, OPERATOR, PLURAL, VERSION, Credentials, Key, digest, parse_secret
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
     from datetime import datetime
-
-    from kubernetes.aio.client.rest import RESTResponse
 
     from asset_token_operator.model import AssetToken, CredentialsRef, SecretState
     from asset_token_operator.outcome import Event
 
 T = TypeVar("T")
 
-TIMEOUT_SECONDS: Final = 15.0
-CONNECTIONS: Final = 50
 APPLY: Final = "application/apply-patch+yaml"
-REASONS: Final = frozenset(
-    {"AlreadyExists", "BadRequest", "Conflict", "Expired", "Forbidden", "Gone", "Invalid", "MethodNotAllowed"}
-    | {"NotAcceptable", "NotFound", "RequestEntityTooLarge", "UnsupportedMediaType"}
-)
-"""The API server's own words (`metav1.StatusReason`)."""
-
-FIELD: Final = re.compile(r"[A-Za-z0-9_.\[\]/ -]{1,200}")
-
 METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 METADATA_LIST: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 CHUNK: Final = 50
 """Secrets a page: an annotation may hold a copy of the data, so a page can be large while it is read."""
 
-SILENCE_SECONDS: Final = 90.0
-"""A watch with bookmarks says something every minute, if it is alive."""
-
-TRY_AGAIN: Final = frozenset({401, 408, 429})
-"""Besides 5xx: "not now" rather than "never"."""
-
-
-@dataclass(frozen=True, slots=True)
-class Connection:
-    """How to reach the API server, for a client other than ours."""
-
-    server: str
-    ca_path: str | None
-    verify: bool
-    scheme: str | None
-    token: str | None = field(repr=False)
-    certificate_path: str | None
-    key_path: str | None
-
 
 class KubeClient:
     """The calls that the operator makes. Open it with `async with`."""
 
-    def __init__(self, configuration: client.Configuration) -> None:
-        self._configuration = configuration
-        self._api = client.ApiClient(configuration)
-        self._api.user_agent = OPERATOR
+    def __init__(self, api: ApiServer) -> None:
+        self.api = api
 
     @classmethod
     async def connect(cls) -> Self:
-        """Use `KUBECONFIG` where it is set, else the Pod's service account, else the user's default kubeconfig.
+        """Connect to the cluster that the environment names.
 
         Raises:
-            KubeUnavailableError: None of them can be used.
+            KubeUnavailableError: It names none that can be used.
         """
-        configuration = client.Configuration()
-        configuration.connection_pool_maxsize = CONNECTIONS
-        no_redirects = aiohttp.TraceConfig()
-        no_redirects.on_request_redirect.append(_refuse_redirect)
-        configuration.trace_configs = [no_redirects]
-        await _load(configuration)
-        try:
-            return cls(configuration)
-        except (OSError, ValueError) as error:
-            raise KubeUnavailableError(
-                f"No cluster to connect to: its certificates can't be used ({type(error).__name__}). Set KUBECONFIG."
-            ) from None
+        return cls(await ApiServer.connect())
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._api.close()
-
-    async def connection(self) -> Connection:
-        """How this client reaches the API server, read anew, as tokens expire."""
-        await _load(self._configuration)
-        settings = await self._configuration.auth_settings()
-        scheme, _, token = (settings.get("BearerToken", {}).get("value") or "").partition(" ")
-        return Connection(
-            server=self._configuration.host,
-            ca_path=self._configuration.ssl_ca_cert,
-            verify=self._configuration.verify_ssl,
-            scheme=scheme or None,
-            token=token or None,
-            certificate_path=self._configuration.cert_file,
-            key_path=self._configuration.key_file,
-        )
+        await self.api.close()
 
     async def require_crd(self) -> None:
         """Make sure that the cluster knows AssetTokens.
@@ -134,14 +68,14 @@ class KubeClient:
             KubeError: It doesn't, or it can't be reached.
         """
         with contextlib.suppress(NotFoundError):
-            if await self._call("GET", f"/apis/{GROUP}/{VERSION}", _serves_asset_tokens):
+            if await self.api.call("GET", f"/apis/{GROUP}/{VERSION}", _serves_asset_tokens):
                 return
         raise KubeUnavailableError(f"The cluster has no {PLURAL}.{GROUP}/{VERSION}; install the CRD (crds/) first.")
 
     async def read_secret(self, key: Key) -> SecretState | None:
         """The Secret as it stands now; None where there is none."""
         try:
-            return await self._call("GET", _secret_path(key), parse_secret)
+            return await self.api.call("GET", _secret_path(key), parse_secret)
         except NotFoundError:
             return None
 
@@ -155,7 +89,7 @@ class KubeClient:
         versions: dict[Key, str] = {}
         query = [("limit", str(CHUNK))]
         while True:
-            page, version, rest = await self._call("GET", path, _read_page, query=query, accept=METADATA_LIST)
+            page, version, rest = await self.api.call("GET", path, _read_page, query=query, accept=METADATA_LIST)
             versions |= page
             if not rest:
                 return versions, version
@@ -168,7 +102,7 @@ class KubeClient:
         """
         path = _secrets_path(namespace)
         query = [("watch", "true"), ("allowWatchBookmarks", "true"), ("resourceVersion", since)]
-        async for event, changed in self._stream(path, _read_event, query, accept=METADATA):
+        async for event, changed in self.api.stream(path, _read_event, query, accept=METADATA):
             if event == "ERROR":
                 return
             if event != "BOOKMARK":
@@ -214,7 +148,7 @@ class KubeClient:
     async def delete_secret(self, secret: SecretState) -> None:
         """Delete exactly that Secret; one that is gone already, or was replaced by another, is no error."""
         try:
-            await self._call("DELETE", _secret_path(secret.key), bool, body={"preconditions": {"uid": secret.uid}})
+            await self.api.call("DELETE", _secret_path(secret.key), bool, body={"preconditions": {"uid": secret.uid}})
         except KubeRefusedError as error:
             if error.status not in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
                 raise
@@ -267,128 +201,11 @@ class KubeClient:
                 "uid": token.uid,
             },
         }
-        await self._call("POST", f"/apis/events.k8s.io/v1/namespaces/{token.key.namespace}/events", bool, body=body)
+        await self.api.call("POST", f"/apis/events.k8s.io/v1/namespaces/{token.key.namespace}/events", bool, body=body)
 
     async def _apply(self, path: str, read: Callable[[dict[str, Any]], T], body: Mapping[str, Any]) -> T:
         query = [("fieldManager", OPERATOR), ("force", "true")]
-        return await self._call("PATCH", path, read, query=query, body=body, content_type=APPLY)
-
-    async def _call(  # noqa: PLR0913 - what a request consists of
-        self,
-        method: str,
-        path: str,
-        read: Callable[[dict[str, Any]], T],
-        *,
-        query: list[tuple[str, str]] | None = None,
-        body: Mapping[str, Any] | None = None,
-        content_type: str = "application/json",
-        accept: str = "application/json",
-    ) -> T:
-        """Make a call; every failure leaves as a `KubeError`, none with a body's text.
-
-        Args:
-            method: The HTTP method.
-            path: The path.
-            read: Makes of the answer what the caller wants of it.
-            query: The query.
-            body: The body, as plain JSON.
-            content_type: The body's type.
-            accept: The answer's.
-        """
-        what = f"{method} {path}"
-        headers = {"Accept": accept, "Content-Type": content_type}
-        with _as_kube_errors(what):
-            async with asyncio.timeout(TIMEOUT_SECONDS):
-                response = await self._send(method, path, query or [], headers, body)
-                if response.status == HTTPStatus.UNAUTHORIZED:
-                    await _load(self._configuration)  # credentials that expire are issued anew
-                    response = await self._send(method, path, query or [], headers, body)
-                answer = _read_object(await response.read())
-            _check(what, response.status, answer)
-            return read(answer)
-
-    async def _stream(
-        self, path: str, read: Callable[[dict[str, Any]], T], query: list[tuple[str, str]], accept: str
-    ) -> AsyncIterator[T]:
-        """The events of a watch, until it ends or nothing comes for longer than the API server's bookmarks take."""
-        what = f"watch {path}"
-        with _as_kube_errors(what):
-            async with asyncio.timeout(TIMEOUT_SECONDS):
-                response = await self._send("GET", path, query, {"Accept": accept}, None)
-                if response.status != HTTPStatus.OK:
-                    _check(what, response.status, _read_object(await response.read()))
-            try:
-                while line := await _read_line(response):
-                    yield read(_read_object(line))
-            finally:
-                response.response.close()
-
-    async def _send(
-        self,
-        method: str,
-        path: str,
-        query: list[tuple[str, str]],
-        headers: Mapping[str, str],
-        body: Mapping[str, Any] | None,
-    ) -> RESTResponse:
-        request = await self._api.param_serialize(
-            method,
-            path,
-            query_params=query,
-            header_params=dict(headers),
-            body=body,
-            auth_settings=["BearerToken"],
-        )
-        return await self._api.call_api(*request, _request_timeout=aiohttp.ClientTimeout())
-
-
-async def _load(configuration: client.Configuration) -> None:
-    """Read how to reach the cluster, and as whom.
-
-    Raises:
-        KubeUnavailableError: It can't be read.
-    """
-    kubeconfig = os.environ.get("KUBECONFIG")
-    failure = await _try_to_load(configuration, kubeconfig)
-    if failure is not None:
-        where = f"KUBECONFIG ({kubeconfig})" if kubeconfig else "the default kubeconfig"
-        raise KubeUnavailableError(f"No cluster to connect to: {where} can't be used ({failure}). Set KUBECONFIG.")
-
-
-async def _try_to_load(configuration: client.Configuration, kubeconfig: str | None) -> str | None:
-    """Read it; the name of the error, if there is one. Its text is not told on: it may hold a token."""
-    try:
-        if not kubeconfig and "KUBERNETES_SERVICE_HOST" in os.environ:
-            config.load_incluster_config(client_configuration=configuration)
-        else:
-            await config.load_kube_config(config_file=kubeconfig or None, client_configuration=configuration)
-    except Exception as error:  # noqa: BLE001 - the loader raises whatever it stumbles over
-        return type(error).__name__
-    return None
-
-
-async def _refuse_redirect(*_: object) -> None:
-    """What is sent to the API server may hold a Secret, so it goes nowhere else."""
-    raise aiohttp.ClientError("redirected")
-
-
-@contextlib.contextmanager
-def _as_kube_errors(what: str) -> Iterator[None]:
-    try:
-        yield
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise KubeUnavailableError(f"{what}: no answer from the API server ({type(error).__name__}).") from None
-    except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
-        raise KubeUnavailableError(f"{what}: the API server's answer makes no sense.") from None
-
-
-def _check(what: str, status: int, answer: dict[str, Any]) -> None:
-    """Raise what a status other than 2xx means."""
-    if status < HTTPStatus.MULTIPLE_CHOICES:
-        return
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in TRY_AGAIN:
-        raise KubeUnavailableError(f"{what}: the API server answered {status}.")
-    raise _refusal(what, status, answer)
+        return await self.api.call("PATCH", path, read, query=query, body=body, content_type=APPLY)
 
 
 def _key(metadata: Mapping[str, Any]) -> Key:
@@ -418,44 +235,12 @@ def _read_event(event: dict[str, Any]) -> tuple[str, tuple[Key, str]]:
     return event["type"], (_key(metadata), str(int(metadata["resourceVersion"])))
 
 
-async def _read_line(response: RESTResponse) -> bytes:
-    async with asyncio.timeout(SILENCE_SECONDS):
-        line: bytes = await response.response.content.readline()
-        return line
-
-
 def _secrets_path(namespace: str) -> str:
     return f"/api/v1/namespaces/{namespace}/secrets" if namespace else "/api/v1/secrets"
 
 
 def _secret_path(key: Key) -> str:
     return f"{_secrets_path(key.namespace)}/{key.name}"
-
-
-def _read_object(body: bytes) -> dict[str, Any]:
-    """A JSON object; an empty one for anything else, which then makes no sense to whoever reads it."""
-    try:
-        answer = json.loads(body)
-    except (ValueError, RecursionError):
-        return {}
-    return answer if isinstance(answer, dict) else {}
-
-
-def _refusal(what: str, status: int, answer: Mapping[str, Any]) -> KubeRefusedError:
-    """The error that a refusal means. Of its body only known words and fields are told: a webhook writes there too."""
-    reason = answer.get("reason") if answer.get("reason") in REASONS else ""
-    fields = frozenset(_blamed_fields(answer.get("details")))
-    kind = NotFoundError if status == HTTPStatus.NOT_FOUND else KubeRefusedError
-    blamed = f", because of {', '.join(sorted(fields))}" if fields else ""
-    return kind(f"{what}: the API server refused with {status} {reason}{blamed}.", status, fields)
-
-
-def _blamed_fields(details: object) -> Iterator[str]:
-    causes = details.get("causes") if isinstance(details, dict) else None
-    for cause in causes if isinstance(causes, list) else ():
-        field_name = cause.get("field") if isinstance(cause, dict) else None
-        if isinstance(field_name, str) and FIELD.fullmatch(field_name):
-            yield field_name
 
 
 def _credential(secret: SecretState, name: str) -> SecretStr:

@@ -28,6 +28,7 @@ from cryptography.x509.oid import NameOID
 from kubernetes.aio.config import incluster_config, kube_config
 from pydantic import SecretStr
 
+from asset_token_operator import api_server
 from asset_token_operator import kube as kube_module
 from asset_token_operator.errors import (
     CredentialsInvalidError,
@@ -272,7 +273,7 @@ class TestConnecting:
         monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(authority))
         async with await KubeClient.connect() as kube:
             await kube.require_crd()  # which only those may ask who say who they are
-            connection = await kube.connection()
+            connection = await kube.api.connection()
         assert (connection.scheme or "").lower() == "bearer"
         assert connection.token == token.read_text()
         assert connection.ca_path == str(authority)
@@ -325,7 +326,7 @@ class TestConnecting:
 
 class TestTheConnectionForKopf:
     async def test_reaches_the_api_server(self, kube: KubeClient, space: Space) -> None:
-        connection = await kube.connection()
+        connection = await kube.api.connection()
         assert connection.verify
         authority = ssl.create_default_context(cafile=connection.ca_path)
         async with httpx.AsyncClient(verify=authority, trust_env=False) as other:
@@ -337,7 +338,7 @@ class TestTheConnectionForKopf:
         certificate, key = a_client_certificate(tmp_path)
         user = {"client-certificate": str(certificate), "client-key": str(key)}
         async with await connect(a_kubeconfig(tmp_path, "https://127.0.0.1:1/", user)) as kube:
-            connection = await kube.connection()
+            connection = await kube.api.connection()
         assert (connection.certificate_path, connection.key_path) == (str(certificate), str(key))
         assert (connection.scheme, connection.token) == (None, None)
         assert connection.server == "https://127.0.0.1:1"
@@ -347,7 +348,7 @@ class TestTheConnectionForKopf:
     ) -> None:
         path = a_kubeconfig(tmp_path, "https://127.0.0.1:1", **{"insecure-skip-tls-verify": True})
         async with await connect(path) as kube:
-            assert not (await kube.connection()).verify
+            assert not (await kube.api.connection()).verify
 
     async def test_has_a_fresh_token_when_a_plugin_gave_one_that_expired(
         self, connect: Connect, tmp_path: Path
@@ -363,8 +364,8 @@ class TestTheConnectionForKopf:
         plugin.chmod(0o755)
         user = {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": str(plugin)}}
         async with await connect(a_kubeconfig(tmp_path, "https://127.0.0.1:1", user)) as kube:
-            first = (await kube.connection()).token
-            second = (await kube.connection()).token
+            first = (await kube.api.connection()).token
+            second = (await kube.api.connection()).token
         assert first
         assert second
         assert first.startswith("token-")
@@ -373,7 +374,7 @@ class TestTheConnectionForKopf:
 
     async def test_does_not_show_its_token(self, connect: Connect, tmp_path: Path) -> None:
         async with await connect(a_kubeconfig(tmp_path, "https://127.0.0.1:1")) as kube:
-            connection = await kube.connection()
+            connection = await kube.api.connection()
         assert connection.token
         assert leaked(f"{connection!r} {connection}") == []
 
@@ -530,7 +531,7 @@ class TestWatchingSecrets:
         assert seen == [(Key("shop", NAME), "7", False)]
 
     async def test_ends_when_it_fell_silent(self, a_faulty: Faulty, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(kube_module, "SILENCE_SECONDS", 0.2)
+        monkeypatch.setattr(api_server, "SILENCE_SECONDS", 0.2)
         async with asyncio.timeout(2), a_faulty(silent) as (_, kube):
             with suppress(KubeUnavailableError):
                 assert [event async for event in kube.watch_secret_versions("shop", "1")] == []
@@ -539,7 +540,7 @@ class TestWatchingSecrets:
         self, kube: KubeClient, space: Space, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The time for a call ends with the answer's head."""
-        monkeypatch.setattr(kube_module, "TIMEOUT_SECONDS", 0.3)
+        monkeypatch.setattr(api_server, "TIMEOUT_SECONDS", 0.3)
         _, since = await kube.list_secret_versions(space.name)
         async with asyncio.timeout(5), aclosing(kube.watch_secret_versions(space.name, since)) as watch:
             first = asyncio.ensure_future(anext(watch))
@@ -1074,7 +1075,7 @@ class TestAFailure:
     async def test_to_answer_in_time_is_told(
         self, audited_controlplane: ControlPlane, kube: KubeClient, space: Space, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(kube_module, "TIMEOUT_SECONDS", 0.3)
+        monkeypatch.setattr(api_server, "TIMEOUT_SECONDS", 0.3)
         with audited_controlplane.paused_apiserver():
             async with asyncio.timeout(2):
                 with pytest.raises(KubeUnavailableError, match=r"no answer from the API server \(TimeoutError\)\.$"):
@@ -1083,7 +1084,7 @@ class TestAFailure:
         assert await kube.read_secret(Key(space.name, NAME)) is None
 
     async def test_to_end_an_answer_is_told(self, a_faulty: Faulty, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(kube_module, "TIMEOUT_SECONDS", 0.3)
+        monkeypatch.setattr(api_server, "TIMEOUT_SECONDS", 0.3)
         async with asyncio.timeout(2), a_faulty(silent) as (_, kube):
             with pytest.raises(KubeUnavailableError):
                 await kube.read_secret(Key("shop", NAME))
@@ -1164,7 +1165,7 @@ class TestNothingLeaks:
         await kube.delete_secret(read)
         shown = f"{everything_logged.text} {credentials!r} {credentials} {written!r} {read} {kube!r}"
         assert leaked(shown) == []
-        token = (await kube.connection()).token
+        token = (await kube.api.connection()).token
         assert token
         assert token not in shown
 
