@@ -91,9 +91,10 @@ class Account:
     """What is known of one tenant's budget.
 
     Attributes:
-        remaining: What is left by Asset's word, less what was sent since; None where it must be learned first.
-        resets_at: When that ends, on our clock.
-        epoch: The reset as Asset named it, to tell one window from the next.
+        resets_at: When the present window ends, on our clock; None where it must be learned first what is left.
+        epoch: The same as Asset named it, to tell one window from the next.
+        said: What was left by each answer of this window, the most first.
+        ours: How many of our requests count, or may count, in this window.
         sent: When our latest requests were sent.
         others_per_second: How fast the tenant's own applications spend, as far as it can be seen.
         last_routine: When the latest routine renewal was sent; they are evenly spaced.
@@ -103,9 +104,10 @@ class Account:
     """
 
     limit: int = DEFAULT_LIMIT
-    remaining: int | None = None
     resets_at: datetime | None = None
     epoch: int = 0
+    said: list[int] = field(default_factory=list)
+    ours: int = 0
     sent: deque[datetime] = field(default_factory=deque)
     others_per_second: float = 0.0
     last_routine: datetime | None = None
@@ -114,15 +116,23 @@ class Account:
     in_flight: dict[Key, datetime] = field(default_factory=dict)
     queue: list[Place] = field(default_factory=list)
 
+    def remaining(self) -> int:
+        """What is left by Asset's word, when all that is in flight has been counted.
+
+        Answers overtake each other: one that says less may be of a later request, or of one that others came before.
+        Those that said more were counted earlier, so each answer tells how much all others had spent by then.
+        """
+        return min(left + 1 + earlier for earlier, left in enumerate(self.said)) - self.ours
+
     def free_at(self, urgency: Urgency, reserves: Reserves, now: datetime) -> datetime:
         """When one of that urgency may be sent, as far as can be told now; a moment that has passed means now."""
         if self.paused_until is not None and self.paused_until > now:
             return self.paused_until
-        if self.resets_at is None or self.resets_at <= now or self.remaining is None:
-            self.remaining = self.resets_at = None
+        if self.resets_at is None or self.resets_at <= now:
+            self.resets_at = None
             return max(self.in_flight.values()) + PROBE_PATIENCE if self.in_flight else now
         reserve = reserves.of(urgency, self.limit)
-        spare = self.remaining - reserve
+        spare = self.remaining() - reserve
         if urgency is Urgency.ROUTINE:
             spare -= math.ceil(self.others_per_second * (self.resets_at - now).total_seconds())
         if spare < 1:
@@ -137,20 +147,17 @@ class Account:
         self.sent.append(now)
         while self.sent[0] <= now - 2 * WINDOW:
             self.sent.popleft()
-        if self.remaining is not None:
-            self.remaining -= 1
+        self.ours += 1
         if place.urgency is Urgency.ROUTINE:
             self.last_routine = now
 
     def learn(self, headers: RateHeaders, now: datetime) -> None:
-        """Believe what an answer says; answers overtake each other, so within a window the least counts."""
+        """Believe what an answer says."""
         self.limit = headers.limit
-        least = headers.remaining - len(self.in_flight)
-        if self.remaining is None or self.resets_at is None or headers.reset > self.epoch:
-            self.remaining, self.epoch = least, headers.reset
-            self.resets_at = now + headers.resets_in + MARGIN
-        else:
-            self.remaining = min(self.remaining, least)
+        if self.resets_at is None or headers.reset > self.epoch:
+            self.epoch, self.resets_at = headers.reset, now + headers.resets_in + MARGIN
+            self.said, self.ours = [], 1 + len(self.in_flight)
+        bisect.insort(self.said, headers.remaining, key=lambda left: -left)
         began = self.resets_at - MARGIN - WINDOW
         ours = sum(moment >= began for moment in self.sent) - len(self.in_flight)
         others = max(0, self.limit - headers.remaining - max(0, ours))
@@ -158,16 +165,16 @@ class Account:
 
     def assume(self, now: datetime) -> None:
         """An answer says nothing of the budget: count for ourselves, by the documented limit."""
-        if self.remaining is None:
-            self.remaining = self.limit - 1 - len(self.in_flight)
+        if self.resets_at is None:
             self.resets_at = now + WINDOW
+            self.said, self.ours = [self.limit - 1], 1 + len(self.in_flight)
 
     def pause(self, until: datetime | None, now: datetime) -> datetime:
         """A 429: rest until Asset says, or longer each time."""
         self.refusals += 1
         unsaid = now + min(FIRST_PAUSE * float(2 ** min(self.refusals - 1, 8)), LONGEST_PAUSE)
         self.paused_until = max(until or unsaid, now + MARGIN)
-        self.remaining = self.resets_at = None
+        self.resets_at = None
         return self.paused_until
 
 
