@@ -176,7 +176,7 @@ def _read_rate(headers: Mapping[str, str], date: datetime | None) -> RateHeaders
 def _read_date(text: str | None) -> datetime | None:
     try:
         moment = None if text is None else parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
 

@@ -166,7 +166,7 @@ class Account:
     def assume(self, now: datetime) -> None:
         """An answer says nothing of the budget: count for ourselves, by the documented limit."""
         if self.resets_at is None:
-            self.resets_at = now + WINDOW
+            self.resets_at = now + WINDOW + MARGIN
             self.said, self.ours = [self.limit - 1], 1 + len(self.in_flight)
 
     def pause(self, until: datetime | None, now: datetime) -> datetime:

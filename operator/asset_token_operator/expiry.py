@@ -3,12 +3,13 @@
 Asset documents `expires_in` as an absolute unix timestamp in one place and as a duration in another (RFC 6749,
 section 5.1, says a duration), and its own example timestamp has already passed. A reader that takes a timestamp for a
 duration never renews; one that takes a past timestamp at its word renews for ever. So the JWT's own `exp` wins, and
-a number is a duration or a moment by its size: the two ranges can't meet before the year 2290.
+a number is a duration or a moment by its size: no lifetime is as long as the time since 1970.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 ASSUMED_LIFETIME: Final = timedelta(seconds=3600)
 """The lifetime that Asset documents for a request without `expires_in`."""
 
+DECIMAL: Final = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 LONGEST_LIFETIME: Final = timedelta(days=3650)
 """What lies further ahead is no expiry that anyone meant: milliseconds, or a "never"."""
 
@@ -39,8 +41,9 @@ def read_expiry(answer: TokenAnswer, asked: timedelta | None, issued_at: datetim
     exp = None if answer.claims is None else _number(answer.claims.exp)
     if exp is not None and math.floor(exp) <= issued_at.timestamp():
         raise BrokenAnswerError("Asset answered with a token that has already expired, by its own exp.")
-    if exp is not None and exp <= (issued_at + LONGEST_LIFETIME).timestamp():
-        return whole_seconds(datetime.fromtimestamp(exp, UTC))
+    claimed = claimed_expiry(answer.claims, issued_at)
+    if claimed is not None:
+        return claimed
     if answer.expires_in is None:
         return whole_seconds(issued_at + (asked or ASSUMED_LIFETIME))
     seconds = _number(answer.expires_in)
@@ -56,6 +59,14 @@ def read_expiry(answer: TokenAnswer, asked: timedelta | None, issued_at: datetim
     )
 
 
+def claimed_expiry(claims: Claims | None, issued_at: datetime) -> datetime | None:
+    """When a token expires by its own `exp`; None where that can't be read or is no moment that anyone meant."""
+    exp = None if claims is None else _number(claims.exp)
+    if exp is None or exp > (issued_at + LONGEST_LIFETIME).timestamp() or math.floor(exp) <= issued_at.timestamp():
+        return None
+    return whole_seconds(datetime.fromtimestamp(exp, UTC))
+
+
 def read_not_before(claims: Claims | None, now: datetime) -> datetime | None:
     """When a token starts to work, where that is still to come; Asset's clock says `now`."""
     seconds = None if claims is None else _number(claims.not_before)
@@ -67,6 +78,8 @@ def read_not_before(claims: Claims | None, now: datetime) -> datetime | None:
 def _number(value: object) -> float | None:
     """A finite number, also one in a string; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    if isinstance(value, str) and not DECIMAL.fullmatch(value):
         return None
     try:
         number = float(value)

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import SecretStr
 
+from asset_token_operator.answers import read_claims
+from asset_token_operator.expiry import LONGEST_LIFETIME, claimed_expiry
 from asset_token_operator.model import (
     GROUP,
     KIND,
@@ -130,20 +132,28 @@ def _annotations(owner: AssetToken, token: IssuedToken) -> dict[str, str]:
 
 
 def stored_token(secret: SecretState) -> IssuedToken | None:
-    """The token that the Secret holds; None where it holds none or its annotations speak of another."""
+    """The token that the Secret holds; None where it holds none or its annotations speak of another.
+
+    Annotations are not believed against the token: a JWT's own `exp` wins, as it did when it was issued.
+    """
     said = secret.annotations
     try:
         access_token = SecretStr(_decode(secret.data["access_token"]))
         if not hmac.compare_digest(said[TOKEN_FINGERPRINT], token_fingerprint(access_token)):
             return None
         revision, reason, token_id = int(said[REVISION]), said[ISSUANCE_REASON], said[TOKEN_ID]
+        issued_at, skew = parse_time(said[ISSUANCE_TIME]), timedelta(seconds=int(said.get(CLOCK_SKEW, "0")))
+        claimed = claimed_expiry(read_claims(access_token.get_secret_value()), issued_at)
+        expires_at = claimed or parse_time(said[EXPIRATION_TIME])
         if revision < 1 or not REASON.fullmatch(reason) or not PRINTABLE.fullmatch(token_id):
+            return None
+        if not timedelta() < expires_at - issued_at <= LONGEST_LIFETIME or abs(skew) > LONGEST_LIFETIME:
             return None
         return IssuedToken(
             access_token=access_token,
             environment=Environment(said[ENVIRONMENT]),
-            issued_at=parse_time(said[ISSUANCE_TIME]),
-            expires_at=parse_time(said[EXPIRATION_TIME]),
+            issued_at=issued_at,
+            expires_at=expires_at,
             scopes=tuple(said[GRANTED_SCOPES].split()),
             token_id=token_id,
             spec_hash=said[SPEC_HASH],
@@ -152,7 +162,7 @@ def stored_token(secret: SecretState) -> IssuedToken | None:
             reason=reason,
             renew_request=said.get(RENEW_REQUEST),
             audience=tuple(said.get(AUDIENCE, "").split()),
-            skew=timedelta(seconds=int(said.get(CLOCK_SKEW, "0"))),
+            skew=skew,
         )
     except (KeyError, ValueError, TypeError, OverflowError):
         return None

@@ -119,7 +119,7 @@ class Reserves:
     def of(self, urgency: Urgency, limit: int) -> int:
         """How many requests must remain after one of that urgency."""
         shares = {Urgency.EXPIRING: 0.0, Urgency.ROUTINE: self.routine}
-        return math.ceil(limit * shares.get(urgency, self.first))
+        return math.ceil(round(limit * shares.get(urgency, self.first), 6))
 
 
 class Key(NamedTuple):

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 LONGEST_HISTORY: Final = 10
 LONGEST_MESSAGE: Final = 1024
 MOST_TEXTS: Final = 256
-SAFE_TEXT: Final = re.compile(r"[!-~]{1,1024}")
+SAFE_TEXT: Final = re.compile(r"[!-~]{1,256}")
 
 HOSTS: Final = {Environment.PRODUCTION: "api.getasset.com", Environment.SANDBOX: "api.sandbox.getasset.com"}
 """How Asset's own tokens name the environments, wherever the operator reaches them."""

@@ -11,6 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from asset_token_operator.expiry import LONGEST_LIFETIME
 from asset_token_operator.manifests import (
     credentials_fingerprint,
     differs,
@@ -43,12 +44,13 @@ names = st.from_regex(
     re.compile(r"([a-z]{1,9}\.example/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,9}[A-Za-z0-9])?"), fullmatch=True
 )
 digests = st.text("0123456789abcdef", min_size=64, max_size=64)
-tokens = st.builds(
+lifetimes = st.integers(1, int(LONGEST_LIFETIME.total_seconds())).map(lambda seconds: timedelta(seconds=seconds))
+issued_tokens = st.builds(
     IssuedToken,
     access_token=b64tokens.map(SecretStr),
     environment=st.sampled_from(Environment),
     issued_at=moments,
-    expires_at=moments,
+    expires_at=st.just(datetime.max.replace(tzinfo=UTC)),
     scopes=st.lists(scope_tokens, max_size=5, unique=True).map(lambda scopes: tuple(sorted(scopes))),
     token_id=st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_size=1, max_size=256),
     spec_hash=digests,
@@ -59,6 +61,7 @@ tokens = st.builds(
     skew=st.integers(-(10**6), 10**6).map(lambda seconds: timedelta(seconds=seconds)),
     renew_request=st.none() | st.text(min_size=1, max_size=128),
 )
+tokens = st.builds(lambda token, life: replace(token, expires_at=token.issued_at + life), issued_tokens, lifetimes)
 owners = st.builds(
     lambda secret: an_asset_token(a_spec(secret=secret)),
     st.builds(

@@ -271,6 +271,7 @@ class RateLimit:
         mode: `fixed` counts from one multiple of the window to the next, `sliding` over the last window; `off` counts
             nothing and always shows a full budget.
         retry_after: Whether a 429 has a `Retry-After`, and in which of its two forms.
+        phase: A moment at which a fixed window begins.
     """
 
     mode: LimitMode = "fixed"
@@ -278,10 +279,11 @@ class RateLimit:
     per_business: int = 300
     window_seconds: int = 60
     retry_after: RetryAfter = "absent"
+    phase: float = 0
 
     def counts_until(self, at: float) -> float:
         """Say when a request made at that moment stops counting."""
-        start = at if self.mode == "sliding" else at - at % self.window_seconds
+        start = at if self.mode == "sliding" else at - (at - self.phase) % self.window_seconds
         return start + self.window_seconds
 
     def said_retry_after(self, budget: Budget, now: float, clock_offset: float) -> str | None:

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from pydantic import SecretStr
 
-from asset_token_operator.answers import TokenAnswer
+from asset_token_operator.answers import Reply, TokenAnswer, read_reply
 from asset_token_operator.decision import Observed
-from asset_token_operator.manifests import secret_manifest
+from asset_token_operator.manifests import credentials_fingerprint, secret_manifest
 from asset_token_operator.model import (
     AssetToken,
     Credentials,
@@ -58,15 +58,16 @@ def an_asset_token(spec: Spec | None = None, **changes: Any) -> AssetToken:
 def an_issued_token(spec: Spec | None = None, **changes: Any) -> IssuedToken:
     """A token of an hour that was issued now."""
     spec = spec or a_spec()
+    access_token = changes.get("access_token", SecretStr("canary-access-token"))
     fields: dict[str, Any] = {
-        "access_token": SecretStr("canary-access-token"),
+        "access_token": access_token,
         "environment": spec.environment,
         "issued_at": NOW,
         "expires_at": NOW + timedelta(hours=1),
         "scopes": spec.scopes,
         "token_id": "token-1",
         "spec_hash": spec.request_hash(),
-        "credentials_fingerprint": "f" * 64,
+        "credentials_fingerprint": credentials_fingerprint(CREDENTIALS, access_token),
         "revision": 1,
         "reason": "DoesNotExist",
     }
@@ -82,6 +83,17 @@ def an_answer(**changes: Any) -> TokenAnswer:
         "claims": None,
     }
     return TokenAnswer(**(fields | changes))
+
+
+def a_reply(status: int = 200, body: Any = None, **headers: str) -> Reply:
+    """An answer as it comes: a JSON body, and headers whose `_` stand for `-`."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return read_reply(status, named, json.dumps({} if body is None else body).encode())
+
+
+def a_refusal(status: int, code: str | None = None, **headers: str) -> Reply:
+    """An answer that refuses the request, with an error code where OAuth2 has one."""
+    return a_reply(status, {} if code is None else {"error": code}, **headers)
 
 
 def a_jwt(payload: Any, header: Any = None) -> str:

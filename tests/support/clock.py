@@ -2,8 +2,12 @@
 
 import asyncio
 from datetime import datetime, timedelta
+from typing import Final
 
 from tests.support.builders import NOW
+
+UPTIME: Final = timedelta(days=3, seconds=0.25)
+"""How long the machine has run when a test begins: no round number, and nothing that looks like the wall clock."""
 
 
 class ManualClock:
@@ -11,27 +15,39 @@ class ManualClock:
 
     def __init__(self, start: datetime = NOW) -> None:
         self._now = start
-        self._waiting: list[tuple[datetime, asyncio.Event]] = []
+        self._elapsed = UPTIME
+        self._waited = timedelta()
+        self._waiting: list[tuple[timedelta, asyncio.Event]] = []
 
     def now(self) -> datetime:
         return self._now
 
+    def elapsed(self) -> timedelta:
+        return self._elapsed
+
     async def wait(self, event: asyncio.Event, seconds: float) -> None:
-        """Wait for the event, at most until the clock has been moved that far."""
-        self._waiting.append((self._now + timedelta(seconds=seconds), event))
+        """Wait for the event, at most until time has gone on that far."""
+        self._waiting.append((self._waited + timedelta(seconds=seconds), event))
         await event.wait()
 
     async def advance(self, by: timedelta) -> None:
-        """Move the clock and let everything run that is due then."""
+        """Time goes on; let everything run that is due then."""
+        self._waited += by
+        due = [event for until, event in self._waiting if until <= self._waited]
+        self._waiting = [(until, event) for until, event in self._waiting if until > self._waited]
+        await self.suspend(by)
+        for event in due:
+            event.set()
+        await settle()
+
+    async def suspend(self, by: timedelta) -> None:
+        """The machine is suspended and wakes: waits stood still meanwhile, but both clocks went on."""
+        self._elapsed += by
         await self.set(self._now + by)
 
     async def set(self, moment: datetime) -> None:
-        """Set the clock, also back, and let everything run that is due then."""
+        """Somebody sets the wall clock, also back: no time goes by."""
         self._now = moment
-        due = [event for until, event in self._waiting if until <= moment]
-        self._waiting = [(until, event) for until, event in self._waiting if until > moment]
-        for event in due:
-            event.set()
         await settle()
 
 

@@ -3,31 +3,44 @@
 They never wait for anything, so a test may also `drive` them without an event loop, as the property tests do.
 """
 
+import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from email.utils import format_datetime
 from typing import Any, Final, TypeVar
 
-from pydantic import SecretStr
-
-from asset_token_operator.answers import TokenAnswer
+from asset_token_operator.answers import Reply
+from asset_token_operator.budget import Budgets
 from asset_token_operator.errors import (
     CredentialsNotFoundError,
     KubeRefusedError,
     NotFoundError,
     SecretConflictError,
 )
+from asset_token_operator.issuer import Issuer
 from asset_token_operator.manifests import owner_name
-from asset_token_operator.model import AssetToken, Credentials, CredentialsRef, Environment, Key, SecretState, Spec
+from asset_token_operator.model import (
+    AssetToken,
+    Credentials,
+    CredentialsRef,
+    Environment,
+    Key,
+    Reserves,
+    SecretState,
+    Spec,
+)
 from asset_token_operator.model import parse_secret as read_secret_body
 from asset_token_operator.outcome import Event
 from asset_token_operator.reconciler import Caches, Reconciler
-from tests.support.builders import CREDENTIALS, ENDPOINTS, NOW, an_asset_token, as_stored
+from tests.support.builders import CREDENTIALS, ENDPOINTS, NOW, a_reply, an_asset_token, as_stored
 from tests.support.clock import ManualClock
 
 Result = TypeVar("Result")
 
 FOREIGN_UID: Final = "99999999-9999-9999-9999-999999999999"
+CREDENTIALS_KEY: Final = Key("shop", "asset-credentials")
 
 
 def drive(work: Coroutine[Any, Any, Result]) -> Result:
@@ -43,11 +56,11 @@ class Faults:
     """Which calls fail, with what, and how often."""
 
     def __init__(self) -> None:
-        self._planned: dict[str, tuple[Exception, float]] = {}
+        self._planned: dict[str, tuple[Exception | Reply, float]] = {}
 
-    def fail(self, method: str, error: Exception, times: float = float("inf")) -> None:
-        """Let the next calls of the method fail."""
-        self._planned[method] = (error, times)
+    def fail(self, method: str, fault: Exception | Reply, times: float = float("inf")) -> None:
+        """Let the next calls of the method fail: raise that, or answer that."""
+        self._planned[method] = (fault, times)
 
     def mend(self) -> None:
         """No call fails any more."""
@@ -57,12 +70,15 @@ class Faults:
         """Whether any call is still to fail."""
         return any(times > 0 for _, times in self._planned.values())
 
-    def check(self, method: str) -> None:
+    def check(self, method: str) -> Reply | None:
         """Fail if the call shall."""
-        error, times = self._planned.get(method, (None, 0))
-        if error is not None and times > 0:
-            self._planned[method] = (error, times - 1)
-            raise error
+        fault, times = self._planned.get(method, (None, 0))
+        if fault is None or times <= 0:
+            return None
+        self._planned[method] = (fault, times - 1)
+        if isinstance(fault, Exception):
+            raise fault
+        return fault
 
 
 class FakeKubeClient:
@@ -72,6 +88,7 @@ class FakeKubeClient:
         self.asset_tokens: dict[Key, AssetToken] = {}
         self.secrets: dict[Key, SecretState] = {}
         self.credentials: dict[Key, Credentials] = {}
+        self.credentials_versions: dict[Key, int] = {}
         self.events: list[Event] = []
         self.calls: list[str] = []
         self.faults = Faults()
@@ -87,6 +104,20 @@ class FakeKubeClient:
         """Somebody creates or changes a Secret."""
         stored = self.secrets[secret.key] = replace(secret, version=self._next_version())
         return stored
+
+    def put_credentials(self, credentials: Credentials = CREDENTIALS, key: Key = CREDENTIALS_KEY) -> None:
+        """Somebody creates, changes or only labels a credentials Secret."""
+        self.credentials[key] = credentials
+        self.credentials_versions[key] = self._next_version()
+
+    def versions(self) -> dict[Key, str]:
+        """The resource version of each Secret, as the list of their metadata has it."""
+        ours = {key: str(secret.version) for key, secret in self.secrets.items()}
+        return {key: str(self.credentials_versions[key]) for key in self.credentials} | ours
+
+    def version(self) -> int:
+        """The resource version of the latest change."""
+        return self._version
 
     async def read_secret(self, key: Key) -> SecretState | None:
         self._called("read_secret")
@@ -118,14 +149,14 @@ class FakeKubeClient:
         if found is not None and found.uid == secret.uid:
             del self.secrets[secret.key]
 
-    async def apply_status(self, token: AssetToken, status: Mapping[str, Any]) -> str:
+    async def apply_status(self, token: AssetToken, status: Mapping[str, Any]) -> int:
         self._called("apply_status")
         found = self.asset_tokens.get(token.key)
         if found is None:
             raise NotFoundError("the API server refused with 404 NotFound.", 404)
         if found.uid != token.uid:
             raise KubeRefusedError("the API server refused with 409 Conflict.", 409)
-        return str(self.put_token(replace(found, status=status)).version)
+        return self.put_token(replace(found, status=status)).version
 
     async def create_event(self, token: AssetToken, event: Event, now: datetime, instance: str) -> None:  # noqa: ARG002
         self._called("create_event")
@@ -155,23 +186,91 @@ def _merge(found: SecretState, written: SecretState) -> SecretState:
     )
 
 
-class FakeAssetClient:
-    """Asset's token endpoint: a new opaque token for each request, unless it is told to fail."""
+class FakeSecretVersions:
+    """Which Secrets there are, as far as the watch has told: `sync` lets it catch up."""
 
-    def __init__(self, endpoints: Mapping[Environment, str] = ENDPOINTS) -> None:
+    def __init__(self, kube: FakeKubeClient) -> None:
+        self._kube = kube
+        self._versions: dict[Key, str] = {}
+        self._as_of = 0
+
+    def sync(self) -> None:
+        """The watch catches up."""
+        self._versions, self._as_of = self._kube.versions(), self._kube.version()
+
+    def get(self, key: Key) -> str | None:
+        return self._versions.get(key)
+
+    def lacks(self, key: Key, version: int) -> bool:
+        return key not in self._versions and self._as_of >= version
+
+
+class FakeAssetClient:
+    """Asset's token endpoint: a new opaque token for each request, unless it is told to fail.
+
+    Attributes:
+        clients: The client_id of each request.
+        skew: How far Asset's clock is ahead of ours; None lets it send no `Date`.
+        headers: What else it sends.
+        access_token: What it issues instead of an opaque token.
+    """
+
+    def __init__(self, endpoints: Mapping[Environment, str] = ENDPOINTS, clock: ManualClock | None = None) -> None:
         self.endpoints = endpoints
+        self.clock = clock or ManualClock()
         self.faults = Faults()
         self.requests: list[Spec] = []
+        self.clients: list[str] = []
         self.expires_in: object = 3600
         self.scopes: tuple[str, ...] | None = None
+        self.skew: timedelta | None = timedelta()
+        self.headers: dict[str, str] = {}
+        self.access_token: str | None = None
         self.before_request: Callable[[Spec], None] = lambda _: None
 
-    async def request_token(self, spec: Spec, credentials: Credentials) -> TokenAnswer:  # noqa: ARG002
+    async def request_token(self, spec: Spec, credentials: Credentials) -> Reply:
         self.requests.append(spec)
+        self.clients.append(credentials.client_id.get_secret_value())
         self.before_request(spec)
-        self.faults.check("request_token")
-        access_token = SecretStr(f"canary-access-token-{len(self.requests)}")
-        return TokenAnswer(access_token, self.expires_in, self.scopes, None)
+        planned = self.faults.check("request_token")
+        if planned is not None:
+            return replace(planned, date=planned.date or self.now())
+        body: dict[str, object] = {"access_token": self.access_token or f"canary-access-token-{len(self.requests)}"}
+        if self.expires_in is not None:
+            body["expires_in"] = self.expires_in
+        if self.scopes is not None:
+            body["scope"] = " ".join(self.scopes)
+        return a_reply(200, body, **self.headers | self._date())
+
+    def now(self) -> datetime | None:
+        """What its `Date` says."""
+        return None if self.skew is None else (self.clock.now() + self.skew).replace(microsecond=0)
+
+    def _date(self) -> dict[str, str]:
+        now = self.now()
+        return {} if now is None else {"date": format_datetime(now, usegmt=True)}
+
+
+class OneLookClock:
+    """The same clock for what looks again and again until it is cancelled: it is cancelled after one look.
+
+    Attributes:
+        again: When it would have looked again.
+    """
+
+    def __init__(self, clock: ManualClock) -> None:
+        self._clock = clock
+        self.again = clock.now()
+
+    def now(self) -> datetime:
+        return self._clock.now()
+
+    def elapsed(self) -> timedelta:
+        return self._clock.elapsed()
+
+    async def wait(self, event: asyncio.Event, seconds: float) -> None:  # noqa: ARG002
+        self.again = self._clock.now() + timedelta(seconds=seconds)
+        raise asyncio.CancelledError
 
 
 @dataclass
@@ -180,20 +279,36 @@ class World:
 
     Attributes:
         caches: What the operator has seen; `sync` lets it see what there is now.
+        woken: Those whom the tenant's budget has woken, as their turn has come.
     """
 
     clock: ManualClock = field(default_factory=ManualClock)
     kube: FakeKubeClient = field(default_factory=FakeKubeClient)
-    asset: FakeAssetClient = field(default_factory=FakeAssetClient)
     caches: Caches = field(default_factory=Caches)
+    reserves: Reserves = field(default_factory=Reserves)
+    woken: list[Key] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.kube.credentials[Key("shop", "asset-credentials")] = CREDENTIALS
+        self.asset = FakeAssetClient(clock=self.clock)
+        self.secrets = FakeSecretVersions(self.kube)
+        self.kube.put_credentials()
         self.restart()
 
     def restart(self) -> None:
         """The operator loses all that it has in memory."""
-        self.reconciler = Reconciler(self.caches, self.kube, self.asset, self.clock, "test")  # type: ignore[arg-type]
+        self.woken.clear()
+        self._looks = OneLookClock(self.clock)
+        self.budgets = Budgets(self.woken.append, self._looks, self.reserves)
+        self.issuer = Issuer(self.kube, self.asset, self.budgets, self.secrets, self.clock)  # type: ignore[arg-type]
+        self.reconciler = Reconciler(
+            self.caches,
+            self.kube,  # type: ignore[arg-type]
+            self.issuer,
+            self.secrets,  # type: ignore[arg-type]
+            self.asset.endpoints,
+            self.clock,
+            "test",
+        )
 
     def add(self, token: AssetToken | None = None) -> AssetToken:
         """Somebody creates an AssetToken."""
@@ -210,20 +325,38 @@ class World:
                 key = Key(secret.key.namespace, owner)
                 owned[key] = (*owned.get(key, ()), secret)
         self.caches.owned = owned
+        self.secrets.sync()
 
     def sync_tokens(self) -> None:
         """The watch of AssetTokens catches up."""
         self.caches.tokens = {key: (token,) for key, token in self.kube.asset_tokens.items()}
         claims: dict[Key, tuple[AssetToken, ...]] = {}
+        users: dict[Key, tuple[AssetToken, ...]] = {}
         for token in self.kube.asset_tokens.values():
             claims[token.secret_key] = (*claims.get(token.secret_key, ()), token)
-        self.caches.claims = claims
+            users[token.credentials_key] = (*users.get(token.credentials_key, ()), token)
+        self.caches.claims, self.caches.users = claims, users
 
     def reconcile(self, token: AssetToken | None = None, *, sync: bool = True) -> datetime | None:
         """Let the operator look at the AssetToken once."""
         if sync:
             self.sync()
-        return drive(self.reconciler.reconcile((token or an_asset_token()).key))
+        key = (token or an_asset_token()).key
+        self.woken[:] = [other for other in self.woken if other != key]
+        return drive(self.reconciler.reconcile(key))
+
+    def serve(self) -> datetime | None:
+        """Let the budgets give the places that are free now; returns when they look again, if anyone still waits."""
+        with contextlib.suppress(asyncio.CancelledError):
+            drive(self.budgets.serve())
+        return self._looks.again if self.budgets._queued else None  # noqa: SLF001 - it says so nowhere else
+
+    def due(self, again: datetime) -> datetime:
+        """When something happens next, if an AssetToken asked to be looked at again then."""
+        look = self.serve()
+        if self.woken:
+            return self.clock.now()
+        return again if look is None else min(again, look)
 
     def pass_time(self, by: timedelta) -> None:
         drive(self.clock.advance(by))

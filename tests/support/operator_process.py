@@ -59,6 +59,23 @@ class OperatorProcess:
         """End it without a chance to do anything, as a lost node does."""
         self._end(signal.SIGKILL)
 
+    def pause(self) -> None:
+        """Let it do nothing until `resume`, as a suspended machine does."""
+        self._running().send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self._running().send_signal(signal.SIGCONT)
+
+    def is_running(self) -> bool:
+        """Tell whether it hasn't ended by itself."""
+        return self._process is not None and self._process.poll() is None
+
+    def resident_bytes(self) -> int:
+        """The memory it has now; only on Linux."""
+        status = Path(f"/proc/{self._running().pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0]) * 1024
+
     def output(self) -> str:
         """All that it has written, over all its starts."""
         return self._log.read_text()
@@ -68,8 +85,11 @@ class OperatorProcess:
         wait_until(lambda: text in self.output(), START_SECONDS, f"the operator says {text!r}")
 
     def _end(self, how: signal.Signals) -> int:
-        if self._process is None:
-            raise RuntimeError("The operator isn't running")
-        process, self._process = self._process, None
+        process, self._process = self._running(), None
         process.send_signal(how)
         return process.wait(STOP_SECONDS)
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise RuntimeError("The operator isn't running")
+        return self._process

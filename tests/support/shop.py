@@ -41,6 +41,26 @@ class Shop:
         data = {"client_id": CLIENT_ID, "client_secret": client_secret + "\n"}
         self.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data})
 
+    def put_secret(self, name: str, data: dict[str, str], namespace: str | None = None) -> None:
+        """Create or replace a Secret of anybody's, by default in the shop's namespace."""
+        path = f"/api/v1/namespaces/{namespace or self.namespace}/secrets"
+        body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data}
+        if self.cluster.api.find(f"{path}/{name}") is None:
+            self.cluster.api.create(path, body)
+        else:
+            self.cluster.api.replace(f"{path}/{name}", body)
+
+    def serve_too(self, namespace: str) -> None:
+        """Give the shop's operator the rights in another namespace that it has in the shop's."""
+        rbac = "/apis/rbac.authorization.k8s.io/v1/namespaces"
+        for kind in ("roles", "rolebindings"):
+            found = self.cluster.api.get(f"{rbac}/{self.namespace}/{kind}/operator")
+            self.cluster.api.create(f"{rbac}/{namespace}/{kind}", found | {"metadata": {"name": "operator"}})
+
+    def edit_secret(self, name: str, change: Json) -> None:
+        """Change a Secret by a merge patch, as somebody with kubectl does."""
+        self.cluster.api.patch(self.path(f"secrets/{name}"), change)
+
     def manifest(self, name: str, **changes: Any) -> Json:
         """An AssetToken's manifest: the usual spec with changes; None takes a field away."""
         spec = {field: value for field, value in (self.spec | changes).items() if value is not None}
@@ -104,11 +124,16 @@ class Shop:
         wait_until(lambda: self.token(name)["status"].get("revision") == revision, timeout, f"revision {revision}")
         return self.token(name)
 
+    def wait_until_served(self, name: str, timeout: float = 30) -> None:
+        """Once an AssetToken created now is ready, the operator has dealt with what happened before; one request."""
+        self.put(name)
+        self.wait_until_ready(name, timeout)
+
+    def events(self, reason: str) -> list[Json]:
+        """The events with that reason."""
+        path = f"/apis/events.k8s.io/v1/namespaces/{self.namespace}/events"
+        return [event for event in self.cluster.api.get(path)["items"] if event["reason"] == reason]
+
     def wait_for_event(self, reason: str, timeout: float = 15) -> Json:
         """Wait for an event with that reason, and give it."""
-        path = f"/apis/events.k8s.io/v1/namespaces/{self.namespace}/events"
-
-        def look() -> list[Json]:
-            return [event for event in self.cluster.api.get(path)["items"] if event["reason"] == reason]
-
-        return wait_until(look, timeout, f"event {reason}")[0]
+        return wait_until(lambda: self.events(reason), timeout, f"event {reason}")[0]

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from asset_token_operator.config import LOG_LEVELS, PRODUCTION_URL, SANDBOX_URL, ConfigError, Settings, read_settings
-from asset_token_operator.model import Environment
+from asset_token_operator.model import Environment, Reserves
 
 
-def settings_with(
-    *namespaces: str, sandbox_url: str = SANDBOX_URL, production_url: str = PRODUCTION_URL, log_level: str = "info"
-) -> Settings:
-    return read_settings(namespaces, sandbox_url, production_url, log_level)
+def settings_with(*namespaces: str, **changes: Any) -> Settings:
+    given = {
+        "sandbox_url": SANDBOX_URL,
+        "production_url": PRODUCTION_URL,
+        "renewal_reserve": 20,
+        "issue_reserve": 10,
+        "log_level": "info",
+    }
+    return read_settings(namespaces=namespaces, **(given | changes))
 
 
 def problems_with(url: str) -> str:
@@ -30,6 +37,7 @@ def test_the_defaults_are_the_documented_endpoints_in_all_namespaces() -> None:
             Environment.SANDBOX: "https://api.sandbox.getasset.com",
             Environment.PRODUCTION: "https://api.getasset.com",
         },
+        reserves=Reserves(routine=0.2, first=0.1),
         log_level="info",
     )
 
@@ -151,7 +159,7 @@ def test_plain_http_to_anything_else_is_refused(url: str) -> None:
     ],
 )
 def test_what_is_no_https_url_is_refused_with_an_example(url: str) -> None:
-    assert problems_with(url) == ("--sandbox-url: not an https URL such as https://api.sandbox.getasset.com.")
+    assert problems_with(url) == ("--sandbox-url: is not an https URL such as https://api.sandbox.getasset.com.")
 
 
 @pytest.mark.parametrize(
@@ -208,6 +216,7 @@ def test_white_space_and_control_characters_in_a_url_are_refused(url: str) -> No
         pytest.param("https://:canary@api.example.com", id="password"),
         pytest.param("http://admin:canary@api.example.com", id="in-the-clear"),
         pytest.param("ftp://admin:canary@api.example.com", id="another-scheme"),
+        pytest.param("admin:canary@api.example.com", id="no-scheme"),
     ],
 )
 def test_a_password_in_a_url_is_refused_and_not_repeated(url: str) -> None:
@@ -217,7 +226,6 @@ def test_a_password_in_a_url_is_refused_and_not_repeated(url: str) -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        pytest.param("admin:canary@api.example.com", id="no-scheme"),
         pytest.param("//admin:canary@api.example.com:port", id="bad-port-too"),
         pytest.param("https://admin:canary@[api.example.com", id="no-url"),
     ],
@@ -234,6 +242,6 @@ def test_all_that_is_wrong_is_told_together_a_line_for_each() -> None:
     assert str(caught.value).splitlines() == [
         "--namespace: 'Shop' is not a namespace's name.",
         "--namespace: '' is not a namespace's name.",
-        "--sandbox-url: not an https URL such as https://api.sandbox.getasset.com.",
+        "--sandbox-url: is not an https URL such as https://api.sandbox.getasset.com.",
         ("--production-url: would send credentials in the clear; use https (http is for loopback only)."),
     ]

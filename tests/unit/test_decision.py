@@ -16,19 +16,29 @@ from asset_token_operator.decision import (
     Wait,
     Write,
     decide,
+    is_at_war,
+    urgency_of,
+    wait_for_place,
 )
+from asset_token_operator.errors import RECOVERIES
 from asset_token_operator.manifests import OWNER, REVISION, differs, secret_manifest, stored_token
 from asset_token_operator.model import (
     MANAGED_BY_LABEL,
     AssetToken,
+    Credentials,
     DeletionPolicy,
     Environment,
     IssuedToken,
     Reason,
+    Recovery,
+    Rival,
     SecretSpec,
     SecretState,
+    Urgency,
 )
+from asset_token_operator.renewal import renewal_time
 from tests.support.builders import (
+    CREDENTIALS,
     ENDPOINTS,
     NOW,
     a_secret,
@@ -43,6 +53,9 @@ SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
 
+DUE = renewal_time(an_issued_token(), a_spec(), an_asset_token().uid) - NOW
+"""How long after its issue a token of an hour is renewed by default."""
+
 
 def holding(token: IssuedToken, owner: AssetToken | None = None, **changes: Any) -> Observed:
     """What is observed of an AssetToken whose Secret holds the token."""
@@ -55,9 +68,11 @@ def a_due_token(**changes: Any) -> IssuedToken:
     return an_issued_token(issued_at=NOW - 40 * MINUTE, expires_at=NOW + 20 * MINUTE, **changes)
 
 
-def failed_attempts(seen: Observed, *, at: datetime, failures: int = 1, stalled: bool = False) -> Attempts:
+def failed_attempts(
+    seen: Observed, *, at: datetime, failures: int = 1, reason: Reason = Reason.ASSET_UNAVAILABLE
+) -> Attempts:
     """Attempts for the present cause, all of which failed."""
-    failure = Failure(at, Reason.ASSET_UNAVAILABLE, "Asset answered 503.", stalled)
+    failure = Failure(at, reason, "It failed.")
     return Attempts(seen.request_cause(), (at,), failures, failure)
 
 
@@ -88,7 +103,7 @@ def failed_attempts(seen: Observed, *, at: datetime, failures: int = 1, stalled:
             id="asked for by hand again",
         ),
         pytest.param(
-            holding(an_issued_token(), an_asset_token(a_spec(renew_before=HOUR - SECOND)), held=None),
+            holding(an_issued_token(), an_asset_token(a_spec(renew_before=HOUR - SECOND))),
             None,
             id="renewBefore leaves a second",
         ),
@@ -100,7 +115,20 @@ def failed_attempts(seen: Observed, *, at: datetime, failures: int = 1, stalled:
             holding(an_issued_token(renew_request="1"), an_asset_token()), None, id="annotation removed after serving"
         ),
         pytest.param(
-            holding(an_issued_token(issued_at=NOW - 39 * MINUTE, expires_at=NOW + 21 * MINUTE)), None, id="not yet due"
+            holding(an_issued_token(issued_at=NOW - DUE + SECOND, expires_at=NOW - DUE + SECOND + HOUR)),
+            None,
+            id="not yet due",
+        ),
+        pytest.param(holding(an_issued_token(), credentials=CREDENTIALS), None, id="issued with the same credentials"),
+        pytest.param(
+            holding(an_issued_token(), credentials=replace(CREDENTIALS, client_secret=SecretStr("rotated"))),
+            Reason.CREDENTIALS_CHANGED,
+            id="credentials rotated",
+        ),
+        pytest.param(
+            holding(an_issued_token(), credentials=replace(CREDENTIALS, client_id=SecretStr("other"))),
+            Reason.CREDENTIALS_CHANGED,
+            id="credentials of another client",
         ),
     ],
 )
@@ -111,7 +139,7 @@ def test_requests_a_token_when_the_present_one_does_not_do(seen: Observed, reaso
 
 
 @pytest.mark.parametrize(
-    ("spec", "after"),
+    ("spec", "latest"),
     [
         pytest.param(a_spec(), 40 * MINUTE, id="a third before by default"),
         pytest.param(a_spec(renew_before=15 * MINUTE), 45 * MINUTE, id="renewBefore"),
@@ -119,9 +147,12 @@ def test_requests_a_token_when_the_present_one_does_not_do(seen: Observed, reaso
         pytest.param(a_spec(renew_before=2 * HOUR), 40 * MINUTE, id="renewBefore longer than the lifetime"),
     ],
 )
-def test_waits_until_the_renewal_is_due_and_then_renews(spec: Any, after: timedelta) -> None:
+def test_waits_until_the_renewal_is_due_and_then_renews(spec: Any, latest: timedelta) -> None:
+    """Spreading moves a renewal earlier by up to a tenth, never later."""
     seen = holding(an_issued_token(spec), an_asset_token(spec))
+    after = seen.renews_at(an_issued_token(spec)) - NOW
 
+    assert 0.9 * latest <= after <= latest
     assert decide(seen, NOW) == Wait(NOW + after)
     assert decide(seen, NOW + after - SECOND) == Wait(NOW + after)
     assert decide(seen, NOW + after) == Request(Reason.RENEWING)
@@ -385,7 +416,7 @@ def test_writes_the_same_token_under_the_new_name_and_then_removes_the_old_secre
 
     assert decide(observed(owner, others=(old,)), NOW) == Write(manifest, None)
     assert decide(holding(an_issued_token(), owner, others=(old,)), NOW) == Remove(old)
-    assert decide(holding(an_issued_token(), owner), NOW) == Wait(NOW + 40 * MINUTE)
+    assert decide(holding(an_issued_token(), owner), NOW) == Wait(NOW + DUE)
 
 
 def test_leaves_the_old_secret_where_it_shall_be_retained() -> None:
@@ -400,7 +431,7 @@ def test_keeps_the_old_secret_until_the_new_one_can_be_written() -> None:
     seen = observed(owner, others=(old,))
     write = decide(seen, NOW)
     assert isinstance(write, Write)
-    failure = Failure(NOW, Reason.CLUSTER_UNAVAILABLE, "no answer", stalled=False)
+    failure = Failure(NOW, Reason.CLUSTER_UNAVAILABLE, "no answer")
     seen = replace(seen, writes=Attempts(write.cause(), (NOW,), 1, failure))
 
     assert isinstance(decide(seen, NOW), Wait)
@@ -488,11 +519,14 @@ def test_the_younger_of_two_that_name_one_secret_says_so() -> None:
     )
 
 
+JUNIOR = Rival("junior", "ledger-reader")
+
+
 def test_the_older_of_two_takes_the_secret_of_the_younger() -> None:
     junior = an_asset_token(uid="junior", key=replace_name("ledger-reader"))
     secret = a_secret(junior, an_issued_token())
 
-    decision = decide(observed(secret=secret, juniors=frozenset({"junior"})), NOW)
+    decision = decide(observed(secret=secret, juniors=frozenset({JUNIOR})), NOW)
 
     assert_rewrites(decision, secret, an_asset_token(), an_issued_token())
 
@@ -502,7 +536,7 @@ def test_the_older_of_two_takes_the_retained_secret_of_the_younger() -> None:
     junior = an_asset_token(retained(), uid="junior", key=replace_name("ledger-reader"))
     secret = a_secret(junior, an_issued_token())
 
-    decision = decide(observed(an_asset_token(retained()), secret=secret, juniors=frozenset({"junior"})), NOW)
+    decision = decide(observed(an_asset_token(retained()), secret=secret, juniors=frozenset({JUNIOR})), NOW)
 
     assert isinstance(decision, Write)
 
@@ -561,12 +595,39 @@ def test_tries_again_before_the_token_expires(failures: int) -> None:
     assert decide(seen, token.expires_at - SECOND) == Request(Reason.RENEWING)
 
 
-def test_a_refused_request_is_not_repeated_within_a_minute() -> None:
-    """It waits for the credentials or the spec to change, with a slow probe."""
-    seen = observed()
-    seen = replace(seen, requests=failed_attempts(seen, at=NOW, stalled=True))
+STALLED = [reason for reason, recovery in RECOVERIES.items() if recovery in (Recovery.CHANGE, Recovery.CREDENTIALS)]
 
-    assert isinstance(decide(seen, NOW + 59 * SECOND), Wait)
+
+@pytest.mark.parametrize("failures", [1, 2, 30], ids="failures={}".format)
+@pytest.mark.parametrize("reason", STALLED, ids=str)
+def test_what_somebody_has_to_change_is_only_probed_slowly(reason: Reason, failures: int) -> None:
+    """It waits for the credentials or the spec to change; what changed at Asset is seen within 20 minutes."""
+    seen = observed()
+    seen = replace(seen, requests=failed_attempts(seen, at=NOW, failures=failures, reason=reason))
+
+    decision = decide(seen, NOW)
+
+    assert isinstance(decision, Wait)
+    assert NOW + 10 * MINUTE <= decision.until <= NOW + 20 * MINUTE
+    assert isinstance(decide(seen, decision.until - SECOND), Wait)
+    assert decide(seen, decision.until) == Request(Reason.DOES_NOT_EXIST)
+
+
+def test_slow_probes_of_many_are_spread() -> None:
+    def probe(number: int) -> datetime:
+        seen = observed(an_asset_token(uid=f"uid-{number}"))
+        decision = decide(replace(seen, requests=failed_attempts(seen, at=NOW, reason=Reason.INVALID_SCOPE)), NOW)
+        assert isinstance(decision, Wait)
+        return decision.until
+
+    assert len({probe(number) for number in range(20)}) == 20
+
+
+def test_the_budget_alone_says_when_a_request_that_was_too_much_is_sent_again() -> None:
+    seen = observed()
+    seen = replace(seen, requests=failed_attempts(seen, at=NOW, failures=5, reason=Reason.RATE_LIMITED))
+
+    assert decide(seen, NOW) == Request(Reason.DOES_NOT_EXIST)
 
 
 @pytest.mark.parametrize(
@@ -576,11 +637,20 @@ def test_a_refused_request_is_not_repeated_within_a_minute() -> None:
         pytest.param(an_asset_token(renew_request="1"), id="renew request"),
     ],
 )
-def test_a_new_cause_is_tried_at_once_after_failures(changed: AssetToken) -> None:
+@pytest.mark.parametrize("reason", [Reason.BROKEN_ANSWER, Reason.INVALID_SCOPE], ids=str)
+def test_a_new_cause_is_tried_at_once_after_failures(changed: AssetToken, reason: Reason) -> None:
     seen = observed()
-    attempts = failed_attempts(seen, at=NOW, failures=12)
+    attempts = failed_attempts(seen, at=NOW, failures=12, reason=reason)
 
     assert isinstance(decide(observed(changed, requests=attempts), NOW), Request)
+
+
+def test_changed_credentials_are_tried_at_once_after_failures() -> None:
+    seen = observed(credentials_version="7")
+    attempts = failed_attempts(seen, at=NOW, reason=Reason.CREDENTIALS_INVALID)
+
+    assert isinstance(decide(replace(seen, requests=attempts), NOW), Wait)
+    assert isinstance(decide(replace(seen, requests=attempts, credentials_version="8"), NOW), Request)
 
 
 def test_at_most_four_requests_a_minute_for_one_cause_whatever_they_end_with() -> None:
@@ -598,57 +668,406 @@ def test_at_most_four_requests_a_minute_for_one_cause_whatever_they_end_with() -
     assert isinstance(decide(seen, decision.until), Request)
 
 
-def test_the_same_content_is_written_at_most_ten_times_in_ten_minutes() -> None:
-    seen = observed(held=an_issued_token())
-    for second in range(10):
-        write = decide(seen, NOW + second * SECOND)
+def written(seen: Observed, *moments: timedelta) -> Observed:
+    """The same, after the content that is due was written at those times."""
+    for moment in moments:
+        write = decide(seen, NOW + moment)
         assert isinstance(write, Write)
-        seen = replace(seen, writes=seen.writes.begin(write.cause(), NOW + second * SECOND).succeeded())
-
-    assert decide(seen, NOW + 10 * SECOND) == Wait(NOW + 10 * MINUTE)
-    assert isinstance(decide(seen, NOW + 10 * MINUTE), Write)
+        seen = replace(seen, writes=seen.writes.begin(write.cause(), NOW + moment).succeeded())
+    return seen
 
 
-def test_other_content_is_written_at_once_although_the_limit_is_used_up() -> None:
-    seen = observed(held=an_issued_token())
-    write = decide(seen, NOW)
-    assert isinstance(write, Write)
-    seen = replace(seen, writes=Attempts(write.cause(), (NOW,) * 10))
+FREE = [second * SECOND for second in range(6)]
+"""The first write and as many repairs as are made at once."""
 
-    assert isinstance(decide(seen, NOW), Wait)
-    assert isinstance(decide(replace(seen, held=an_issued_token(revision=2)), NOW), Write)
+
+def test_a_secret_that_is_changed_back_again_and_again_is_put_right_later_each_time() -> None:
+    seen = written(observed(held=an_issued_token()), *FREE)
+    latest = NOW + FREE[-1]
+
+    waits = []
+    for _ in range(5):
+        decision = decide(seen, latest)
+        assert isinstance(decision, Wait)
+        assert isinstance(decide(seen, decision.until - SECOND), Wait)
+        waits.append(decision.until - latest)
+        latest = decision.until
+        seen = written(seen, latest - NOW)
+
+    assert waits == [10 * SECOND, 20 * SECOND, 40 * SECOND, 80 * SECOND, 160 * SECOND]
+
+
+def test_a_war_that_has_ended_is_forgotten_after_ten_minutes() -> None:
+    seen = written(observed(held=an_issued_token()), *FREE)
+
+    assert isinstance(decide(seen, NOW + 10 * MINUTE + FREE[-1]), Write)
+    assert not is_at_war(seen, NOW + 10 * MINUTE + FREE[-1])
+
+
+@pytest.mark.parametrize(
+    ("seen", "at_war"),
+    [
+        pytest.param(observed(), False, id="no token"),
+        pytest.param(holding(an_issued_token()), False, id="all in order"),
+        pytest.param(observed(held=an_issued_token()), False, id="deleted for the first time"),
+        pytest.param(written(observed(held=an_issued_token()), *FREE[:5]), False, id="deleted for the fifth time"),
+        pytest.param(written(observed(held=an_issued_token()), *FREE), True, id="deleted for the sixth time"),
+        pytest.param(
+            replace(written(observed(held=an_issued_token()), *FREE), held=an_issued_token(revision=2)),
+            False,
+            id="other content is due",
+        ),
+        pytest.param(
+            replace(written(observed(held=an_issued_token()), *FREE), secret=a_secret(token=an_issued_token())),
+            False,
+            id="put right",
+        ),
+    ],
+)
+def test_drift_that_returns_again_and_again_is_a_war(seen: Observed, *, at_war: bool) -> None:
+    assert is_at_war(seen, NOW + FREE[-1]) is at_war
+
+
+def test_other_content_is_written_at_once_although_the_same_would_have_to_wait() -> None:
+    seen = written(observed(held=an_issued_token()), *FREE)
+
+    assert isinstance(decide(seen, NOW + FREE[-1]), Wait)
+    assert isinstance(decide(replace(seen, held=an_issued_token(revision=2)), NOW + FREE[-1]), Write)
 
 
 def test_a_used_up_write_limit_does_not_hold_up_the_renewal() -> None:
-    due = a_due_token()
-    seen = observed(held=due)
+    seen = written(observed(held=a_due_token()), *FREE)
+
+    assert isinstance(decide(seen, NOW + FREE[-1]), Request)
+
+
+def test_a_failed_write_is_tried_again_with_a_back_off() -> None:
+    seen = observed(held=an_issued_token())
     write = decide(seen, NOW)
     assert isinstance(write, Write)
+    failure = Failure(NOW, Reason.CLUSTER_UNAVAILABLE, "no answer")
+    seen = replace(seen, writes=Attempts(write.cause(), (NOW,), 1, failure))
 
-    assert isinstance(decide(replace(seen, writes=Attempts(write.cause(), (NOW,) * 10)), NOW), Request)
+    decision = decide(seen, NOW)
+
+    assert isinstance(decision, Wait)
+    assert NOW < decision.until <= NOW + 5 * SECOND
+    assert decide(seen, decision.until) == write
 
 
+@pytest.mark.parametrize("left", [20 * MINUTE, 4 * MINUTE, MINUTE], ids="{0.seconds} s left".format)
+def test_the_nearer_the_expiry_the_sooner_it_is_tried_again(left: timedelta) -> None:
+    token = an_issued_token(issued_at=NOW + left - HOUR, expires_at=NOW + left)
+    waits = []
+    for number in range(50):
+        seen = holding(token, an_asset_token(uid=f"uid-{number}"))
+        decision = decide(replace(seen, requests=failed_attempts(seen, at=NOW, failures=12)), NOW)
+        assert isinstance(decision, Wait)
+        waits.append(decision.until - NOW)
+
+    assert max(waits) <= max(left / 8, 5 * SECOND)
+    assert max(waits) > 0.7 * max(left / 8, 5 * SECOND), "but it isn't hammered either"
+
+
+# The clock is set
+
+
+@pytest.mark.parametrize("reason", [Reason.BROKEN_ANSWER, Reason.INVALID_SCOPE], ids=str)
 @pytest.mark.parametrize("ahead", [HOUR, timedelta(days=365)], ids=["an hour", "a year"])
-def test_a_failure_from_before_the_clock_was_set_back_holds_nothing_up(ahead: timedelta) -> None:
+def test_a_failure_from_before_the_clock_was_set_back_holds_nothing_up(ahead: timedelta, reason: Reason) -> None:
     """The clock is not trusted: a token must not expire because of a moment that never was."""
     seen = observed()
-    seen = replace(seen, requests=failed_attempts(seen, at=NOW + ahead))
+    seen = replace(seen, requests=failed_attempts(seen, at=NOW + ahead, reason=reason))
 
     assert isinstance(decide(seen, NOW + 10 * MINUTE), Request)
+
+
+def test_a_clock_that_was_set_back_by_minutes_makes_no_back_off_longer_than_it_is() -> None:
+    seen = observed()
+    seen = replace(seen, requests=failed_attempts(seen, at=NOW + 15 * MINUTE))
+
+    decision = decide(seen, NOW)
+
+    assert isinstance(decision, Request) or decision.until <= NOW + 5 * SECOND
+
+
+def test_the_limit_of_requests_does_not_hold_up_longer_than_a_minute_after_the_clock_was_set_back() -> None:
+    seen = observed()
+    seen = replace(seen, requests=Attempts(seen.request_cause(), (NOW + 15 * MINUTE,) * 4))
+
+    decision = decide(seen, NOW)
+
+    assert isinstance(decision, Request) or decision.until <= NOW + 62 * SECOND
+
+
+def test_drift_is_repaired_within_the_usual_back_off_after_the_clock_was_set_back() -> None:
+    seen = written(observed(held=an_issued_token()), *FREE)
+
+    decision = decide(seen, NOW - 10 * MINUTE)
+
+    assert isinstance(decision, Write) or decision.until <= NOW - 9 * MINUTE
+
+
+@pytest.mark.parametrize("skew", [-10 * MINUTE, timedelta(), 10 * MINUTE], ids=["behind", "even", "ahead"])
+@pytest.mark.parametrize("seen_since", [True, False], ids=["seen since the start", "known by the Secret"])
+def test_a_token_is_renewed_and_expires_by_assets_clock(skew: timedelta, *, seen_since: bool) -> None:
+    token = an_issued_token(skew=skew)
+    seen = holding(token, skew=skew if seen_since else None)
+
+    assert decide(seen, NOW - skew) == Wait(NOW + DUE - skew)
+    assert isinstance(decide(seen, NOW + DUE - skew - SECOND), Wait)
+    assert decide(seen, NOW + DUE - skew) == Request(Reason.RENEWING)
+    assert decide(seen, NOW + HOUR - skew - SECOND) == Request(Reason.RENEWING)
+    assert decide(seen, NOW + HOUR - skew) == Request(Reason.EXPIRED)
+
+
+def test_the_skew_of_the_latest_answer_counts_more_than_that_of_the_token() -> None:
+    """Our clock was set right since the token was issued."""
+    seen = holding(an_issued_token(skew=10 * MINUTE), skew=timedelta())
+
+    assert decide(seen, NOW) == Wait(NOW + DUE)
+
+
+@pytest.mark.parametrize("seconds", ["99999999999", "-99999999999", "9999999999999", "-62135596800"], ids="{} s".format)
+def test_an_absurd_skew_in_the_annotations_is_survived(seconds: str) -> None:
+    """Whoever may alter the annotation must not be able to stop the token's renewal."""
+    secret = altered(a_secret(), "annotation", "auth.getasset.com/clock-skew-seconds", seconds)
+
+    assert decide(observed(secret=secret), NOW) is not None
+
+
+# A token that doesn't work yet
+
+
+@pytest.mark.parametrize("later", [SECOND, 5 * MINUTE, 30 * MINUTE, 12 * HOUR], ids=str)
+def test_a_token_is_not_written_before_it_works(later: timedelta) -> None:
+    held = an_issued_token(not_before=NOW + later, expires_at=NOW + 24 * HOUR)
+    seen = observed(held=held)
+
+    assert decide(seen, NOW) == Wait(NOW + min(later, HOUR))
+    assert isinstance(decide(seen, NOW + later - SECOND), Wait)
+    assert decide(seen, NOW + later) == Write(secret_manifest(an_asset_token(), held, ENDPOINTS), None)
+
+
+@pytest.mark.parametrize("skew", [-MINUTE, MINUTE], ids=["behind", "ahead"])
+def test_when_a_token_begins_to_work_is_told_by_assets_clock(skew: timedelta) -> None:
+    seen = observed(held=an_issued_token(not_before=NOW + 5 * MINUTE, skew=skew))
+
+    assert decide(seen, NOW) == Wait(NOW + 5 * MINUTE - skew)
+    assert isinstance(decide(seen, NOW + 5 * MINUTE - skew), Write)
+
+
+def test_the_old_token_stays_until_the_new_one_works() -> None:
+    new = an_issued_token(access_token=SecretStr("canary-new"), not_before=NOW + MINUTE, revision=2)
+    seen = holding(an_issued_token(), held=new)
+
+    assert decide(seen, NOW) == Wait(NOW + MINUTE)
+
+
+# Asset's endpoint is down
+
+
+def unavailable(seen: Observed, at: datetime = NOW) -> Observed:
+    return replace(seen, requests=failed_attempts(seen, at=at, failures=8))
+
+
+@pytest.mark.parametrize(
+    ("seen", "requests"),
+    [
+        pytest.param(unavailable(observed()), False, id="a failure of one token backs off"),
+        pytest.param(unavailable(observed(endpoint_down=True)), True, id="down: the probes replace the back-off"),
+        pytest.param(unavailable(observed(endpoint_up_since=NOW)), True, id="up again since the failure"),
+        pytest.param(
+            unavailable(observed(endpoint_up_since=NOW - SECOND)), False, id="up again, but this failed since then"
+        ),
+        pytest.param(observed(endpoint_down=True), True, id="down, but this has not failed yet"),
+        pytest.param(
+            replace(
+                observed(endpoint_down=True),
+                requests=failed_attempts(observed(), at=NOW, failures=8, reason=Reason.BROKEN_ANSWER),
+            ),
+            False,
+            id="down, but this failed for another reason",
+        ),
+        pytest.param(
+            replace(
+                observed(endpoint_up_since=NOW),
+                requests=failed_attempts(observed(), at=NOW, reason=Reason.INVALID_SCOPE),
+            ),
+            False,
+            id="up again, but somebody has to change something",
+        ),
+    ],
+)
+def test_an_endpoint_that_is_down_or_up_again_replaces_the_back_off(seen: Observed, *, requests: bool) -> None:
+    assert isinstance(decide(seen, NOW), Request) is requests
+
+
+def test_an_endpoint_that_is_down_gets_at_most_four_requests_a_minute_from_one_token() -> None:
+    seen = unavailable(observed(endpoint_down=True))
+    seen = replace(seen, requests=replace(seen.requests, times=(NOW,) * 4))
+
+    assert decide(seen, NOW) == Wait(NOW + 62 * SECOND)
+
+
+# Credentials that Asset doesn't accept
+
+
+PARKED = Attempts("", (NOW,), 1, Failure(NOW, Reason.INVALID_CLIENT, "the credentials are not accepted"))
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        pytest.param(observed(parked=PARKED), id="which has not asked yet"),
+        pytest.param(holding(a_due_token(), parked=PARKED), id="which is due"),
+        pytest.param(
+            holding(an_issued_token(issued_at=NOW - HOUR, expires_at=NOW), parked=PARKED), id="which has expired"
+        ),
+        pytest.param(observed(an_asset_token(renew_request="1"), parked=PARKED), id="which is asked for by hand"),
+        pytest.param(
+            holding(an_issued_token(), an_asset_token(a_spec(scopes=("x",))), parked=PARKED), id="with a changed spec"
+        ),
+    ],
+)
+def test_credentials_that_are_not_accepted_hold_up_every_token_that_uses_them(seen: Observed) -> None:
+    decision = decide(seen, NOW)
+
+    assert isinstance(decision, Wait)
+    assert isinstance(decide(seen, NOW + 10 * MINUTE - SECOND), Wait)
+    assert isinstance(decide(seen, NOW + 20 * MINUTE), Request), "a slow probe"
+
+
+def test_credentials_that_are_not_accepted_hold_up_no_repair() -> None:
+    assert isinstance(decide(observed(held=an_issued_token(), parked=PARKED), NOW), Write)
+
+
+# Who goes first
+
+
+@pytest.mark.parametrize(
+    ("seen", "reason", "urgency"),
+    [
+        pytest.param(observed(), Reason.DOES_NOT_EXIST, Urgency.MISSING, id="no token"),
+        pytest.param(holding(a_due_token()), Reason.RENEWING, Urgency.ROUTINE, id="just due"),
+        pytest.param(holding(an_issued_token()), Reason.CREDENTIALS_CHANGED, Urgency.ROUTINE, id="rotated credentials"),
+        pytest.param(holding(an_issued_token()), Reason.RENEW_REQUESTED, Urgency.FORCED, id="asked for by hand"),
+        pytest.param(holding(an_issued_token()), Reason.SPEC_CHANGED, Urgency.FORCED, id="changed spec"),
+        pytest.param(
+            holding(an_issued_token(issued_at=NOW - HOUR, expires_at=NOW)),
+            Reason.EXPIRED,
+            Urgency.EXPIRING,
+            id="expired",
+        ),
+        pytest.param(
+            holding(an_issued_token(issued_at=NOW - 2 * HOUR, expires_at=NOW - HOUR)),
+            Reason.EXPIRED,
+            Urgency.EXPIRING,
+            id="expired an hour ago",
+        ),
+        pytest.param(
+            holding(an_issued_token(issued_at=NOW - 54 * MINUTE, expires_at=NOW + 6 * MINUTE)),
+            Reason.RENEWING,
+            Urgency.EXPIRING,
+            id="a third of its window is left",
+        ),
+        pytest.param(
+            holding(an_issued_token(issued_at=NOW - 54 * MINUTE, expires_at=NOW + 6 * MINUTE)),
+            Reason.RENEW_REQUESTED,
+            Urgency.EXPIRING,
+            id="about to expire and asked for by hand",
+        ),
+        pytest.param(
+            holding(an_issued_token(issued_at=NOW - 52 * MINUTE, expires_at=NOW + 8 * MINUTE)),
+            Reason.RENEWING,
+            Urgency.ROUTINE,
+            id="more than a third of its window is left",
+        ),
+        pytest.param(
+            holding(an_issued_token(), skew=54 * MINUTE), Reason.RENEWING, Urgency.EXPIRING, id="Asset's clock is ahead"
+        ),
+        pytest.param(
+            holding(an_issued_token(issued_at=NOW - HOUR, expires_at=NOW), skew=-HOUR),
+            Reason.RENEW_REQUESTED,
+            Urgency.FORCED,
+            id="Asset's clock is behind",
+        ),
+    ],
+)
+def test_the_sooner_a_token_is_lost_the_more_urgent_it_is(seen: Observed, reason: Reason, urgency: Urgency) -> None:
+    assert urgency_of(seen, reason, NOW)[0] is urgency
+
+
+def test_of_equal_urgency_the_nearest_expiry_on_our_clock_counts() -> None:
+    missing, first, second = (
+        urgency_of(seen, Reason.RENEWING, NOW)[1]
+        for seen in (observed(), holding(an_issued_token(skew=MINUTE)), holding(an_issued_token()))
+    )
+
+    assert missing < first
+    assert (first, second) == (NOW + HOUR - MINUTE, NOW + HOUR)
+
+
+# A place in the tenant's budget is waited for
+
+
+@pytest.mark.parametrize(
+    ("seen", "until"),
+    [
+        pytest.param(observed(), 30 * SECOND, id="long enough to say so in status"),
+        pytest.param(holding(a_due_token()), 30 * SECOND, id="the token lasts longer"),
+        pytest.param(holding(an_issued_token(expires_at=NOW + 7 * SECOND)), 7 * SECOND, id="the token expires before"),
+        pytest.param(
+            holding(an_issued_token(expires_at=NOW + 7 * SECOND), skew=5 * SECOND), 2 * SECOND, id="by Asset's clock"
+        ),
+        pytest.param(holding(an_issued_token(expires_at=NOW)), 30 * SECOND, id="it has expired"),
+    ],
+)
+def test_who_waits_for_a_place_looks_again_when_time_brings_something(seen: Observed, until: timedelta) -> None:
+    assert wait_for_place(seen, NOW) == Wait(NOW + until)
+
+
+# Only its own Secrets under other names are removed
+
+
+@pytest.mark.parametrize(
+    ("policy", "controller", "removes"),
+    [
+        pytest.param(DeletionPolicy.DELETE, an_asset_token().uid, True, id="Delete, its own"),
+        pytest.param(DeletionPolicy.DELETE, None, False, id="Delete, but this one was retained"),
+        pytest.param(DeletionPolicy.RETAIN, an_asset_token().uid, False, id="Retain"),
+        pytest.param(DeletionPolicy.RETAIN, None, False, id="Retain, and this one was"),
+    ],
+)
+def test_a_secret_under_an_earlier_name_is_removed_only_under_delete(
+    policy: DeletionPolicy, controller: str | None, *, removes: bool
+) -> None:
+    owner = an_asset_token(a_spec(secret=SecretSpec("new-name", deletion_policy=policy)))
+    old = a_secret(controller_uid=controller)
+
+    decision = decide(holding(an_issued_token(), owner, others=(old,)), NOW)
+
+    assert decision == Remove(old) if removes else isinstance(decision, Wait)
+
+
+def test_what_is_observed_does_not_show_the_credentials() -> None:
+    credentials = Credentials(SecretStr("canary-id"), SecretStr("canary-secret"))
+
+    assert "canary" not in repr(observed(credentials=credentials, held=an_issued_token()))
 
 
 # Attempts
 
 
 def test_a_success_ends_the_row_of_failures_but_still_counts() -> None:
-    failure = Failure(NOW, Reason.BROKEN_ANSWER, "broken", stalled=False)
+    failure = Failure(NOW, Reason.BROKEN_ANSWER, "broken")
     attempts = Attempts().begin("cause", NOW).failed(failure).begin("cause", NOW + MINUTE).succeeded()
 
     assert attempts == Attempts("cause", (NOW, NOW + MINUTE))
 
 
 def test_attempts_for_a_new_cause_start_from_none() -> None:
-    failure = Failure(NOW, Reason.BROKEN_ANSWER, "broken", stalled=False)
+    failure = Failure(NOW, Reason.BROKEN_ANSWER, "broken")
 
     assert Attempts().begin("one", NOW).failed(failure).begin("two", NOW) == Attempts("two", (NOW,))
 
@@ -658,7 +1077,7 @@ def test_only_the_latest_attempts_are_kept() -> None:
     for second in range(100):
         attempts = attempts.begin("cause", NOW + second * SECOND)
 
-    assert attempts.times == tuple(NOW + second * SECOND for second in range(90, 100))
+    assert attempts.times == tuple(NOW + second * SECOND for second in range(89, 100))
 
 
 def test_what_the_secret_of_another_holds_is_not_taken_for_ours() -> None:

@@ -4,7 +4,7 @@ import kopf
 import pytest
 
 from asset_token_operator.handlers import build_registry, kopf_settings
-from asset_token_operator.kube import Connection
+from asset_token_operator.api_server import Connection
 from asset_token_operator.manifests import secret_manifest
 from asset_token_operator.model import Key, parse_asset_token, parse_secret
 from asset_token_operator.reconciler import Caches

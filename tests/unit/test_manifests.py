@@ -37,6 +37,7 @@ from tests.support.builders import (
     CREDENTIALS,
     ENDPOINTS,
     NOW,
+    a_jwt,
     a_secret,
     a_spec,
     an_asset_token,
@@ -520,3 +521,32 @@ class TestDiffers:
     def test_the_secret_that_the_api_server_returns_is_the_one_that_was_meant(self) -> None:
         manifest = secret_manifest(WANTED, an_issued_token(WANTED.spec), ENDPOINTS)
         assert not differs(parse_secret(as_stored(manifest)), manifest)
+
+
+JWT_EXPIRY = NOW + timedelta(minutes=50)
+
+
+def a_secret_with_a_jwt(**annotations: str) -> SecretState:
+    """A Secret whose token says itself when it expires, and whose annotations say something else."""
+    token = an_issued_token(access_token=SecretStr(a_jwt({"exp": JWT_EXPIRY.timestamp()})), expires_at=JWT_EXPIRY)
+    secret = a_secret(token=token)
+    changed = {f"auth.getasset.com/{name.replace('_', '-')}": value for name, value in annotations.items()}
+    return replace(secret, annotations={**secret.annotations, **changed})
+
+
+def test_a_jwts_own_expiry_wins_over_an_annotation_that_was_tampered_with() -> None:
+    stored = stored_token(a_secret_with_a_jwt(expiration_time="2034-01-01T00:00:00Z"))
+    assert stored is not None
+    assert stored.expires_at == JWT_EXPIRY
+
+
+@pytest.mark.parametrize(
+    "annotations",
+    [
+        pytest.param({"issuance_time": "2030-01-01T00:00:00Z"}, id="issued-after-its-expiry"),
+        pytest.param({"clock_skew_seconds": "80000000000"}, id="absurd-skew"),
+        pytest.param({"clock_skew_seconds": "9" * 40}, id="skew-beyond-the-calendar"),
+    ],
+)
+def test_a_secret_whose_annotations_make_no_sense_tells_of_no_token(annotations: dict[str, str]) -> None:
+    assert stored_token(a_secret_with_a_jwt(**annotations)) is None

@@ -20,10 +20,12 @@ from asset_token_operator.model import (
     DeletionPolicy,
     Environment,
     Key,
+    Reserves,
     SecretSpec,
     SecretState,
     Spec,
     SpecError,
+    Urgency,
     format_time,
     parse_asset_token,
     parse_duration,
@@ -338,9 +340,10 @@ class TestParseAssetToken:
         spec = parse_asset_token(an_asset_token_body(renewBeforePercentage=25)).spec
         assert (spec.renew_before_percentage, spec.renew_before) == (25, None)
 
-    def test_its_secret_stands_in_its_own_namespace(self) -> None:
+    def test_its_secrets_stand_in_its_own_namespace(self) -> None:
         token = parse_asset_token(an_asset_token_body(secret={"name": "ledger-writer-token"}))
         assert str(token.secret_key) == "shop/ledger-writer-token"
+        assert str(token.credentials_key) == "shop/asset-credentials"
 
     @pytest.mark.parametrize(
         ("value", "request_kept"),
@@ -540,6 +543,30 @@ def test_nothing_that_holds_a_secret_shows_it(value: object) -> None:
     # No stretch of the canary's base64 either, wherever it begins in a group of three bytes.
     for secret in (b"canary-access-token", b"canary-client-secret"):
         assert base64.b64encode(secret).decode()[:20] not in shown
+
+
+@pytest.mark.parametrize(
+    ("urgency", "limit", "left"),
+    [
+        pytest.param(Urgency.ROUTINE, 300, 60, id="routine-leaves-a-fifth"),
+        pytest.param(Urgency.MISSING, 300, 30, id="first-issue-leaves-a-tenth"),
+        pytest.param(Urgency.FORCED, 300, 30, id="forced-leaves-a-tenth"),
+        pytest.param(Urgency.EXPIRING, 300, 0, id="about-to-expire-leaves-nothing"),
+        pytest.param(Urgency.ROUTINE, 1, 1, id="less-than-one-is-one"),
+        pytest.param(Urgency.EXPIRING, 1, 0, id="the-only-one-is-for-what-expires"),
+    ],
+)
+def test_the_less_urgent_leave_more_to_the_tenants_own_applications(urgency: Urgency, limit: int, left: int) -> None:
+    assert Reserves().of(urgency, limit) == left
+
+
+def test_the_reserves_are_settings() -> None:
+    reserves = Reserves(routine=0.5, first=0)
+    assert [reserves.of(urgency, 10) for urgency in (Urgency.ROUTINE, Urgency.MISSING)] == [5, 0]
+
+
+def test_the_most_urgent_go_first() -> None:
+    assert sorted(Urgency) == [Urgency.EXPIRING, Urgency.MISSING, Urgency.FORCED, Urgency.ROUTINE]
 
 
 def test_the_lifetime_counts_from_when_the_token_was_received() -> None:

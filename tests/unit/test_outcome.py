@@ -7,13 +7,16 @@ import yaml
 from pydantic import SecretStr
 
 from asset_token_operator.answers import Claims, TokenAnswer
-from asset_token_operator.decision import Attempts, Failure, Observed, decide
+from asset_token_operator.decision import Attempts, Failure, Observed, Request, decide, wait_for_place
 from asset_token_operator.errors import (
+    RECOVERIES,
     AssetError,
     AssetUnavailableError,
     BrokenAnswerError,
     CredentialsInvalidError,
     CredentialsNotFoundError,
+    InvalidClientError,
+    InvalidScopeError,
     KubeRefusedError,
     KubeUnavailableError,
     NotFoundError,
@@ -21,9 +24,10 @@ from asset_token_operator.errors import (
     RateLimitedError,
     RequestRefusedError,
     SecretConflictError,
+    WrongEnvironmentError,
 )
 from asset_token_operator.manifests import credentials_fingerprint
-from asset_token_operator.model import AssetToken, IssuedToken, Reason, SecretSpec
+from asset_token_operator.model import AssetToken, Environment, IssuedToken, Reason, SecretSpec, parse_time
 from asset_token_operator.outcome import (
     Event,
     failure_of,
@@ -31,8 +35,10 @@ from asset_token_operator.outcome import (
     remembered_requests,
     report_status,
     transition_events,
+    war_event,
     worth_writing,
 )
+from asset_token_operator.renewal import renewal_time
 from tests.support.builders import (
     CREDENTIALS,
     NOW,
@@ -47,8 +53,9 @@ SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
 
-UNAVAILABLE = Failure(NOW, Reason.ASSET_UNAVAILABLE, "Asset answered 503.", stalled=False)
-REFUSED = Failure(NOW, Reason.REQUEST_REFUSED, "Asset refused the request (401 invalid_client).", stalled=True)
+UNAVAILABLE = Failure(NOW, Reason.ASSET_UNAVAILABLE, "Asset answered 503.")
+REFUSED = Failure(NOW, Reason.REQUEST_REFUSED, "Asset refused the request (401 invalid_client).")
+PARKED = Attempts("", (NOW,), 2, Failure(NOW, Reason.INVALID_CLIENT, "the credentials are not accepted."))
 
 
 def status_of(seen: Observed, now: Any = NOW) -> dict[str, Any]:
@@ -89,8 +96,12 @@ def an_answer(**changes: Any) -> TokenAnswer:
     return TokenAnswer(**(fields | changes))
 
 
-def issue(seen: Observed | None = None, answer: TokenAnswer | None = None, now: Any = NOW) -> IssuedToken:
-    return issued_token(seen or observed(), Reason.RENEWING, answer or an_answer(), CREDENTIALS, now)
+def issue(
+    seen: Observed | None = None, answer: TokenAnswer | None = None, now: Any = NOW, took: timedelta = SECOND
+) -> IssuedToken:
+    return issued_token(
+        seen or observed(), Reason.RENEWING, answer or an_answer(), CREDENTIALS, sent_at=now, received_at=now + took
+    )
 
 
 def test_an_answer_becomes_a_token_with_all_that_its_secret_says() -> None:
@@ -190,6 +201,113 @@ def test_a_token_serves_the_latest_renew_request(
     assert issue(seen).renew_request == serves
 
 
+# The clocks
+
+
+@pytest.mark.parametrize(
+    ("skew", "claims", "expires"),
+    [
+        pytest.param(None, None, HOUR, id="not seen"),
+        pytest.param(timedelta(), None, HOUR, id="even"),
+        pytest.param(5 * MINUTE, None, HOUR + 5 * MINUTE, id="ahead: expires_in counts from Asset's now"),
+        pytest.param(-5 * MINUTE, None, HOUR - 5 * MINUTE, id="behind: expires_in counts from Asset's now"),
+        pytest.param(
+            5 * MINUTE,
+            Claims(exp=(NOW + HOUR).timestamp()),
+            HOUR,
+            id="ahead: the JWT's exp is on Asset's clock anyway",
+        ),
+    ],
+)
+def test_a_tokens_times_are_on_assets_clock(skew: timedelta | None, claims: Claims | None, expires: timedelta) -> None:
+    token = issue(observed(skew=skew), an_answer(claims=claims))
+
+    assert token.issued_at == NOW + (skew or timedelta())
+    assert token.expires_at == NOW + expires
+    assert token.skew == (skew or timedelta())
+
+
+def test_a_jwt_that_has_expired_by_assets_clock_only_is_broken() -> None:
+    claims = Claims(exp=(NOW + MINUTE).timestamp())
+
+    assert issue(answer=an_answer(claims=claims)).expires_at == NOW + MINUTE
+    with pytest.raises(BrokenAnswerError):
+        issue(observed(skew=MINUTE), an_answer(claims=claims))
+
+
+@pytest.mark.parametrize(
+    ("skew", "begins", "not_before"),
+    [
+        pytest.param(None, -SECOND, None, id="works already"),
+        pytest.param(None, 3 * SECOND, None, id="works by the time the answer has come"),
+        pytest.param(None, MINUTE, MINUTE, id="works later"),
+        pytest.param(MINUTE, MINUTE, None, id="within the measured skew"),
+        pytest.param(MINUTE, 2 * MINUTE, 2 * MINUTE, id="beyond the measured skew"),
+        pytest.param(-MINUTE, timedelta(), timedelta(), id="Asset's clock is behind"),
+    ],
+)
+def test_a_token_says_from_when_it_works_where_that_is_still_to_come(
+    skew: timedelta | None, begins: timedelta, not_before: timedelta | None
+) -> None:
+    claims = Claims(not_before=(NOW + begins).timestamp())
+
+    token = issue(observed(skew=skew), an_answer(claims=claims), took=3 * SECOND)
+
+    assert token.not_before == (None if not_before is None else NOW + not_before)
+
+
+# The wrong environment
+
+
+PRODUCTION, SANDBOX = Environment.PRODUCTION, Environment.SANDBOX
+
+
+@pytest.mark.parametrize(
+    ("environment", "claims", "refused"),
+    [
+        pytest.param(SANDBOX, None, False, id="opaque"),
+        pytest.param(SANDBOX, Claims(), False, id="says nothing"),
+        pytest.param(SANDBOX, Claims(issuer="https://api.sandbox.getasset.com"), False, id="its own issuer"),
+        pytest.param(SANDBOX, Claims(issuer="https://auth.example.com"), False, id="an unknown issuer"),
+        pytest.param(SANDBOX, Claims(issuer="https://api.getasset.com"), True, id="sandbox asked, production's issuer"),
+        pytest.param(
+            PRODUCTION,
+            Claims(issuer="https://api.sandbox.getasset.com/v0"),
+            True,
+            id="production asked, sandbox's issuer",
+        ),
+        pytest.param(SANDBOX, Claims(issuer="HTTPS://API.GetAsset.com:443"), True, id="in capitals, with a port"),
+        pytest.param(SANDBOX, Claims(issuer="api.getasset.com"), True, id="a bare host"),
+        pytest.param(SANDBOX, Claims(audience=("x", "https://api.getasset.com/mcp")), True, id="among the audience"),
+        pytest.param(
+            SANDBOX,
+            Claims(issuer="https://api.sandbox.getasset.com", audience=("https://api.getasset.com",)),
+            True,
+            id="its own issuer, but the other's audience",
+        ),
+        pytest.param(SANDBOX, Claims(issuer="https://api.getasset.com.example.com"), False, id="looks like it only"),
+        pytest.param(SANDBOX, Claims(issuer="http://[::1", audience=("https://[",)), False, id="no URL"),
+    ],
+)
+def test_a_token_of_the_other_environment_is_refused(
+    environment: Environment, claims: Claims | None, *, refused: bool
+) -> None:
+    seen = observed(an_asset_token(a_spec(environment=environment)))
+
+    if refused:
+        with pytest.raises(WrongEnvironmentError, match="check the credentials and the operator's base URLs"):
+            issue(seen, an_answer(claims=claims))
+    else:
+        assert issue(seen, an_answer(claims=claims)).environment is environment
+
+
+def test_a_resource_of_the_other_environment_that_was_asked_for_is_no_reason_to_refuse() -> None:
+    resources = ("https://api.getasset.com/mcp",)
+    seen = observed(an_asset_token(a_spec(resources=resources)))
+
+    assert issue(seen, an_answer(claims=Claims(audience=resources))).audience == resources
+
+
 def test_an_answer_that_has_expired_is_broken() -> None:
     with pytest.raises(BrokenAnswerError):
         issue(answer=an_answer(claims=Claims(exp=NOW.timestamp())))
@@ -204,7 +322,10 @@ def test_an_answer_that_has_expired_is_broken() -> None:
         pytest.param(SecretConflictError("said"), "SecretConflict", True, id="conflict"),
         pytest.param(CredentialsNotFoundError("said"), "CredentialsNotFound", True, id="no credentials"),
         pytest.param(CredentialsInvalidError("said"), "CredentialsInvalid", True, id="bad credentials"),
+        pytest.param(InvalidClientError("said"), "InvalidClient", True, id="invalid client"),
+        pytest.param(InvalidScopeError("said"), "InvalidScope", True, id="invalid scope"),
         pytest.param(RequestRefusedError("said"), "RequestRefused", True, id="refused"),
+        pytest.param(WrongEnvironmentError("said"), "WrongEnvironment", True, id="wrong environment"),
         pytest.param(AssetUnavailableError("said"), "AssetUnavailable", False, id="unavailable"),
         pytest.param(RateLimitedError("said"), "RateLimited", False, id="rate limited"),
         pytest.param(BrokenAnswerError("said"), "BrokenAnswer", False, id="broken"),
@@ -219,7 +340,10 @@ def test_an_error_says_its_reason_and_whether_trying_again_helps(
     *,
     stalled: bool,
 ) -> None:
-    assert failure_of(error, NOW) == Failure(NOW, reason, "said", stalled)
+    failure = failure_of(error, NOW)
+
+    assert failure == Failure(NOW, Reason(reason), "said")
+    assert failure.stalled is stalled
 
 
 def test_every_error_that_is_raised_has_a_reason() -> None:
@@ -263,7 +387,7 @@ def test_status_of_a_first_token() -> None:
         binding: {name: ledger-writer-token}
         issuanceTime: 2026-05-01T12:00:00Z
         expirationTime: 2026-05-01T13:00:00Z
-        renewalTime: 2026-05-01T12:40:00Z
+        renewalTime: 2026-05-01T12:38:08Z
         grantedScopes: [ledger:read]
         tokenId: token-1
         revision: 1
@@ -354,7 +478,7 @@ def test_status_stays_ready_while_a_renewal_fails() -> None:
         binding: {name: ledger-writer-token}
         issuanceTime: 2026-05-01T12:00:00Z
         expirationTime: 2026-05-01T13:00:00Z
-        renewalTime: 2026-05-01T12:40:00Z
+        renewalTime: 2026-05-01T12:38:08Z
         grantedScopes: [ledger:read]
         tokenId: token-1
         revision: 1
@@ -398,7 +522,7 @@ def test_status_of_a_token_that_expired_while_its_renewal_failed() -> None:
         binding: {name: ledger-writer-token}
         issuanceTime: 2026-05-01T12:00:00Z
         expirationTime: 2026-05-01T13:00:00Z
-        renewalTime: 2026-05-01T12:40:00Z
+        renewalTime: 2026-05-01T12:38:08Z
         grantedScopes: [ledger:read]
         tokenId: token-1
         revision: 1
@@ -445,7 +569,7 @@ def test_status_of_a_changed_spec_that_is_refused_speaks_of_the_new_generation()
         binding: {name: ledger-writer-token}
         issuanceTime: 2026-05-01T12:00:00Z
         expirationTime: 2026-05-01T13:00:00Z
-        renewalTime: 2026-05-01T12:40:00Z
+        renewalTime: 2026-05-01T12:38:08Z
         grantedScopes: [ledger:read]
         tokenId: token-1
         revision: 1
@@ -577,7 +701,137 @@ def test_status_says_so_when_renew_before_is_too_long_for_the_lifetime() -> None
             " it is renewed a third of that before it expires."
         ),
     }
-    assert status["renewalTime"] == "2026-05-01T12:40:00Z"
+    assert status["renewalTime"] == "2026-05-01T12:38:08Z"
+
+
+@pytest.mark.parametrize(
+    ("asked", "audience", "condition", "message"),
+    [
+        pytest.param((), (), "AllGranted", "The token carries all scopes asked for.", id="none asked, none said"),
+        pytest.param((), ("a:x",), "AllGranted", "The token carries all scopes asked for.", id="none asked"),
+        pytest.param(("a:x",), (), "AllGranted", "The token carries all scopes asked for.", id="it doesn't say"),
+        pytest.param(("a:x",), ("a:x", "a:y"), "AllGranted", "The token carries all scopes asked for.", id="for more"),
+        pytest.param(
+            ("a:z", "a:y", "a:x"), ("a:x",), "AudienceMismatch", "The token is not for: a:y, a:z.", id="for fewer"
+        ),
+    ],
+)
+def test_status_says_which_resources_a_token_is_not_for(
+    asked: tuple[str, ...], audience: tuple[str, ...], condition: str, message: str
+) -> None:
+    spec = a_spec(resources=asked)
+
+    status = status_of(holding(an_issued_token(spec, audience=audience), an_asset_token(spec)))
+
+    assert conditions(status)["ScopesGranted"] == (str(condition == "AllGranted"), condition)
+    assert status["conditions"][-1]["message"] == message
+    assert conditions(status)["Ready"] == ("True", "SecretSynced")
+
+
+def test_scopes_that_are_missing_are_told_before_resources() -> None:
+    spec = a_spec(scopes=("a",), resources=("a:x",))
+
+    status = status_of(holding(an_issued_token(spec, scopes=(), audience=("a:y",)), an_asset_token(spec)))
+
+    assert conditions(status)["ScopesGranted"] == ("False", "ScopesMissing")
+
+
+# Waiting for a place in the tenant's budget
+
+
+def a_due_one(**changes: Any) -> Observed:
+    return holding(an_issued_token(issued_at=NOW - 50 * MINUTE, expires_at=NOW + 10 * MINUTE), **changes)
+
+
+@pytest.mark.parametrize(
+    ("seen", "condition"),
+    [
+        pytest.param(a_due_one(queued_since=NOW), ("False", "SecretSynced"), id="just begun"),
+        pytest.param(a_due_one(queued_since=NOW - 29 * SECOND), ("False", "SecretSynced"), id="29 s"),
+        pytest.param(observed(queued_since=NOW - 29 * SECOND), ("False", "DoesNotExist"), id="29 s for the first"),
+        pytest.param(a_due_one(queued_since=NOW - 30 * SECOND), ("True", "WaitingForBudget"), id="30 s"),
+        pytest.param(observed(queued_since=NOW - HOUR), ("True", "WaitingForBudget"), id="an hour for the first"),
+        pytest.param(
+            a_due_one(queued_since=NOW - MINUTE, endpoint_down=True), ("True", "AssetUnavailable"), id="endpoint down"
+        ),
+        pytest.param(
+            failing(a_due_one(queued_since=NOW - MINUTE, endpoint_down=True)),
+            ("True", "AssetUnavailable"),
+            id="endpoint down, and its own request failed",
+        ),
+        pytest.param(
+            failing(a_due_one(queued_since=NOW - MINUTE), replace(REFUSED, reason=Reason.RATE_LIMITED)),
+            ("True", "RateLimited"),
+            id="its own request was too much",
+        ),
+        pytest.param(
+            observed(an_asset_token(a_spec(suspend=True)), queued_since=NOW - MINUTE),
+            ("False", "Suspended"),
+            id="suspended meanwhile",
+        ),
+    ],
+)
+def test_a_wait_for_the_budget_is_told_after_half_a_minute(seen: Observed, condition: tuple[str, str]) -> None:
+    status = report_status(seen, wait_for_place(seen, NOW), NOW)
+
+    assert conditions(status)["Issuing"] == condition
+    assert "Stalled" not in conditions(status)
+
+
+def test_a_wait_for_the_budget_is_no_failure_and_is_written_once() -> None:
+    first = report_status(observed(queued_since=NOW - 30 * SECOND), wait_for_place(observed(), NOW), NOW)
+    seen = observed(an_asset_token(status=first), queued_since=NOW - 30 * SECOND)
+
+    again = report_status(seen, wait_for_place(seen, NOW + HOUR), NOW + HOUR)
+
+    assert "failedAttempts" not in first
+    assert "history" not in first
+    assert not worth_writing(first, again, NOW + HOUR)
+
+
+# Credentials that Asset doesn't accept
+
+
+@pytest.mark.parametrize(
+    ("seen", "stalls"),
+    [
+        pytest.param(observed(parked=PARKED), True, id="which never asked itself"),
+        pytest.param(a_due_one(parked=PARKED), True, id="which is due"),
+        pytest.param(failing(a_due_one(parked=PARKED)), True, id="which failed otherwise before"),
+        pytest.param(holding(an_issued_token(), parked=PARKED), False, id="which needs none now"),
+    ],
+)
+def test_credentials_that_are_not_accepted_are_told_by_every_token_that_needs_them(
+    seen: Observed, *, stalls: bool
+) -> None:
+    status = status_of(seen)
+
+    assert (conditions(status).get("Stalled") == ("True", "InvalidClient")) is stalls
+    assert (conditions(status)["Issuing"] == ("True", "InvalidClient")) is stalls
+    assert ("failedAttempts" in status) is stalls
+
+
+# Times
+
+
+@pytest.mark.parametrize("number", range(5), ids="uid-{}".format)
+def test_status_tells_the_renewal_as_it_is_spread_by_the_uid(number: int) -> None:
+    owner = an_asset_token(uid=f"uid-{number}")
+    seen = holding(an_issued_token(), owner)
+
+    told = parse_time(status_of(seen)["renewalTime"])
+
+    assert told == renewal_time(an_issued_token(), owner.spec, owner.uid)
+    assert NOW + 36 * MINUTE <= told <= NOW + 40 * MINUTE
+    assert isinstance(decide(seen, told), Request)
+
+
+@pytest.mark.parametrize("skew", [-5 * MINUTE, 5 * MINUTE], ids=["behind", "ahead"])
+def test_ready_ends_by_assets_clock(skew: timedelta) -> None:
+    seen = holding(an_issued_token(), skew=skew)
+
+    assert conditions(status_of(seen, NOW + HOUR - skew - SECOND))["Ready"] == ("True", "SecretSynced")
+    assert conditions(status_of(seen, NOW + HOUR - skew))["Ready"] == ("False", "Expired")
 
 
 def test_status_names_the_renew_request_that_was_served() -> None:
@@ -589,7 +843,7 @@ def test_status_names_the_renew_request_that_was_served() -> None:
 
 
 def test_status_tells_of_writes_that_fail() -> None:
-    failure = Failure(NOW, Reason.CLUSTER_REFUSED, "the API server refused with 403 Forbidden.", stalled=False)
+    failure = Failure(NOW, Reason.CLUSTER_REFUSED, "the API server refused with 403 Forbidden.")
     seen = observed(held=an_issued_token())
     write = decide(seen, NOW)
 
@@ -859,11 +1113,32 @@ def test_suspending_one_that_fails_is_no_recovery() -> None:
 # What a restart knows of failures
 
 
-def test_a_restart_goes_on_with_the_back_off() -> None:
-    seen = failing(observed(), REFUSED, failures=3)
+BACKS_OFF = [reason for reason in RECOVERIES if not Failure(NOW, reason, "").stalled]
+
+
+@pytest.mark.parametrize("reason", BACKS_OFF, ids=str)
+def test_a_restart_goes_on_with_the_back_off(reason: Reason) -> None:
+    failure = Failure(NOW, reason, "It failed.")
+    seen = failing(observed(), failure, failures=3)
     owner = an_asset_token(status=status_of(seen))
 
-    assert remembered_requests(owner, seen.request_cause()) == Attempts(seen.request_cause(), (), 3, REFUSED)
+    assert remembered_requests(owner, seen.request_cause()) == Attempts(seen.request_cause(), (), 3, failure)
+
+
+@pytest.mark.parametrize("reason", [reason for reason in RECOVERIES if reason not in BACKS_OFF], ids=str)
+def test_a_restart_tries_what_is_stalled_once_more(reason: Reason) -> None:
+    """Whether somebody changed what it waits for while no operator ran can't be told."""
+    seen = failing(observed(), Failure(NOW, reason, "It failed."))
+    owner = an_asset_token(status=status_of(seen))
+
+    assert remembered_requests(owner, seen.request_cause()) == Attempts()
+
+
+def test_a_restart_does_not_take_a_wait_for_the_budget_for_a_failure() -> None:
+    waiting = report_status(observed(queued_since=NOW - HOUR), wait_for_place(observed(), NOW), NOW)
+    owner = an_asset_token(status=waiting | {"failedAttempts": 1, "lastFailureTime": "2026-05-01T12:00:00Z"})
+
+    assert remembered_requests(owner, "cause") == Attempts()
 
 
 @pytest.mark.parametrize(
@@ -897,3 +1172,14 @@ def test_a_restart_does_not_take_suspension_for_a_failure() -> None:
     restarted = observed(owner, requests=remembered_requests(owner, cause))
 
     assert status_of(restarted, NOW + MINUTE).get("history") == status["history"]
+
+
+# A war over the Secret
+
+
+def test_a_war_over_the_secret_is_told_in_words() -> None:
+    assert war_event(observed()) == Event(
+        "Warning",
+        "DriftRepeats",
+        "Something keeps changing or deleting Secret ledger-writer-token; it is put right, but later each time.",
+    )

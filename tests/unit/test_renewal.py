@@ -99,7 +99,7 @@ def test_one_that_is_renewed_early_once_is_not_always() -> None:
 
 def test_a_restart_computes_the_same_renewal() -> None:
     renewal = renewal_time(an_issued_token(), a_spec(), "11111111-1111-1111-1111-111111111111")
-    assert renewal == datetime(2026, 5, 1, 12, 0, 0, tzinfo=UTC)
+    assert renewal == datetime(2026, 5, 1, 12, 38, 8, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_the_nearer_its_end_the_sooner_a_renewal_is_tried_again(
     failures: int, left: timedelta, ceiling: timedelta
 ) -> None:
     waits = [back_off(failures, seed, left) for seed in SEEDS]
-    assert SECOND <= min(waits)
+    assert min(waits) >= SECOND
     assert ceiling * 0.95 < max(waits) <= ceiling
 
 

@@ -64,8 +64,8 @@ def job(clock: ManualClock) -> Job:
 
 @pytest.fixture
 async def scheduler(job: Job, clock: ManualClock) -> AsyncIterator[Scheduler[str]]:
-    scheduler: Scheduler[str] = Scheduler(job, clock, WORKERS)
-    work = scheduler.start()
+    scheduler: Scheduler[str] = Scheduler(clock, WORKERS)
+    work = scheduler.start(job)
     await settle()
     yield scheduler
     work.cancel()
@@ -92,9 +92,9 @@ async def test_runs_a_key_at_once_when_it_is_woken(scheduler: Scheduler[str], jo
 
 
 async def test_runs_what_was_woken_before_the_start(job: Job, clock: ManualClock) -> None:
-    scheduler: Scheduler[str] = Scheduler(job, clock, WORKERS)
+    scheduler: Scheduler[str] = Scheduler(clock, WORKERS)
     scheduler.wake("a")
-    work = scheduler.start()
+    work = scheduler.start(job)
     await settle()
 
     assert job.runs == [("a", timedelta(0))]
@@ -311,8 +311,8 @@ async def test_a_clock_that_is_set_back_runs_nothing_twice_and_goes_on(
 
 
 async def test_a_thousand_keys_run_in_the_order_in_which_they_are_due(job: Job, clock: ManualClock) -> None:
-    scheduler: Scheduler[str] = Scheduler(job, clock, 1)
-    work = scheduler.start()
+    scheduler: Scheduler[str] = Scheduler(clock, 1)
+    work = scheduler.start(job)
     for number in range(1000):
         due = number * 7919 % 1000
         scheduler.wake(f"key-{due}", NOW + due * SECOND)
@@ -323,8 +323,8 @@ async def test_a_thousand_keys_run_in_the_order_in_which_they_are_due(job: Job, 
 
 
 async def test_cancelling_ends_everything_also_runs_that_wait(job: Job, clock: ManualClock) -> None:
-    scheduler: Scheduler[str] = Scheduler(job, clock, WORKERS)
-    work = scheduler.start()
+    scheduler: Scheduler[str] = Scheduler(clock, WORKERS)
+    work = scheduler.start(job)
     others = asyncio.all_tasks() - {asyncio.current_task()}
     job.shut("a")
     scheduler.wake("a")

@@ -1,0 +1,608 @@
+"""Who may send now and who is next, request by request; minutes of many tokens are in the properties."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from datetime import timedelta
+from email.utils import format_datetime
+from typing import TYPE_CHECKING
+
+import pytest
+
+from asset_token_operator.budget import Budgets, Tenant
+from asset_token_operator.model import Environment, Key, Reserves, Urgency
+from tests.support.builders import NOW, a_reply
+from tests.support.clock import ManualClock, settle
+from tests.support.limiter import OTHER_TENANT, TENANT, a_place
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from asset_token_operator.answers import Reply
+    from asset_token_operator.budget import Place
+
+SECOND = timedelta(seconds=1)
+PRODUCTION = Tenant(Environment.PRODUCTION, "a" * 64)
+
+
+class Tokens:
+    """AssetTokens that ask for places by name, and what Asset answers them."""
+
+    def __init__(self, clock: ManualClock, reserves: Reserves) -> None:
+        self.clock = clock
+        self.woken: list[str] = []
+        self.budgets = Budgets(lambda key: self.woken.append(key.name), clock, reserves)
+        self.places: dict[str, Place] = {}
+
+    def take(self, name: str, urgency: Urgency = Urgency.EXPIRING, **changes: object) -> bool:
+        self.places[name] = a_place(name, urgency=urgency, **changes)
+        return self.budgets.take(self.places[name])
+
+    def reply(self, status: int = 200, left: int | None = None, limit: int = 300, resets_in: int = 45) -> Reply:
+        """An answer that says what is left, or nothing of that."""
+        now = self.clock.now().replace(microsecond=0)
+        if left is None:
+            return a_reply(status)
+        return a_reply(
+            status,
+            date=format_datetime(now, usegmt=True),
+            x_ratelimit_limit=str(limit),
+            x_ratelimit_remaining=str(left),
+            x_ratelimit_reset=str(int(now.timestamp()) + resets_in),
+        )
+
+    async def answer(self, name: str, left: int | None = None, limit: int = 300, resets_in: int = 45) -> None:
+        self.budgets.answered(self.places[name], self.reply(200, left, limit, resets_in))
+        await settle()
+
+    async def refuse(self, name: str, reply: Reply | None = None) -> None:
+        """Asset answers 429."""
+        self.budgets.answered(self.places[name], reply or self.reply(429))
+        await settle()
+
+    async def fail(self, name: str) -> None:
+        """There is no answer."""
+        self.budgets.failed(self.places[name])
+        await settle()
+
+    async def spend(self, number: int, left: int, limit: int) -> None:
+        """So many requests of ours are sent, and the last answer says what is left."""
+        for index in range(number):
+            assert self.take(f"spent-{index}")
+            await self.answer(f"spent-{index}", left=left + number - 1 - index, limit=limit)
+
+    def newly_woken(self) -> list[str]:
+        woken, self.woken[:] = list(self.woken), []
+        return woken
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+async def serve(tokens: Tokens) -> AsyncIterator[Tokens]:
+    serving = asyncio.create_task(tokens.budgets.serve())
+    await settle()
+    yield tokens
+    serving.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await serving
+
+
+@pytest.fixture
+async def tokens(clock: ManualClock) -> AsyncIterator[Tokens]:
+    """With the reserves as they are by default."""
+    async for served in serve(Tokens(clock, Reserves())):
+        yield served
+
+
+class TestLearningWhatIsLeft:
+    async def test_until_the_first_answer_one_is_in_flight(self, tokens: Tokens, clock: ManualClock) -> None:
+        assert [tokens.take(name) for name in "abc"] == [True, False, False]
+        await clock.advance(1.9 * SECOND)
+        assert tokens.woken == []
+
+    async def test_the_first_answer_lets_the_others_go(self, tokens: Tokens) -> None:
+        assert [tokens.take(name) for name in "abc"] == [True, False, False]
+        await tokens.answer("a", left=299)
+        assert tokens.woken == ["b", "c"]
+        assert [tokens.take(name) for name in "bcd"] == [True, True, True]
+
+    async def test_a_first_request_that_hangs_gets_one_beside_it_every_two_seconds(
+        self, tokens: Tokens, clock: ManualClock
+    ) -> None:
+        assert [tokens.take(name) for name in "abc"] == [True, False, False]
+        await clock.advance(2 * SECOND)
+        assert tokens.newly_woken() == ["b"]
+        await clock.advance(1.9 * SECOND)
+        assert tokens.newly_woken() == []
+        await clock.advance(0.1 * SECOND)
+        assert tokens.newly_woken() == ["c"]
+
+    async def test_no_more_go_than_are_left(self, tokens: Tokens, clock: ManualClock) -> None:
+        for name in "abcde":
+            tokens.take(name)
+        await tokens.answer("a", left=2)
+        await clock.advance(40 * SECOND)
+        assert tokens.woken == ["b", "c"]
+
+    async def test_those_in_flight_are_taken_off_what_an_answer_says(self, tokens: Tokens) -> None:
+        assert tokens.take("a")
+        await tokens.answer("a", left=10)
+        assert [tokens.take(name) for name in "bc"] == [True, True]
+        await tokens.answer("b", left=1)
+        assert not tokens.take("d")
+
+    async def test_of_answers_that_overtake_each_other_the_least_counts(self, tokens: Tokens) -> None:
+        assert tokens.take("a")
+        await tokens.answer("a", left=10)
+        assert [tokens.take(name) for name in "bc"] == [True, True]
+        await tokens.answer("c", left=1)
+        await tokens.answer("b", left=9)
+        assert not tokens.take("d")
+
+    async def test_a_later_reset_begins_a_new_count(self, tokens: Tokens) -> None:
+        assert tokens.take("a")
+        await tokens.answer("a", left=1)
+        assert tokens.take("b")
+        await tokens.answer("b", left=200, resets_in=46)
+        assert tokens.take("c")
+
+    async def test_after_a_reset_one_goes_first(self, tokens: Tokens, clock: ManualClock) -> None:
+        assert tokens.take("a")
+        await tokens.answer("a", left=0, resets_in=5)
+        assert [tokens.take(name) for name in "bc"] == [False, False]
+        await clock.advance(5.9 * SECOND)
+        assert tokens.newly_woken() == []
+        await clock.advance(0.1 * SECOND)
+        assert tokens.newly_woken() == ["b"]
+        assert tokens.take("b")
+        await tokens.answer("b", left=299)
+        assert tokens.newly_woken() == ["c"]
+
+    async def test_what_was_left_is_worth_nothing_after_a_reset(self, tokens: Tokens, clock: ManualClock) -> None:
+        assert tokens.take("a")
+        await tokens.answer("a", left=299, resets_in=5)
+        await clock.advance(6 * SECOND)
+        assert [tokens.take(name) for name in "bc"] == [True, False]
+
+
+class TestWithoutHeaders:
+    async def test_the_documented_limit_is_counted(self, tokens: Tokens) -> None:
+        assert tokens.take("a")
+        await tokens.answer("a")
+        assert sum(tokens.take(f"b-{index}") for index in range(400)) == 299
+
+    async def test_a_count_ends_a_window_and_a_second_after_the_first_answer(
+        self, tokens: Tokens, clock: ManualClock
+    ) -> None:
+        assert tokens.take("a")
+        await tokens.answer("a")
+        for index in range(301):
+            tokens.take(f"{index:03}")
+        for index in range(299):
+            await tokens.answer(f"{index:03}")
+        await clock.advance(60.9 * SECOND)
+        assert tokens.woken == []
+        await clock.advance(0.1 * SECOND)
+        assert tokens.woken == ["299"]
+
+    async def test_a_limit_that_was_named_once_is_remembered(self, tokens: Tokens, clock: ManualClock) -> None:
+        assert tokens.take("a")
+        await tokens.answer("a", left=9, limit=10, resets_in=5)
+        await clock.advance(6 * SECOND)
+        assert tokens.take("b")
+        await tokens.answer("b")
+        assert sum(tokens.take(f"c-{index}") for index in range(20)) == 9
+
+    async def test_an_answer_that_says_nothing_changes_nothing(self, tokens: Tokens) -> None:
+        assert tokens.take("a")
+        await tokens.answer("a", left=2)
+        assert tokens.take("b")
+        await tokens.answer("b")
+        assert [tokens.take(name) for name in "cd"] == [True, False]
+
+
+class TestReserves:
+    @pytest.mark.parametrize(
+        ("urgency", "left", "free"),
+        [
+            pytest.param(Urgency.ROUTINE, 3, True, id="routine-above-a-fifth"),
+            pytest.param(Urgency.ROUTINE, 2, False, id="routine-leaves-a-fifth"),
+            pytest.param(Urgency.FORCED, 2, True, id="forced-above-a-tenth"),
+            pytest.param(Urgency.FORCED, 1, False, id="forced-leaves-a-tenth"),
+            pytest.param(Urgency.MISSING, 2, True, id="first-issue-above-a-tenth"),
+            pytest.param(Urgency.MISSING, 1, False, id="first-issue-leaves-a-tenth"),
+            pytest.param(Urgency.EXPIRING, 1, True, id="about-to-expire-takes-the-last"),
+            pytest.param(Urgency.EXPIRING, 0, False, id="nothing-is-left"),
+        ],
+    )
+    async def test_the_less_urgent_leave_more(self, tokens: Tokens, urgency: Urgency, left: int, *, free: bool) -> None:
+        await tokens.spend(10 - left, left=left, limit=10)
+        assert tokens.take("a", urgency) is free
+
+    async def test_none_means_that_all_may_be_spent(self, clock: ManualClock) -> None:
+        tokens = Tokens(clock, Reserves(0, 0))
+        await tokens.spend(9, left=1, limit=10)
+        assert tokens.take("a", Urgency.ROUTINE)
+
+    async def test_what_other_programs_will_spend_until_the_reset_is_left_by_routine_renewals_alone(
+        self, tokens: Tokens
+    ) -> None:
+        assert tokens.take("a")
+        await tokens.answer("a", left=150, resets_in=30)  # so others spend five a second
+        assert [tokens.take("b", Urgency.ROUTINE), tokens.take("c", Urgency.FORCED)] == [False, True]
+
+    async def test_our_own_requests_are_not_taken_for_other_programs(self, tokens: Tokens) -> None:
+        await tokens.spend(150, left=150, limit=300)
+        assert tokens.take("b", Urgency.ROUTINE)
+
+    async def test_what_we_sent_in_an_earlier_window_counts_no_more(self, tokens: Tokens, clock: ManualClock) -> None:
+        await tokens.spend(100, left=200, limit=300)
+        await clock.advance(150 * SECOND)
+        assert tokens.take("a")
+        await tokens.answer("a", left=150, resets_in=30)
+        assert not tokens.take("b", Urgency.ROUTINE)
+
+
+class TestSpacing:
+    async def test_routine_renewals_are_evenly_spaced(self, tokens: Tokens, clock: ManualClock) -> None:
+        for name in "abc":
+            tokens.take(name, Urgency.ROUTINE)
+        await tokens.answer("a", left=299)
+        await clock.advance(0.24 * SECOND)
+        assert tokens.newly_woken() == []
+        await clock.advance(0.01 * SECOND)
+        assert tokens.newly_woken() == ["b"]
+        await clock.advance(0.24 * SECOND)
+        assert tokens.newly_woken() == []
+        await clock.advance(0.01 * SECOND)
+        assert tokens.newly_woken() == ["c"]
+
+    @pytest.mark.parametrize(
+        "urgency",
+        [pytest.param(urgency, id=urgency.name.lower()) for urgency in Urgency if urgency is not Urgency.ROUTINE],
+    )
+    async def test_urgent_ones_may_burst_also_past_routine_ones(self, tokens: Tokens, urgency: Urgency) -> None:
+        assert tokens.take("a", Urgency.ROUTINE)
+        await tokens.answer("a", left=299)
+        assert not tokens.take("b", Urgency.ROUTINE)
+        assert all(tokens.take(f"c-{index}", urgency) for index in range(100))
+
+
+class TestOrder:
+    async def test_the_most_urgent_go_first_and_of_these_what_expires_first(self, tokens: Tokens) -> None:
+        assert tokens.take("first")
+        late, soon = NOW + timedelta(hours=2), NOW + timedelta(hours=1)
+        tokens.take("routine", Urgency.ROUTINE, expires_at=NOW)
+        tokens.take("forced-late", Urgency.FORCED, expires_at=late)
+        tokens.take("missing", Urgency.MISSING, expires_at=late)
+        tokens.take("expiring-late", Urgency.EXPIRING, expires_at=late)
+        tokens.take("forced-soon", Urgency.FORCED, expires_at=soon)
+        tokens.take("expiring-soon-b", Urgency.EXPIRING, expires_at=soon)
+        tokens.take("expiring-soon-a", Urgency.EXPIRING, expires_at=soon)
+        await tokens.answer("first", left=299)
+        assert tokens.woken == [
+            "expiring-soon-a",
+            "expiring-soon-b",
+            "expiring-late",
+            "missing",
+            "forced-soon",
+            "forced-late",
+            "routine",
+        ]
+
+    async def test_who_comes_later_waits_behind_the_queue(self, tokens: Tokens, clock: ManualClock) -> None:
+        await tokens.spend(9, left=1, limit=10)
+        assert not tokens.take("a", Urgency.MISSING)
+        assert not tokens.take("b", Urgency.FORCED)
+        await clock.advance(46 * SECOND)
+        assert tokens.woken == ["a"]
+
+    async def test_who_is_more_urgent_passes_the_queue(self, tokens: Tokens) -> None:
+        await tokens.spend(9, left=1, limit=10)
+        assert not tokens.take("a", Urgency.MISSING)
+        assert tokens.take("b", Urgency.EXPIRING)
+
+    async def test_who_asks_again_more_urgently_is_queued_once_in_its_new_order(self, tokens: Tokens) -> None:
+        assert tokens.take("first")
+        for name in "ab":
+            assert not tokens.take(name, Urgency.FORCED)
+        assert not tokens.take("b", Urgency.MISSING)
+        await tokens.answer("first", left=299)
+        assert tokens.woken == ["b", "a"]
+
+
+class TestRefusals:
+    async def test_a_429_pauses_its_tenant_alone(self, tokens: Tokens) -> None:
+        assert [tokens.take("a"), tokens.take("b", tenant=OTHER_TENANT)] == [True, True]
+        await tokens.answer("b", left=299)
+        await tokens.refuse("a")
+        assert [tokens.take("c"), tokens.take("d", tenant=OTHER_TENANT)] == [False, True]
+        assert tokens.take("e", tenant=PRODUCTION)
+
+    @pytest.mark.parametrize(
+        ("headers", "pause"),
+        [
+            pytest.param({"retry_after": "7"}, 7, id="retry-after"),
+            pytest.param({"retry_after": "Fri, 01 May 2026 12:00:09 GMT"}, 9, id="retry-after-as-a-date"),
+            pytest.param({"retry_after": "7", "x_ratelimit_reset": "1777636820"}, 7, id="retry-after-and-reset"),
+            pytest.param({"x_ratelimit_reset": "1777636820"}, 21, id="reset-and-a-second"),
+            pytest.param({"x_ratelimit_reset": "1777636000"}, 1, id="past-reset"),
+            pytest.param({}, 10, id="not-said"),
+        ],
+    )
+    async def test_a_pause_is_as_long_as_asset_says(
+        self, tokens: Tokens, clock: ManualClock, headers: dict[str, str], pause: int
+    ) -> None:
+        if "x_ratelimit_reset" in headers:
+            headers = {"x_ratelimit_limit": "300", "x_ratelimit_remaining": "0", **headers}
+        assert tokens.take("a")
+        await tokens.refuse("a", a_reply(429, date="Fri, 01 May 2026 12:00:00 GMT", **headers))
+        assert not tokens.take("a")
+        await clock.advance((pause - 0.1) * SECOND)
+        assert tokens.woken == []
+        await clock.advance(0.1 * SECOND)
+        assert tokens.woken == ["a"]
+
+    async def test_unsaid_pauses_grow_until_an_answer(self, tokens: Tokens, clock: ManualClock) -> None:
+        for pause in (10, 20, 40, 60, 60):
+            assert tokens.take("a")
+            await tokens.refuse("a")
+            await clock.advance((pause - 0.1) * SECOND)
+            assert not tokens.take("a")
+            await clock.advance(0.1 * SECOND)
+        assert tokens.take("a")
+        await tokens.answer("a")
+        assert tokens.take("a")
+        await tokens.refuse("a")
+        await clock.advance(10 * SECOND)
+        assert tokens.take("a")
+
+    async def test_after_a_pause_one_goes_first(self, tokens: Tokens, clock: ManualClock) -> None:
+        assert tokens.take("a")
+        await tokens.answer("a", left=299)
+        assert tokens.take("a")
+        await tokens.refuse("a")
+        assert [tokens.take(name) for name in "abc"] == [False, False, False]
+        await clock.advance(10 * SECOND)
+        assert tokens.woken == ["a"]
+
+    async def test_a_pause_is_logged_without_the_client_id(
+        self, tokens: Tokens, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        assert tokens.take("a")
+        await tokens.refuse("a")
+        assert caplog.messages == [
+            "sandbox/aaaaaaaa: Asset's rate limit is used up, paused until 2026-05-01T12:00:10Z",
+        ]
+
+
+class TestPlaces:
+    @pytest.mark.parametrize(
+        ("after", "has_it"),
+        [pytest.param(29.9, True, id="within-30-s"), pytest.param(30, False, id="after-30-s")],
+    )
+    async def test_a_place_is_kept_for_who_was_woken(
+        self, tokens: Tokens, clock: ManualClock, after: float, *, has_it: bool
+    ) -> None:
+        assert [tokens.take(name) for name in "ab"] == [True, False]
+        await tokens.answer("a", left=1)
+        assert tokens.woken == ["b"]
+        await clock.advance(after * SECOND)
+        assert tokens.take("b") is has_it
+
+    async def test_a_place_that_expired_is_in_flight_no_more(self, tokens: Tokens, clock: ManualClock) -> None:
+        assert [tokens.take(name) for name in "ab"] == [True, False]
+        await tokens.answer("a", left=299)
+        await clock.advance(30 * SECOND)
+        assert tokens.take("c")
+        await tokens.answer("c", left=1, resets_in=60)
+        assert tokens.take("d")
+
+    async def test_a_place_is_had_once(self, tokens: Tokens) -> None:
+        assert [tokens.take(name) for name in "ab"] == [True, False]
+        await tokens.answer("a", left=1)
+        assert [tokens.take("b"), tokens.take("b")] == [True, False]
+
+    async def test_a_place_that_is_given_back_lets_the_next_go(self, tokens: Tokens) -> None:
+        assert [tokens.take(name) for name in "ab"] == [True, False]
+        tokens.budgets.give_back(tokens.places["a"])
+        await settle()
+        assert tokens.woken == ["b"]
+
+    async def test_who_leaves_with_a_place_kept_lets_the_next_go(self, tokens: Tokens) -> None:
+        assert [tokens.take(name) for name in "abc"] == [True, False, False]
+        tokens.budgets.give_back(tokens.places["a"])
+        await settle()
+        tokens.budgets.leave(Key("shop", "b"))
+        await settle()
+        assert tokens.woken == ["b", "c"]
+
+    async def test_who_leaves_the_queue_is_not_woken(self, tokens: Tokens) -> None:
+        assert [tokens.take(name) for name in "abc"] == [True, False, False]
+        tokens.budgets.leave(Key("shop", "b"))
+        await tokens.answer("a", left=299)
+        assert tokens.woken == ["c"]
+
+    async def test_who_waits_for_nothing_may_leave(self, tokens: Tokens) -> None:
+        tokens.budgets.leave(Key("shop", "a"))
+        assert tokens.take("a")
+
+    async def test_a_place_of_another_tenant_is_no_use_and_lets_the_next_go(self, tokens: Tokens) -> None:
+        assert [tokens.take(name) for name in "abc"] == [True, False, False]
+        tokens.budgets.give_back(tokens.places["a"])
+        await settle()
+        assert tokens.newly_woken() == ["b"]
+        assert tokens.take("d", tenant=OTHER_TENANT)
+        assert not tokens.take("b", tenant=OTHER_TENANT)
+        await settle()
+        assert tokens.newly_woken() == ["c"]
+
+    async def test_one_tenants_queue_holds_up_no_other(self, tokens: Tokens) -> None:
+        assert [tokens.take(name) for name in "abc"] == [True, False, False]
+        assert tokens.take("d", tenant=OTHER_TENANT)
+        assert not tokens.take("e", tenant=OTHER_TENANT)
+        await tokens.answer("d", left=299)
+        assert tokens.woken == ["e"]
+
+
+class TestBusinesses:
+    @pytest.fixture
+    async def spent(self, tokens: Tokens) -> Tokens:
+        """All that one business may spend is spent, but not what the tenant may."""
+        for index in range(300):
+            assert tokens.take(f"spent-{index}", business_id="biz_a")
+            await tokens.answer(f"spent-{index}", left=999 - index, limit=1000, resets_in=600)
+        return tokens
+
+    async def test_a_business_waits_until_its_window_is_over(self, spent: Tokens, clock: ManualClock) -> None:
+        assert not spent.take("a", business_id="biz_a")
+        await clock.advance(60.9 * SECOND)
+        assert spent.woken == []
+        await clock.advance(0.1 * SECOND)
+        assert spent.woken == ["a"]
+
+    async def test_a_business_that_waits_holds_up_no_other(self, spent: Tokens) -> None:
+        assert not spent.take("a", business_id="biz_a", expires_at=NOW)
+        spent.take("b", business_id="biz_b")
+        spent.take("c")
+        await settle()
+        assert spent.woken == ["b", "c"]
+
+    async def test_the_same_business_of_another_tenant_has_its_own(self, spent: Tokens) -> None:
+        assert spent.take("a", business_id="biz_a", tenant=OTHER_TENANT)
+
+    async def test_the_less_urgent_leave_some_to_a_business_too(self, tokens: Tokens) -> None:
+        for index in range(270):
+            assert tokens.take(f"spent-{index}", Urgency.MISSING, business_id="biz_a")
+            await tokens.answer(f"spent-{index}", left=999 - index, limit=1000, resets_in=600)
+        assert not tokens.take("a", Urgency.MISSING, business_id="biz_a")
+        assert tokens.take("b", Urgency.EXPIRING, business_id="biz_a")
+
+
+class TestEndpoint:
+    @pytest.fixture
+    async def down(self, tokens: Tokens) -> Tokens:
+        """Three tokens in a row got no answer."""
+        for name in "abc":
+            assert tokens.take(name)
+            await tokens.fail(name)
+        return tokens
+
+    async def test_it_is_down_after_three_tokens_and_each_looks_again(self, tokens: Tokens) -> None:
+        for name in "ab":
+            assert tokens.take(name)
+            await tokens.fail(name)
+        assert not tokens.budgets.endpoint(Environment.SANDBOX).down
+        assert tokens.woken == []
+        assert tokens.take("c")
+        await tokens.fail("c")
+        assert tokens.budgets.endpoint(Environment.SANDBOX).down
+        assert sorted(tokens.woken) == ["a", "b", "c"]
+
+    async def test_one_token_that_fails_again_and_again_is_not_the_endpoint(self, tokens: Tokens) -> None:
+        for _ in range(5):
+            assert tokens.take("a")
+            await tokens.fail("a")
+        assert not tokens.budgets.endpoint(Environment.SANDBOX).down
+
+    @pytest.mark.parametrize(
+        "status", [pytest.param(200, id="token"), pytest.param(401, id="refusal"), pytest.param(429, id="rate-limit")]
+    )
+    async def test_any_answer_in_between_says_that_it_is_up(self, tokens: Tokens, status: int) -> None:
+        for name in "ab":
+            assert tokens.take(name)
+            await tokens.fail(name)
+        assert tokens.take("c")
+        tokens.budgets.answered(tokens.places["c"], a_reply(status, retry_after="1"))
+        await tokens.clock.advance(SECOND)
+        assert tokens.take("d")
+        await tokens.fail("d")
+        assert not tokens.budgets.endpoint(Environment.SANDBOX).down
+
+    async def test_one_that_is_down_is_asked_by_one_every_four_seconds(self, down: Tokens, clock: ManualClock) -> None:
+        down.newly_woken()
+        assert not any([down.take("a"), down.take("b"), down.take("c", tenant=OTHER_TENANT)])
+        await clock.advance(3.9 * SECOND)
+        assert down.newly_woken() == []
+        await clock.advance(0.1 * SECOND)
+        (first,) = down.newly_woken()
+        assert down.take(first, tenant=down.places[first].tenant)
+        await down.fail(first)
+        await clock.advance(3.9 * SECOND)
+        assert down.newly_woken() == []
+        await clock.advance(0.1 * SECOND)
+        assert len(down.newly_woken()) == 1
+
+    async def test_when_it_answers_again_all_that_failed_look_again(self, down: Tokens, clock: ManualClock) -> None:
+        down.newly_woken()
+        await clock.advance(4 * SECOND)
+        assert down.take("d")
+        assert not down.take("e")
+        await down.answer("d", left=299)
+        endpoint = down.budgets.endpoint(Environment.SANDBOX)
+        assert sorted(down.woken) == ["a", "b", "c", "e"]
+        assert (endpoint.down, endpoint.up_since) == (False, NOW + 4 * SECOND)
+
+    async def test_another_environments_is_not_down(self, down: Tokens) -> None:
+        assert down.take("d", tenant=PRODUCTION)
+
+    async def test_it_is_logged_once_that_it_is_down_and_once_that_it_is_up(
+        self, tokens: Tokens, clock: ManualClock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.WARNING)
+        for name in "abcd":
+            assert tokens.take(name)
+            await tokens.fail(name)
+            await clock.advance(4 * SECOND)
+        for name in "ef":
+            assert tokens.take(name)
+            await tokens.answer(name, left=200)
+        assert caplog.messages == [
+            "sandbox: the endpoint is down; one request asks every 0:00:04",
+            "sandbox: the endpoint answers again",
+        ]
+
+
+class TestWallClockSetBack:
+    """Guarantee 8: the clock is not trusted."""
+
+    HOUR_AGO = NOW - timedelta(hours=1)
+
+    async def test_routine_renewals_go_on(self, tokens: Tokens, clock: ManualClock) -> None:
+        assert tokens.take("a", Urgency.ROUTINE)
+        await tokens.answer("a", left=299)
+        await clock.set(self.HOUR_AGO)
+        tokens.take("b", Urgency.ROUTINE)
+        await clock.advance(2 * SECOND)
+        assert tokens.woken == ["b"]
+
+    async def test_a_pause_ends(self, tokens: Tokens, clock: ManualClock) -> None:
+        assert tokens.take("a")
+        await tokens.refuse("a")
+        await clock.set(self.HOUR_AGO)
+        assert not tokens.take("a")
+        await clock.advance(10 * SECOND)
+        assert tokens.woken == ["a"]
+
+    async def test_a_reset_comes(self, tokens: Tokens, clock: ManualClock) -> None:
+        assert tokens.take("a")
+        await tokens.answer("a", left=0, resets_in=5)
+        await clock.set(self.HOUR_AGO)
+        assert not tokens.take("a")
+        await clock.advance(6 * SECOND)
+        assert tokens.woken == ["a"]
+
+    async def test_an_endpoint_that_is_down_is_asked(self, tokens: Tokens, clock: ManualClock) -> None:
+        for name in "abc":
+            assert tokens.take(name)
+            await tokens.fail(name)
+        tokens.newly_woken()
+        await clock.set(self.HOUR_AGO)
+        assert not tokens.take("a")
+        await clock.advance(4 * SECOND)
+        assert tokens.woken == ["a"]
