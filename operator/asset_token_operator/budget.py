@@ -17,10 +17,10 @@ import logging
 import math
 from collections import defaultdict, deque
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from asset_token_operator.model import Environment, Key, Reserves, Urgency, format_time
+from asset_token_operator.model import Environment, Key, Reserves, Urgency
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from asset_token_operator.clock import Clock
 
 logger = logging.getLogger(__name__)
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 DEFAULT_LIMIT: Final = 300
 WINDOW: Final = timedelta(seconds=60)
@@ -186,7 +188,7 @@ class Endpoint:
         failed: The tokens whose requests failed since the latest answer.
         down: Whether it is taken for down.
         probed_at: When it was asked last whether it is up again.
-        up_since: When it answered again after failures.
+        up_since: When it answered again after failures, on the wall clock.
     """
 
     failed: set[Key] = field(default_factory=set)
@@ -215,6 +217,10 @@ class Budgets:
         self._kept: dict[Key, tuple[Place, datetime]] = {}
         self._changed = asyncio.Event()
 
+    def _now(self) -> datetime:
+        """Everything in here lasts so and so long from now, so the clock that can't be set tells the time."""
+        return EPOCH + self._clock.elapsed()
+
     def endpoint(self, environment: Environment) -> Endpoint:
         """What is known of an environment's endpoint."""
         return self._endpoints[environment]
@@ -224,10 +230,12 @@ class Budgets:
 
         Who takes one gives it back, by `answered`, `failed` or `leave`.
         """
-        now = self._clock.now()
+        now = self._now()
         kept, _ = self._kept.pop(place.key, (None, now))
         if kept is not None and kept.tenant == place.tenant:
             return True
+        if kept is not None:
+            self.give_back(kept)
         self.leave(place.key)
         account = self._accounts[place.tenant]
         first = next(iter(account.queue), None)
@@ -256,12 +264,12 @@ class Budgets:
     def answered(self, place: Place, reply: Reply) -> None:
         """Asset answered, whatever it was, so its endpoint is up."""
         self.give_back(place)
-        now = self._clock.now()
+        now = self._now()
         account = self._accounts[place.tenant]
         if reply.status == 429:  # noqa: PLR2004 - the status says it
             reset_at = now + reply.rate.resets_in + MARGIN if reply.rate else None
             until = account.pause(reply.retry_at(now) or reset_at, now)
-            logger.warning("%s: Asset's rate limit is used up, paused until %s", place.tenant, format_time(until))
+            logger.warning("%s: Asset's rate limit is used up, paused for %s", place.tenant, until - now)
         else:
             account.refusals = 0
             account.learn(reply.rate, now) if reply.rate else account.assume(now)
@@ -269,7 +277,7 @@ class Budgets:
         if endpoint.down:
             logger.warning("%s: the endpoint answers again", place.tenant.environment)
         if endpoint.failed:
-            endpoint.up_since = now
+            endpoint.up_since = self._clock.now()
         for key in endpoint.failed:
             self._wake(key)
         endpoint.down, endpoint.failed = False, set()
@@ -281,7 +289,7 @@ class Budgets:
         endpoint.failed.add(place.key)
         if not endpoint.down and len(endpoint.failed) >= DOWN_AFTER:
             logger.warning("%s: the endpoint is down; one request asks every %s", place.tenant.environment, PROBE_EVERY)
-            endpoint.down, endpoint.probed_at = True, self._clock.now()
+            endpoint.down, endpoint.probed_at = True, self._now()
             for key in endpoint.failed:
                 self._wake(key)
 
@@ -289,7 +297,7 @@ class Budgets:
         """Give places to those who wait, until cancelled."""
         while True:
             self._changed.clear()
-            now = self._clock.now()
+            now = self._now()
             again = min(self._serve(now), now + LOOK_AGAIN)
             await self._clock.wait(self._changed, (again - now).total_seconds())
 

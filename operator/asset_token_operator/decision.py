@@ -88,9 +88,12 @@ class Attempts:
         """The attempt that was begun succeeded; it still counts against the limit."""
         return replace(self, failures=0, failure=None)
 
-    def retry_at(self, seed: str, left: timedelta | None = None) -> datetime | None:
-        """When to try again after the latest failure; None where there was none, or something else says when."""
-        if self.failure is None or self.failure.recovery is Recovery.BUDGET:
+    def retry_at(self, now: datetime, seed: str, left: timedelta | None = None) -> datetime | None:
+        """When to try again after the latest failure; None where there was none, or something else says when.
+
+        A failure that is still to come was before the clock was set back: nobody knows how long ago.
+        """
+        if self.failure is None or self.failure.recovery is Recovery.BUDGET or self.failure.at > now:
             return None
         if self.failure.stalled:
             return self.failure.at + SLOW_PROBE * (1 + fraction(seed))
@@ -98,13 +101,13 @@ class Attempts:
 
     def repair_at(self, now: datetime) -> datetime | None:
         """When to write the same content once more; None where it may be now, as it wasn't needed often lately."""
-        lately = [moment for moment in self.times if moment > now - FREE_REPAIRS.window]
+        lately = [moment for moment in self.times if now - FREE_REPAIRS.window < moment <= now]
         too_many = len(lately) - FREE_REPAIRS.most
         return lately[-1] + FIRST_RETRY * 2.0**too_many if too_many > 0 else None
 
-    def within(self, limit: Limit) -> datetime | None:
+    def within(self, limit: Limit, now: datetime) -> datetime | None:
         """When the limit allows one more; None where it does already."""
-        return earliest_next(self.times, limit.most, limit.window)
+        return earliest_next([moment for moment in self.times if moment <= now], limit.most, limit.window)
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,8 +309,8 @@ def write_allowed_at(seen: Observed, write: Write, token: IssuedToken, now: date
     if token.not_before is not None:
         moments.append(token.not_before - seen.skew_of(token))
     if seen.writes.cause == write.cause():
-        moments += filter(None, (seen.writes.retry_at(seen.token.uid), seen.writes.repair_at(now)))
-    return _not_too_late(max(moments), now)
+        moments += filter(None, (seen.writes.retry_at(now, seen.token.uid), seen.writes.repair_at(now)))
+    return max(moments)
 
 
 def request_allowed_at(seen: Observed, token: IssuedToken | None, now: datetime) -> datetime:
@@ -315,11 +318,11 @@ def request_allowed_at(seen: Observed, token: IssuedToken | None, now: datetime)
     left = None if token is None else max(token.expires_at - seen.asset_now(token, now), timedelta())
     moments = [now]
     if seen.requests.cause == seen.request_cause():
-        moments += filter(None, (seen.requests.within(REQUESTS),))
+        moments += filter(None, (seen.requests.within(REQUESTS, now),))
         if not _endpoint_says_when(seen):
-            moments += filter(None, (seen.requests.retry_at(seen.token.uid, left),))
-    moments += filter(None, (seen.parked.retry_at(seen.token.uid),))
-    return _not_too_late(max(moments), now)
+            moments += filter(None, (seen.requests.retry_at(now, seen.token.uid, left),))
+    moments += filter(None, (seen.parked.retry_at(now, seen.token.uid),))
+    return max(moments)
 
 
 def _endpoint_says_when(seen: Observed) -> bool:
@@ -328,11 +331,6 @@ def _endpoint_says_when(seen: Observed) -> bool:
     if failure is None or failure.recovery is not Recovery.ENDPOINT:
         return False
     return seen.endpoint_down or (seen.endpoint_up_since is not None and seen.endpoint_up_since >= failure.at)
-
-
-def _not_too_late(moment: datetime, now: datetime) -> datetime:
-    """A moment that was computed before the clock was set back must not be waited for."""
-    return moment if moment <= now + 2 * SLOW_PROBE else now
 
 
 def find_conflict(seen: Observed, now: datetime) -> Blocked | None:

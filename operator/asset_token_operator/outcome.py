@@ -106,12 +106,20 @@ def _refuse_wrong_environment(spec: Spec, claims: Claims | None) -> None:
     if claims is None:
         return
     other = next(host for environment, host in HOSTS.items() if environment is not spec.environment)
-    named = {urlsplit(text).hostname or text for text in (claims.issuer, *claims.audience) if text}
-    if other in named and other not in {urlsplit(resource).hostname for resource in spec.resources}:
+    named = {_host(text) for text in (claims.issuer, *claims.audience) if text}
+    if other in named and other not in {_host(resource) for resource in spec.resources}:
         raise WrongEnvironmentError(
             f"Asset answered with a token for {other}, which is not {spec.environment}; check the credentials and the"
             " operator's base URLs."
         )
+
+
+def _host(text: str) -> str:
+    """The host that a claim names: a URL's, or the text itself."""
+    try:
+        return urlsplit(text).hostname or text
+    except ValueError:
+        return text
 
 
 def _safe_texts(texts: Iterable[str]) -> tuple[str, ...]:

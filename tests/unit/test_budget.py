@@ -136,13 +136,21 @@ class TestLearningWhatIsLeft:
         await tokens.answer("b", left=1)
         assert not tokens.take("d")
 
-    async def test_of_answers_that_overtake_each_other_the_least_counts(self, tokens: Tokens) -> None:
+    async def test_answers_that_overtake_each_other_cost_no_place(self, tokens: Tokens) -> None:
+        assert tokens.take("a")
+        await tokens.answer("a", left=10)
+        assert [tokens.take(name) for name in "bc"] == [True, True]
+        await tokens.answer("c", left=8)
+        await tokens.answer("b", left=9)
+        assert sum(tokens.take(f"d-{index}") for index in range(20)) == 8
+
+    async def test_an_older_answer_that_comes_later_hides_nothing_that_others_spent(self, tokens: Tokens) -> None:
         assert tokens.take("a")
         await tokens.answer("a", left=10)
         assert [tokens.take(name) for name in "bc"] == [True, True]
         await tokens.answer("c", left=1)
         await tokens.answer("b", left=9)
-        assert not tokens.take("d")
+        assert [tokens.take(name) for name in "de"] == [True, False]
 
     async def test_a_later_reset_begins_a_new_count(self, tokens: Tokens) -> None:
         assert tokens.take("a")
@@ -377,7 +385,7 @@ class TestRefusals:
         assert tokens.take("a")
         await tokens.refuse("a")
         assert caplog.messages == [
-            "sandbox/aaaaaaaa: Asset's rate limit is used up, paused until 2026-05-01T12:00:10Z",
+            "sandbox/aaaaaaaa: Asset's rate limit is used up, paused for 0:00:10",
         ]
 
 

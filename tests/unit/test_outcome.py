@@ -132,7 +132,7 @@ def test_an_answer_becomes_a_token_with_all_that_its_secret_says() -> None:
         pytest.param(None, Claims(), ("ledger:read",), id="a JWT that says none and no scope"),
         pytest.param(("a",), Claims(scopes=()), (), id="a JWT whose scope is empty carries none"),
         pytest.param(("ok", "bad\nline", "bad\x00", "käse", "\u2028"), None, ("ok",), id="unsafe scopes"),
-        pytest.param(("x" * 1024, "y" * 1025), None, ("x" * 1024,), id="too long for status"),
+        pytest.param(("x" * 256, "y" * 257), None, ("x" * 256,), id="too long for status"),
         pytest.param(
             tuple(f"s{number:04}" for number in range(300)),
             None,
