@@ -128,7 +128,7 @@ class Account:
 
     def free_at(self, urgency: Urgency, reserves: Reserves, now: datetime) -> datetime:
         """When one of that urgency may be sent, as far as can be told now; a moment that has passed means now."""
-        if self.paused_until is not None and self.paused_until > now:
+        if self.paused_until is not None and self.is_paused(now):
             return self.paused_until
         if self.resets_at is None or self.resets_at <= now:
             self.resets_at = None
@@ -143,6 +143,10 @@ class Account:
             return self.last_routine + WINDOW / max(1, self.limit - reserve)
         return now
 
+    def is_paused(self, now: datetime) -> bool:
+        """Whether it rests after a 429."""
+        return self.paused_until is not None and self.paused_until > now
+
     def send(self, place: Place, now: datetime) -> None:
         """One more is sent."""
         self.in_flight[place.key] = now
@@ -154,7 +158,9 @@ class Account:
             self.last_routine = now
 
     def learn(self, headers: RateHeaders, now: datetime) -> None:
-        """Believe what an answer says."""
+        """Believe what an answer says; one of an earlier window that comes late says nothing of this one."""
+        if self.resets_at is not None and headers.reset < self.epoch:
+            return
         self.limit = headers.limit
         if self.resets_at is None or headers.reset > self.epoch:
             self.epoch, self.resets_at = headers.reset, now + headers.resets_in + MARGIN
@@ -172,8 +178,9 @@ class Account:
             self.said, self.ours = [self.limit - 1], 1 + len(self.in_flight)
 
     def pause(self, until: datetime | None, now: datetime) -> datetime:
-        """A 429: rest until Asset says, or longer each time."""
-        self.refusals += 1
+        """A 429: rest until Asset says, or longer each time; those in flight together are one time."""
+        if not self.is_paused(now):
+            self.refusals += 1
         unsaid = now + min(FIRST_PAUSE * float(2 ** min(self.refusals - 1, 8)), LONGEST_PAUSE)
         self.paused_until = max(until or unsaid, now + MARGIN)
         self.resets_at = None
@@ -268,8 +275,12 @@ class Budgets:
         account = self._accounts[place.tenant]
         if reply.status == 429:  # noqa: PLR2004 - the status says it
             reset_at = now + reply.rate.resets_in + MARGIN if reply.rate else None
-            until = account.pause(reply.retry_at(now) or reset_at, now)
-            logger.warning("%s: Asset's rate limit is used up, paused for %s", place.tenant, until - now)
+            wall = self._clock.now()
+            retry_at = reply.retry_at(wall)
+            was_paused = account.is_paused(now)
+            until = account.pause(reset_at if retry_at is None else now + (retry_at - wall), now)
+            if not was_paused:
+                logger.warning("%s: Asset's rate limit is used up, paused for %s", place.tenant, until - now)
         else:
             account.refusals = 0
             account.learn(reply.rate, now) if reply.rate else account.assume(now)

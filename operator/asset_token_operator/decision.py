@@ -143,7 +143,6 @@ class Observed:
         senior: The name of an older AssetToken that names the same Secret.
         juniors: Younger AssetTokens that do.
         credentials: What the credentials Secret holds; None where it can't be read.
-        credentials_version: The version of the credentials Secret; None where there is none.
         parked: Attempts of all AssetTokens with these credentials, while Asset doesn't accept them.
         endpoint_down: Whether Asset's endpoint is taken for down; then its probes replace each token's back-off.
         endpoint_up_since: When it answered again after failures.
@@ -161,7 +160,6 @@ class Observed:
     senior: str | None = None
     juniors: frozenset[Rival] = frozenset()
     credentials: Credentials | None = field(default=None, repr=False)
-    credentials_version: str | None = None
     parked: Attempts = Attempts()
     endpoint_down: bool = False
     endpoint_up_since: datetime | None = None
@@ -204,7 +202,8 @@ class Observed:
 
     def request_cause(self) -> str:
         """What a request would be made for: changed credentials, spec or renew request are a new cause."""
-        return f"{self.token.spec.request_hash()}/{self.credentials_version}/{self.token.renew_request}"
+        credentials = self.credentials.identity() if self.credentials else None
+        return f"{self.token.spec.request_hash()}/{credentials}/{self.token.renew_request}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,8 +290,13 @@ def decide(seen: Observed, now: datetime) -> Decision:
 
 def wait_for_place(seen: Observed, now: datetime) -> Wait:
     """Wait for a place in the tenant's budget: it wakes, so this is only for what time brings meanwhile."""
+    moments = [now + LONG_WAIT]
     token = seen.current()
-    moments = [now + LONG_WAIT, *([token.expires_at - seen.skew_of(token)] if token else [])]
+    if token is not None and token.expires_at > seen.asset_now(token, now):
+        moments.append(token.expires_at - seen.skew_of(token))
+        write = needed_write(seen, token)
+        if write is not None:
+            moments.append(write_allowed_at(seen, write, token, now))
     return Wait(min(moment for moment in moments if moment > now))
 
 
@@ -315,7 +319,7 @@ def write_allowed_at(seen: Observed, write: Write, token: IssuedToken, now: date
 
 def request_allowed_at(seen: Observed, token: IssuedToken | None, now: datetime) -> datetime:
     """When a token may be requested, as far as the AssetToken's own failures and those of its credentials go."""
-    left = None if token is None else max(token.expires_at - seen.asset_now(token, now), timedelta())
+    left = None if token is None else token.expires_at - seen.asset_now(token, now)
     moments = [now]
     if seen.requests.cause == seen.request_cause():
         moments += filter(None, (seen.requests.within(REQUESTS, now),))

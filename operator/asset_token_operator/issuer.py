@@ -35,13 +35,16 @@ if TYPE_CHECKING:
     from asset_token_operator.clock import Clock
     from asset_token_operator.decision import Observed, Request
     from asset_token_operator.kube import KubeClient
-    from asset_token_operator.model import AssetToken, CredentialsRef, Environment, IssuedToken, Key
+    from asset_token_operator.model import AssetToken, CredentialsRef, Environment, IssuedToken, Key, Reason
     from asset_token_operator.reflector import SecretVersions
 
 logger = logging.getLogger(__name__)
 
 SMALLEST_SKEW: Final = timedelta(seconds=2.5)
 """Asset's clock is seen in whole seconds and after the way back: less than this is no difference."""
+
+LARGEST_SKEW: Final = timedelta(days=1)
+"""A clock that is further away is some box's between us: a machine whose own was would fail at TLS already."""
 
 HALF_A_SECOND: Final = timedelta(seconds=0.5)
 """Whole seconds are cut off, so on the average a clock is half of one further."""
@@ -54,7 +57,7 @@ NOT_SERVED: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.REQUEST_TIMEOUT}
 class Read:
     """What was found when a credentials Secret of that version was read."""
 
-    version: str
+    version: str | None
     found: Credentials | OperatorError
 
 
@@ -83,14 +86,10 @@ class Issuer:
         self._secrets = secrets
         self._clock = clock
         self._read: dict[tuple[str, CredentialsRef], Read] = {}
-        self._parked: dict[str, Attempts] = {}
+        self._parked: dict[tuple[Environment, str], Attempts] = {}
         self._places: dict[Key, Place] = {}
         self._zero: dict[Environment, datetime] = {}
         """What Asset's clock would have said when this machine started to run."""
-
-    def credentials_version(self, token: AssetToken) -> str | None:
-        """The version of the AssetToken's credentials Secret; None where there is none."""
-        return self._secrets.get(token.credentials_key)
 
     async def observe(self, seen: Observed) -> Observed:
         """Add what is known of the AssetToken's credentials, its endpoint and Asset's clock.
@@ -99,13 +98,15 @@ class Issuer:
             KubeUnavailableError: The credentials Secret can't be read now.
         """
         found = await self._credentials(seen.token)
-        credentials = found if isinstance(found, Credentials) else None
+        return self._view(replace(seen, credentials=found if isinstance(found, Credentials) else None))
+
+    def _view(self, seen: Observed) -> Observed:
         environment = seen.token.spec.environment
         endpoint = self._budgets.endpoint(environment)
+        parked = seen.credentials and self._parked.get((environment, seen.credentials.identity()))
         return replace(
             seen,
-            credentials=credentials,
-            parked=self._parked.get(_identity(environment, credentials), Attempts()) if credentials else Attempts(),
+            parked=parked or Attempts(),
             endpoint_down=endpoint.down,
             endpoint_up_since=endpoint.up_since,
             skew=self._skew(environment),
@@ -133,27 +134,28 @@ class Issuer:
 
     async def request(self, seen: Observed, request: Request) -> Observed:
         """Request a token; what came of it is in `held` or in `requests`."""
-        sent_at = self._clock.now()
+        key, sent_at = seen.token.key, self._clock.now()
         attempts = seen.requests.begin(seen.request_cause(), sent_at)
         try:
-            token = await self._issue(seen, request, sent_at)
+            if seen.credentials is None:
+                found = await self._credentials(seen.token)
+                if isinstance(found, Credentials):  # they have just come: they need a place first
+                    return self._view(replace(seen, credentials=found))
+                raise found
+            token = await self._issue(seen, seen.credentials, request.reason, sent_at)
         except OperatorError as error:
-            logger.warning("%s: no token (%s): %s", seen.token.key, request.reason, error)
-            failed = replace(seen, requests=attempts.failed(failure_of(error, self._clock.now())))
-            return await self.observe(failed)
-        logger.info("%s: issued (%s), expires %s", seen.token.key, request.reason, format_time(token.expires_at))
-        return await self.observe(replace(seen, held=token, requests=attempts.succeeded()))
+            logger.warning("%s: no token (%s): %s", key, request.reason, error)
+            return self._view(replace(seen, requests=attempts.failed(failure_of(error, self._clock.now()))))
+        logger.info("%s: issued (%s), expires %s", key, request.reason, format_time(token.expires_at))
+        return self._view(replace(seen, held=token, requests=attempts.succeeded()))
 
-    async def _issue(self, seen: Observed, request: Request, sent_at: datetime) -> IssuedToken:
-        credentials = await self._credentials(seen.token)
-        if isinstance(credentials, OperatorError):
-            raise credentials
+    async def _issue(self, seen: Observed, credentials: Credentials, reason: Reason, sent_at: datetime) -> IssuedToken:
         environment = seen.token.spec.environment
         reply = await self._send(seen, credentials)
         received_at = self._clock.now()
-        if reply.date is not None:
+        if reply.date is not None and abs(reply.date - received_at) < LARGEST_SKEW:
             self._zero[environment] = reply.date + HALF_A_SECOND - self._clock.elapsed()
-        identity = _identity(environment, credentials)
+        identity = (environment, credentials.identity())
         try:
             answer = read_answer(reply)
         except InvalidClientError as error:
@@ -161,8 +163,7 @@ class Issuer:
             self._parked[identity] = parked.begin("", received_at).failed(failure_of(error, received_at))
             raise
         self._parked.pop(identity, None)
-        seen = replace(seen, skew=self._skew(environment))
-        return issued_token(seen, request.reason, answer, credentials, sent_at, received_at)
+        return issued_token(self._view(seen), reason, answer, credentials, sent_at, received_at)
 
     async def _send(self, seen: Observed, credentials: Credentials) -> Reply:
         """Send the request and let the budgets know what came of it."""
@@ -191,23 +192,16 @@ class Issuer:
 
     async def _credentials(self, token: AssetToken) -> Credentials | OperatorError:
         """What the credentials Secret holds, or why that can't be used; read once for each of its versions."""
-        ref = token.spec.credentials
-        version = self.credentials_version(token)
-        known = self._read.get((token.key.namespace, ref))
-        if known is not None and known.version == version:
-            return known.found
-        try:
-            found: Credentials | OperatorError = await self._kube.read_credentials(token.key.namespace, ref)
-        except (CredentialsNotFoundError, CredentialsInvalidError, KubeRefusedError) as error:
-            found = error
-        if version is None:
-            self._read.pop((token.key.namespace, ref), None)
-        else:
-            self._read[token.key.namespace, ref] = Read(version, found)
-        return found
-
-
-def _identity(environment: Environment, credentials: Credentials) -> str:
-    """Names credentials in memory without holding them."""
-    secret = f"{credentials.client_id.get_secret_value()}\0{credentials.client_secret.get_secret_value()}"
-    return digest(f"{environment}\0{secret}")
+        where = (token.key.namespace, token.spec.credentials)
+        version = self._secrets.get(token.credentials_key)
+        known = self._read.pop(where, None)
+        if known is None or known.version != version:
+            try:
+                known = Read(version, await self._kube.read_credentials(*where))
+            except CredentialsInvalidError as error:
+                known = Read(version, error)
+            except (CredentialsNotFoundError, KubeRefusedError) as error:
+                return error  # a right may be granted, without that the Secret changes
+        if version is not None:
+            self._read[where] = known
+        return known.found

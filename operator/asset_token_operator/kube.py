@@ -95,18 +95,16 @@ class KubeClient:
                 return versions, version
             query = [("limit", str(CHUNK)), ("continue", rest)]
 
-    async def watch_secret_versions(self, namespace: str, since: str) -> AsyncIterator[tuple[Key, str, bool]]:
-        """Each Secret that is created, changed or deleted: its resource version, and whether it was deleted.
+    async def watch_secret_versions(self, namespace: str, since: str) -> AsyncIterator[tuple[str, Key, str]]:
+        """What happens to Secrets: the event's type, the Secret and its resource version; it may end at any time.
 
-        Ends when the watch ends, fell silent or the API server has forgotten `since`.
+        Raises:
+            KubeError: The watch broke, or the API server has forgotten `since`.
         """
         path = _secrets_path(namespace)
         query = [("watch", "true"), ("allowWatchBookmarks", "true"), ("resourceVersion", since)]
-        async for event, changed in self.api.stream(path, _read_event, query, accept=METADATA):
-            if event == "ERROR":
-                return
-            if event != "BOOKMARK":
-                yield *changed, event == "DELETED"
+        async for event in self.api.stream(path, _read_event, query, accept=METADATA):
+            yield event
 
     async def read_credentials(self, namespace: str, ref: CredentialsRef) -> Credentials:
         """The credentials, without the line break that editors and `echo` leave at their ends.
@@ -227,12 +225,13 @@ def _read_page(answer: dict[str, Any]) -> tuple[dict[Key, str], str, str | None]
     return versions, str(int(answer["metadata"]["resourceVersion"])), answer["metadata"].get("continue")
 
 
-def _read_event(event: dict[str, Any]) -> tuple[str, tuple[Key, str]]:
-    """A watch's event: what happened, and to which version of what."""
-    if event["type"] in ("ERROR", "BOOKMARK"):
-        return event["type"], (Key("", ""), "")
+def _read_event(event: dict[str, Any]) -> tuple[str, Key, str]:
+    """A watch's event: its type, and which version of what it is about; a bookmark is about nothing."""
+    if event["type"] == "ERROR":
+        raise KubeUnavailableError("The watch of Secrets has to begin anew.")
     metadata = event["object"]["metadata"]
-    return event["type"], (_key(metadata), str(int(metadata["resourceVersion"])))
+    key = Key("", "") if event["type"] == "BOOKMARK" else _key(metadata)
+    return event["type"], key, str(int(metadata["resourceVersion"]))
 
 
 def _secrets_path(namespace: str) -> str:

@@ -103,23 +103,22 @@ def issued_token(  # noqa: PLR0913, PLR0917 - all that a token is made of
 
 def _refuse_wrong_environment(spec: Spec, claims: Claims | None) -> None:
     """Refuse a token whose issuer or audience names the other environment's host; an unknown one is no reason."""
-    if claims is None:
-        return
+    named = {_host(text) for text in (claims.issuer, *claims.audience) if text} if claims else set()
     other = next(host for environment, host in HOSTS.items() if environment is not spec.environment)
-    named = {_host(text) for text in (claims.issuer, *claims.audience) if text}
-    if other in named and other not in {_host(resource) for resource in spec.resources}:
+    if other in named:
         raise WrongEnvironmentError(
-            f"Asset answered with a token for {other}, which is not {spec.environment}; check the credentials and the"
-            " operator's base URLs."
+            f"Asset answered with a token for {other}, which is not {spec.environment}; check the credentials,"
+            " spec.resources and the operator's base URLs."
         )
 
 
-def _host(text: str) -> str:
-    """The host that a claim names: a URL's, or the text itself."""
+def _host(claim: str) -> str:
+    """The host that a claim names, with a scheme or without."""
     try:
-        return urlsplit(text).hostname or text
+        host = urlsplit(claim if "//" in claim else f"//{claim}").hostname
     except ValueError:
-        return text
+        host = None
+    return (host or claim).lower().rstrip(".")
 
 
 def _safe_texts(texts: Iterable[str]) -> tuple[str, ...]:
@@ -136,7 +135,8 @@ def failure_of(error: OperatorError, now: datetime) -> Failure:
 def remembered_requests(token: AssetToken, cause: str) -> Attempts:
     """The failed requests that the status tells of, if they were made for the present spec.
 
-    Only those that a back-off ends: whether what is stalled was changed meanwhile can't be told.
+    Only those that a back-off ends: whether what is stalled was changed meanwhile can't be told. And none of the
+    cluster's, which may have been failed writes.
     """
     issuing = find_condition(token.status, ConditionType.ISSUING)
     failures = token.status.get("failedAttempts", 0)
@@ -146,7 +146,8 @@ def remembered_requests(token: AssetToken, cause: str) -> Attempts:
     if issuing.get("observedGeneration") != token.generation or issuing["reason"] not in RECOVERIES:
         return Attempts()
     failure = Failure(parse_time(failed_at), Reason(issuing["reason"]), issuing["message"])
-    return Attempts() if failure.stalled else Attempts(cause, (), failures, failure)
+    of_cluster = failure.reason in (Reason.CLUSTER_UNAVAILABLE, Reason.CLUSTER_REFUSED)
+    return Attempts() if failure.stalled or of_cluster else Attempts(cause, (), failures, failure)
 
 
 def report_status(seen: Observed, decision: Decision, now: datetime) -> dict[str, Any]:
@@ -182,7 +183,7 @@ def report_status(seen: Observed, decision: Decision, now: datetime) -> dict[str
     if failed is not None and failed.failure is not None:
         status["failedAttempts"] = failed.failures
         status["lastFailureTime"] = format_time(failed.failure.at)
-    history = _history(before.get("history", ()), stored, failed)
+    history = _history(before, stored, failed)
     if history:
         status["history"] = history
     return status
@@ -278,14 +279,10 @@ def _scopes_granted(seen: Observed, stored: IssuedToken) -> Condition:
     return Condition(ConditionType.SCOPES_GRANTED, True, Reason.ALL_GRANTED, "The token carries all scopes asked for.")
 
 
-def _history(
-    before: Iterable[Mapping[str, Any]], stored: IssuedToken | None, failed: Attempts | None
-) -> list[Mapping[str, Any]]:
+def _history(before: Mapping[str, Any], stored: IssuedToken | None, failed: Attempts | None) -> list[Mapping[str, Any]]:
     """The history with what is new: a token that was issued, or the first failure of a row."""
-    history = list(before)
-    told = max((entry["time"] for entry in history), default="")
-    issued = [entry["time"] for entry in history if entry["outcome"] == "Issued"]
-    if stored is not None and format_time(stored.issued_at) not in issued and format_time(stored.issued_at) >= told:
+    history = list(before.get("history", ()))
+    if stored is not None and stored.revision != before.get("revision"):
         history.append(
             {
                 "time": format_time(stored.issued_at),
@@ -330,7 +327,7 @@ def transition_events(before: Mapping[str, Any], after: Mapping[str, Any], *, is
         after: The status as it is.
         issued: Whether a token has just been issued.
     """
-    was_failing, fails = is_true(before, ConditionType.ISSUING), is_true(after, ConditionType.ISSUING)
+    was_failing, fails = _is_failing(before), _is_failing(after)
     was_stalled, stalled = is_true(before, ConditionType.STALLED), is_true(after, ConditionType.STALLED)
     if fails and not was_failing:
         return [_warning(after, ConditionType.ISSUING)]
@@ -342,6 +339,11 @@ def transition_events(before: Mapping[str, Any], after: Mapping[str, Any], *, is
     if issued and (was_failing or was_stalled) and not fails and not stalled:
         return [Event("Normal", "Recovered", ready["message"])]
     return []
+
+
+def _is_failing(status: Mapping[str, Any]) -> bool:
+    """Whether attempts fail; a mere wait for the budget is no news."""
+    return is_true(status, ConditionType.ISSUING) and "failedAttempts" in status
 
 
 def war_event(seen: Observed) -> Event:

@@ -24,7 +24,7 @@ from asset_token_operator.decision import (
     is_at_war,
     wait_for_place,
 )
-from asset_token_operator.errors import KubeError, NotFoundError, OperatorError
+from asset_token_operator.errors import KubeError, NotFoundError, OperatorError, SecretConflictError
 from asset_token_operator.manifests import is_owned
 from asset_token_operator.model import Rival
 from asset_token_operator.outcome import (
@@ -149,6 +149,7 @@ class Reconciler:
             return None
         except KubeError as error:
             logger.warning("%s: %s", key, error)
+            self._issuer.leave(key)
             return self._clock.now() + RETRY_CLUSTER
         return decision.until
 
@@ -161,7 +162,7 @@ class Reconciler:
         token = _latest(self._caches.tokens.get(key, ()))
         if token is None or token.deleting:
             return None
-        seen = Observed(token, self._endpoints, credentials_version=self._issuer.credentials_version(token))
+        seen = await self._issuer.observe(Observed(token, self._endpoints))
         memory = self._memories.get(key)
         if memory is None or memory.uid != token.uid:
             memory = Memory(token.uid, remembered_requests(token, seen.request_cause()))
@@ -169,19 +170,17 @@ class Reconciler:
         if memory.reported is not None and memory.reported[0] > token.version:
             token = replace(token, version=memory.reported[0], status=memory.reported[1])
         senior, juniors = self._rivals(token)
-        return await self._issuer.observe(
-            replace(
-                seen,
-                token=token,
-                secret=self._secret(token),
-                others=self._others(token),
-                held=memory.held,
-                requests=memory.requests,
-                writes=memory.writes,
-                senior=senior,
-                juniors=juniors,
-                queued_since=memory.queued_since,
-            )
+        return replace(
+            seen,
+            token=token,
+            secret=self._secret(token),
+            others=self._others(token),
+            held=memory.held,
+            requests=memory.requests,
+            writes=memory.writes,
+            senior=senior,
+            juniors=juniors,
+            queued_since=memory.queued_since,
         )
 
     def _secret(self, token: AssetToken) -> SecretState | None:
@@ -244,6 +243,8 @@ class Reconciler:
         attempts = seen.writes.begin(decision.cause(), self._clock.now())
         try:
             secret = await self._kube.apply_secret(decision.manifest, decision.uid)
+        except SecretConflictError:  # it came after the look
+            return replace(seen, secret=await self._kube.read_secret(seen.token.secret_key), writes=attempts)
         except OperatorError as error:
             logger.warning("%s: Secret not written: %s", seen.token.key, error)
             return replace(seen, writes=attempts.failed(failure_of(error, self._clock.now())))

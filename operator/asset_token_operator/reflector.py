@@ -77,14 +77,20 @@ class SecretVersions:
         retry = FIRST_RETRY
         while True:
             try:
-                await self._list_and_watch(scope)
+                await self._list(scope)
                 retry = FIRST_RETRY
+                while True:
+                    await self._watch(scope)
+                    await self._wait(FIRST_RETRY)
             except KubeError as error:
                 logger.warning("Secrets can't be followed, tried again in %s: %s", retry, error)
-                await self._clock.wait(asyncio.Event(), retry.total_seconds())
+                await self._wait(retry)
                 retry = min(retry * 2, LONGEST_RETRY)
 
-    async def _list_and_watch(self, scope: str) -> None:
+    async def _wait(self, time: timedelta) -> None:
+        await self._clock.wait(asyncio.Event(), time.total_seconds())
+
+    async def _list(self, scope: str) -> None:
         versions, since = await self._kube.list_secret_versions(scope)
         before = {key: version for key, version in self._versions.items() if scope in (EVERYWHERE, key.namespace)}
         for key in before.keys() - versions.keys():
@@ -95,9 +101,13 @@ class SecretVersions:
         for key in before.keys() | versions.keys():
             if before.get(key) != versions.get(key):
                 self._changed(key)
-        async for key, version, deleted in self._kube.watch_secret_versions(scope, since):
+
+    async def _watch(self, scope: str) -> None:
+        async for event, key, version in self._kube.watch_secret_versions(scope, str(self._as_of[scope])):
             self._as_of[scope] = int(version)
-            if deleted:
+            if event == "BOOKMARK":
+                continue
+            if event == "DELETED":
                 self._versions.pop(key, None)
             else:
                 self._versions[key] = version

@@ -59,10 +59,11 @@ def back_off(failures: int, seed: str, left: timedelta | None = None) -> timedel
     Args:
         failures: How many there were, from 1.
         seed: Names the object, so that many that failed together don't try again together.
-        left: How long the present token still works; the nearer its end, the sooner it is tried again.
+        left: How long the present token still works; the nearer its end, the sooner it is tried again. Once it has
+            ended there is nothing left to be sooner than.
     """
     ceiling = min(FIRST_RETRY * float(2 ** min(failures - 1, 16)), LONGEST_RETRY)
-    if left is not None:
+    if left is not None and left > timedelta():
         ceiling = min(ceiling, max(left / 8, FIRST_RETRY))
     return max(ceiling * fraction(f"{seed}/{failures}"), SHORTEST_RETRY)
 

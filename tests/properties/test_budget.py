@@ -40,7 +40,7 @@ def limiter(mode: LimitMode, rounding: Rounding = "up", *, is_silent: bool = Fal
 )
 @few
 @given(start=starts, seed=seeds, rounding=roundings, latency=st.floats(0.005, 0.3))
-def test_600_tokens_at_once_are_issued_without_one_429(
+def test_600_tokens_at_once_are_issued_without_one_429(  # noqa: PLR0917 - pytest and hypothesis name them
     mode: LimitMode,
     reserves: Reserves,
     urgency: Urgency,

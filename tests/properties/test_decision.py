@@ -14,35 +14,52 @@ from typing import Any, Final
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from pydantic import SecretStr
 
+from asset_token_operator.answers import Reply
 from asset_token_operator.errors import (
     AssetUnavailableError,
     BrokenAnswerError,
     KubeRefusedError,
     KubeUnavailableError,
     OperatorError,
-    RateLimitedError,
-    RequestRefusedError,
 )
-from asset_token_operator.manifests import is_owned, stored_token
-from asset_token_operator.model import DeletionPolicy, IssuedToken, Key, Reason, SecretSpec, SecretState, Spec, digest
+from asset_token_operator.manifests import credentials_fingerprint, is_owned, stored_token
+from asset_token_operator.model import (
+    Credentials,
+    DeletionPolicy,
+    IssuedToken,
+    Key,
+    Reason,
+    SecretSpec,
+    SecretState,
+    Spec,
+    digest,
+)
 from asset_token_operator.renewal import renewal_time
-from tests.support.builders import CREDENTIALS, a_secret, a_spec, an_asset_token
-from tests.support.fakes import FOREIGN_UID, World
+from tests.support.builders import CREDENTIALS, a_refusal, a_reply, a_secret, a_spec, an_asset_token
+from tests.support.fakes import CREDENTIALS_KEY, FOREIGN_UID, World
 
 SECOND: Final = timedelta(seconds=1)
 MINUTE: Final = timedelta(minutes=1)
 HOUR: Final = timedelta(hours=1)
 
-LONGEST_BACK_OFF: Final = 5 * MINUTE
+SLOWEST_PROBE: Final = 20 * MINUTE
 WRITE_WINDOW: Final = 10 * MINUTE
-CREDENTIALS_KEY: Final = Key("shop", "asset-credentials")
+MOST_WRITES: Final = 11
+"""Of the same content in ten minutes: six at once, then 10, 20, 40, 80 and 160 s apart."""
 
-ASSET_ERRORS: Final[list[OperatorError]] = [
-    AssetUnavailableError("unavailable"),
-    BrokenAnswerError("broken"),
-    RateLimitedError("rate limited"),
-    RequestRefusedError("refused"),
+OTHER_CREDENTIALS: Final = replace(CREDENTIALS, client_secret=SecretStr("canary-rotated"))
+
+ASSET_FAULTS: Final[list[OperatorError | Reply]] = [
+    AssetUnavailableError("no answer"),
+    BrokenAnswerError("no end"),
+    a_reply(200),
+    a_refusal(503),
+    a_refusal(429),
+    a_refusal(429, retry_after="90"),
+    a_refusal(400, "invalid_scope"),
+    a_refusal(401, "invalid_client"),
 ]
 KUBE_ERRORS: Final[list[OperatorError]] = [
     KubeUnavailableError("no answer"),
@@ -68,6 +85,7 @@ class AnyHistory(RuleBasedStateMachine):
         self.world.asset.before_request = self.check_request
         self.world.kube.before_write = self.check_write
         self.lags = False
+        self.credentials = CREDENTIALS
         self.forget()
 
     def forget(self) -> None:
@@ -87,10 +105,12 @@ class AnyHistory(RuleBasedStateMachine):
                 SecretSpec, st.just("ledger-writer-token"), deletion_policy=st.sampled_from(DeletionPolicy)
             ),
             renew_before=st.sampled_from([None, MINUTE, 2 * HOUR]),
-        )
+        ),
+        skew=st.sampled_from([timedelta(), -5 * MINUTE, 5 * MINUTE]),
     )
-    def create(self, spec: Spec) -> None:
+    def create(self, spec: Spec, skew: timedelta) -> None:
         self.again: datetime | None = None
+        self.world.asset.skew = skew
         self.world.add(an_asset_token(spec))
         self.run()
 
@@ -103,9 +123,9 @@ class AnyHistory(RuleBasedStateMachine):
         self.world.pass_time(by)
         self.run_until(self.world.clock.now())
 
-    @rule(error=st.sampled_from(ASSET_ERRORS), number=times)
-    def asset_fails(self, error: OperatorError, number: int) -> None:
-        self.world.asset.faults.fail("request_token", error, number)
+    @rule(fault=st.sampled_from(ASSET_FAULTS), number=times)
+    def asset_fails(self, fault: OperatorError | Reply, number: int) -> None:
+        self.world.asset.faults.fail("request_token", fault, number)
 
     @rule(expires_in=st.sampled_from([1, 2, 30, 90, 600, 3600, 86400, None, 0, -5, "soon"]))
     def asset_issues_tokens_of_another_lifetime(self, expires_in: object) -> None:
@@ -123,9 +143,16 @@ class AnyHistory(RuleBasedStateMachine):
     @rule(there=st.booleans())
     def the_credentials_come_and_go(self, *, there: bool) -> None:
         if there:
-            self.world.kube.credentials[CREDENTIALS_KEY] = CREDENTIALS
+            self.world.kube.put_credentials(self.credentials)
         else:
             self.world.kube.credentials.clear()
+        self.happened()
+
+    @rule(credentials=st.sampled_from([CREDENTIALS, OTHER_CREDENTIALS]))
+    def the_credentials_are_rotated_or_only_labelled(self, credentials: Credentials) -> None:
+        self.credentials = credentials
+        self.world.kube.put_credentials(credentials)
+        self.happened()
 
     @rule()
     def the_secret_is_deleted(self) -> None:
@@ -221,9 +248,11 @@ class AnyHistory(RuleBasedStateMachine):
         self.run()
 
     def run_until(self, end: datetime) -> None:
-        while self.again is not None and self.again <= end:
-            self.world.pass_time(max(self.again - self.world.clock.now(), timedelta(0)))
-            self.run()
+        while self.again is not None and (due := self.world.due(self.again)) <= end:
+            if self.world.woken or self.again <= self.world.clock.now():
+                self.run()
+            else:
+                self.world.pass_time(due - self.world.clock.now())
         self.world.pass_time(end - self.world.clock.now())
 
     def run(self) -> None:
@@ -264,7 +293,12 @@ class AnyHistory(RuleBasedStateMachine):
 
     def valid(self, secret: SecretState) -> IssuedToken | None:
         token = stored_token(secret)
-        return token if token is not None and token.expires_at > self.world.clock.now() else None
+        return token if token is not None and token.expires_at > self.asset_now() else None
+
+    def asset_now(self) -> datetime:
+        """What Asset's clock says: a token's times are on that."""
+        assert self.world.asset.skew is not None
+        return self.world.clock.now() + self.world.asset.skew
 
     # What must be true
 
@@ -274,22 +308,24 @@ class AnyHistory(RuleBasedStateMachine):
         secret = self.world.secret()
         assert secret is None or is_owned(secret, token), "nothing is requested while blocked"
         known = [self.issued, None if secret is None else stored_token(secret)]
-        assert not any(self.does(found, now) for found in known if found is not None), "a good token is not replaced"
-        cause = f"{spec.request_hash()}/{token.renew_request}"
+        assert not any(self.does(found) for found in known if found is not None), "a good token is not replaced"
+        cause = f"{spec.request_hash()}/{self.world.secrets.get(CREDENTIALS_KEY)}/{token.renew_request}"
         if cause != self.cause:
             self.cause, self.requests = cause, []
         self.requests.append(now)
         recent = [moment for moment in self.requests if moment > now - MINUTE]
         assert len(recent) <= 4, "at most four requests a minute for one cause"
 
-    def does(self, found: IssuedToken, now: datetime) -> bool:
+    def does(self, found: IssuedToken) -> bool:
         """Whether the token is one that no request is needed for."""
-        token = self.world.token()
+        token, now = self.world.token(), self.asset_now()
+        fingerprint = credentials_fingerprint(self.credentials, found.access_token)
         return (
             found.spec_hash == token.spec.request_hash()
             and found.expires_at > now
-            and renewal_time(found, token.spec) > now
+            and renewal_time(found, token.spec, token.uid) > now
             and token.renew_request in (None, found.renew_request)
+            and found.credentials_fingerprint == fingerprint
         )
 
     def check_write(self, manifest: Mapping[str, Any]) -> None:
@@ -303,7 +339,7 @@ class AnyHistory(RuleBasedStateMachine):
             self.content, self.writes = content, []
         self.writes.append(now)
         recent = [moment for moment in self.writes if moment > now - WRITE_WINDOW]
-        assert len(recent) <= 10, "the same content is written at most ten times in ten minutes"
+        assert len(recent) <= MOST_WRITES, "the same content is written later each time"
 
     def check_status(self) -> None:
         """What the status says is true, where the cluster was there to be read and written."""
@@ -321,25 +357,27 @@ class AnyHistory(RuleBasedStateMachine):
             return
         self.all_works_again()
         self.world.asset.expires_in = 3600
-        self.world.kube.credentials[CREDENTIALS_KEY] = CREDENTIALS
+        self.world.kube.put_credentials(self.credentials)
         self.remove_foreign()
         self.lags = False
         self.change(suspend=False)
-        self.run_until(self.world.clock.now() + LONGEST_BACK_OFF + WRITE_WINDOW)
+        self.run_until(self.world.clock.now() + SLOWEST_PROBE + WRITE_WINDOW)
         token, served = self.world.token(), self.served()
         assert served is not None
-        assert self.does(served, self.world.clock.now())
+        assert self.does(served)
         assert self.world.conditions()["Ready"] == ("True", Reason.SECRET_SYNCED)
         assert self.world.conditions()["Issuing"][0] == "False"
         assert "Stalled" not in self.world.conditions()
         assert token.status["observedGeneration"] == token.generation
         assert token.status["revision"] == served.revision
         self.world.calls()
-        self.run_until(renewal_time(served, token.spec) - SECOND)
+        assert self.world.asset.skew is not None
+        due = renewal_time(served, token.spec, token.uid) - self.world.asset.skew
+        self.run_until(due - SECOND)
         self.run()
         assert self.world.calls() == [], "what is in order costs no call"
-        self.run_until(renewal_time(served, token.spec))
-        expected = {"read_secret": 1, "read_credentials": 1, "apply_secret": 1, "apply_status": 1}
+        self.run_until(due)
+        expected = {"read_secret": 1, "apply_secret": 1, "apply_status": 1}
         assert Counter(self.world.calls()) == expected, "a renewal costs two writes"
 
 

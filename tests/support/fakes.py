@@ -93,6 +93,7 @@ class FakeKubeClient:
         self.calls: list[str] = []
         self.faults = Faults()
         self.before_write: Callable[[Mapping[str, Any]], None] = lambda _: None
+        self.before_read_secret: Callable[[Key], None] = lambda _: None
         self._version = 1000
 
     def put_token(self, token: AssetToken) -> AssetToken:
@@ -121,6 +122,7 @@ class FakeKubeClient:
 
     async def read_secret(self, key: Key) -> SecretState | None:
         self._called("read_secret")
+        self.before_read_secret(key)
         return self.secrets.get(key)
 
     async def read_credentials(self, namespace: str, ref: CredentialsRef) -> Credentials:

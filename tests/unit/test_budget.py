@@ -15,7 +15,7 @@ from asset_token_operator.budget import Budgets, Tenant
 from asset_token_operator.model import Environment, Key, Reserves, Urgency
 from tests.support.builders import NOW, a_reply
 from tests.support.clock import ManualClock, settle
-from tests.support.limiter import OTHER_TENANT, TENANT, a_place
+from tests.support.limiter import OTHER_TENANT, a_place
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -157,6 +157,19 @@ class TestLearningWhatIsLeft:
         await tokens.answer("a", left=1)
         assert tokens.take("b")
         await tokens.answer("b", left=200, resets_in=46)
+        assert tokens.take("c")
+
+    async def test_a_late_answer_of_an_earlier_window_says_nothing_of_this_one(
+        self, tokens: Tokens, clock: ManualClock
+    ) -> None:
+        assert tokens.take("a")
+        await tokens.answer("a", left=1, resets_in=2)
+        assert tokens.take("slow")
+        late = tokens.reply(left=0, resets_in=2)
+        await clock.advance(5 * SECOND)
+        assert tokens.take("b")
+        await tokens.answer("b", left=299, resets_in=57)
+        tokens.budgets.answered(tokens.places["slow"], late)
         assert tokens.take("c")
 
     async def test_after_a_reset_one_goes_first(self, tokens: Tokens, clock: ManualClock) -> None:
@@ -340,6 +353,7 @@ class TestRefusals:
             pytest.param({"retry_after": "7", "x_ratelimit_reset": "1777636820"}, 7, id="retry-after-and-reset"),
             pytest.param({"x_ratelimit_reset": "1777636820"}, 21, id="reset-and-a-second"),
             pytest.param({"x_ratelimit_reset": "1777636000"}, 1, id="past-reset"),
+            pytest.param({"date": "", "retry_after": "Fri, 01 May 2026 12:00:09 GMT"}, 9, id="date-on-our-clock"),
             pytest.param({}, 10, id="not-said"),
         ],
     )
@@ -349,7 +363,7 @@ class TestRefusals:
         if "x_ratelimit_reset" in headers:
             headers = {"x_ratelimit_limit": "300", "x_ratelimit_remaining": "0", **headers}
         assert tokens.take("a")
-        await tokens.refuse("a", a_reply(429, date="Fri, 01 May 2026 12:00:00 GMT", **headers))
+        await tokens.refuse("a", a_reply(429, **{"date": "Fri, 01 May 2026 12:00:00 GMT", **headers}))
         assert not tokens.take("a")
         await clock.advance((pause - 0.1) * SECOND)
         assert tokens.woken == []
@@ -369,6 +383,19 @@ class TestRefusals:
         await tokens.refuse("a")
         await clock.advance(10 * SECOND)
         assert tokens.take("a")
+
+    async def test_those_refused_together_are_refused_once(
+        self, tokens: Tokens, clock: ManualClock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        assert tokens.take("first")
+        await tokens.answer("first", left=299)
+        assert [tokens.take(name) for name in "abcde"] == [True] * 5
+        for name in "abcde":
+            await tokens.refuse(name)
+        assert len(caplog.records) == 1
+        assert not tokens.take("a")
+        await clock.advance(10 * SECOND)
+        assert tokens.woken == ["a"]
 
     async def test_after_a_pause_one_goes_first(self, tokens: Tokens, clock: ManualClock) -> None:
         assert tokens.take("a")

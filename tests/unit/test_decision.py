@@ -645,12 +645,14 @@ def test_a_new_cause_is_tried_at_once_after_failures(changed: AssetToken, reason
     assert isinstance(decide(observed(changed, requests=attempts), NOW), Request)
 
 
-def test_changed_credentials_are_tried_at_once_after_failures() -> None:
-    seen = observed(credentials_version="7")
-    attempts = failed_attempts(seen, at=NOW, reason=Reason.CREDENTIALS_INVALID)
+@pytest.mark.parametrize("before", [None, CREDENTIALS], ids=["missing before", "corrected"])
+def test_changed_credentials_are_tried_at_once_after_failures(before: Credentials | None) -> None:
+    seen = observed(credentials=before)
+    seen = replace(seen, requests=failed_attempts(seen, at=NOW, reason=Reason.INVALID_SCOPE))
 
-    assert isinstance(decide(replace(seen, requests=attempts), NOW), Wait)
-    assert isinstance(decide(replace(seen, requests=attempts, credentials_version="8"), NOW), Request)
+    assert isinstance(decide(seen, NOW), Wait)
+    changed = replace(CREDENTIALS, client_secret=SecretStr("other"))
+    assert isinstance(decide(replace(seen, credentials=changed), NOW), Request)
 
 
 def test_at_most_four_requests_a_minute_for_one_cause_whatever_they_end_with() -> None:
@@ -936,6 +938,17 @@ def test_credentials_that_are_not_accepted_hold_up_every_token_that_uses_them(se
     assert isinstance(decision, Wait)
     assert isinstance(decide(seen, NOW + 10 * MINUTE - SECOND), Wait)
     assert isinstance(decide(seen, NOW + 20 * MINUTE), Request), "a slow probe"
+
+
+@pytest.mark.parametrize("ahead", [SECOND, 5 * MINUTE, HOUR], ids=str)
+def test_credentials_that_were_refused_before_the_clock_was_set_back_hold_nothing_up(ahead: timedelta) -> None:
+    assert isinstance(decide(observed(parked=PARKED), NOW - ahead), Request)
+
+
+def test_an_endpoint_that_is_up_again_does_not_make_refused_credentials_good() -> None:
+    seen = unavailable(observed(parked=PARKED, endpoint_up_since=NOW))
+
+    assert isinstance(decide(seen, NOW), Wait)
 
 
 def test_credentials_that_are_not_accepted_hold_up_no_repair() -> None:

@@ -3,8 +3,8 @@ from typing import Any
 import kopf
 import pytest
 
-from asset_token_operator.handlers import build_registry, kopf_settings
 from asset_token_operator.api_server import Connection
+from asset_token_operator.handlers import build_registry, kopf_settings
 from asset_token_operator.manifests import secret_manifest
 from asset_token_operator.model import Key, parse_asset_token, parse_secret
 from asset_token_operator.reconciler import Caches
@@ -91,7 +91,7 @@ def test_registers_nothing_that_writes_to_the_users_objects(operator: Kopf) -> N
     assert registry._webhooks.get_all_handlers() == []  # noqa: SLF001 - as above
 
 
-def test_registers_four_indices_two_watches_the_start_and_the_login(operator: Kopf) -> None:
+def test_registers_five_indices_two_watches_the_start_and_the_login(operator: Kopf) -> None:
     indices = [str(handler.id) for handler in operator.registry._indexing.get_all_handlers()]  # noqa: SLF001 - as above
     watches = [
         handler.selector.any_name
@@ -99,7 +99,7 @@ def test_registers_four_indices_two_watches_the_start_and_the_login(operator: Ko
         if handler.selector is not None
     ]
 
-    assert sorted(indices) == ["claims", "owned", "secrets", "tokens"]
+    assert sorted(indices) == ["claims", "owned", "secrets", "tokens", "users"]
     assert sorted(watches) == ["assettokens", "secrets"]
     assert sorted(operator.activities()) == ["authentication", "startup"]
 
@@ -130,7 +130,7 @@ async def test_logs_in_with_the_clients_own_connection(operator: Kopf) -> None:
 
 
 async def test_the_indices_become_the_caches_before_anything_is_woken(operator: Kopf) -> None:
-    indices: dict[str, Any] = {name: {} for name in ("tokens", "claims", "secrets", "owned")}
+    indices: dict[str, Any] = {name: {} for name in ("tokens", "claims", "users", "secrets", "owned")}
 
     await operator.activities()["startup"].fn(**indices, logger=None)
 
@@ -138,12 +138,13 @@ async def test_the_indices_become_the_caches_before_anything_is_woken(operator: 
         assert getattr(operator.caches, name) is index
 
 
-async def test_an_asset_token_is_found_by_its_name_and_by_its_secret(operator: Kopf) -> None:
+async def test_an_asset_token_is_found_by_its_name_its_secret_and_its_credentials(operator: Kopf) -> None:
     body = token_body()
 
     assert await operator.index("assettokens", body) == {
         "tokens": {WRITER: parse_asset_token(body)},
         "claims": {Key("shop", "ledger-writer-token"): parse_asset_token(body)},
+        "users": {Key("shop", "asset-credentials"): parse_asset_token(body)},
     }
 
 
@@ -181,6 +182,23 @@ async def test_a_changed_secret_wakes_those_that_name_it_and_its_owner(operator:
     assert set(await operator.event("secrets", secret_body())) == {WRITER, READER}
 
 
+async def test_a_changed_secret_wakes_those_whose_credentials_it_holds(operator: Kopf) -> None:
+    """Whoever gives one of the operator's own Secrets as credentials is served too."""
+    user = parse_asset_token(token_body("ledger-reader"))
+    operator.caches.users = {Key("shop", "ledger-writer-token"): [user]}
+
+    assert set(await operator.event("secrets", secret_body())) == {WRITER, READER}
+
+
+def test_those_whom_a_secret_concerns_are_its_claimants_and_its_users(operator: Kopf) -> None:
+    claimant, user = (parse_asset_token(token_body(name)) for name in ("ledger-writer", "ledger-reader"))
+    secret = Key("shop", "shared")
+    operator.caches.claims, operator.caches.users = {secret: [claimant]}, {secret: [user]}
+
+    assert list(operator.caches.concerned(secret)) == [WRITER, READER]
+    assert list(operator.caches.concerned(Key("elsewhere", "shared"))) == []
+
+
 async def test_a_secret_that_lost_its_annotations_wakes_those_that_name_it(operator: Kopf) -> None:
     operator.caches.claims = {Key("shop", "ledger-writer-token"): [parse_asset_token(token_body())]}
     body = secret_body()
@@ -204,7 +222,7 @@ async def test_a_secret_that_nobody_names_wakes_nobody(operator: Kopf) -> None:
 async def test_an_asset_token_that_cannot_be_read_is_logged_and_neither_indexed_nor_woken(
     operator: Kopf, body: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert await operator.index("assettokens", body) == {"tokens": {}, "claims": {}}
+    assert await operator.index("assettokens", body) == {"tokens": {}, "claims": {}, "users": {}}
     assert await operator.event("assettokens", body) == []
 
     assert "shop/ledger-writer can't be read" in caplog.text

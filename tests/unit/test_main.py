@@ -9,14 +9,25 @@ import pytest
 from click.testing import CliRunner, Result
 
 from asset_token_operator.__main__ import CHATTY, configure_logging, main
+from asset_token_operator.config import Settings
+from asset_token_operator.model import Reserves
 
 RUNNER = CliRunner()
+VARIABLES = {
+    "--namespace": "ASSET_TOKEN_OPERATOR_NAMESPACE",
+    "--sandbox-url": "ASSET_TOKEN_OPERATOR_SANDBOX_URL",
+    "--production-url": "ASSET_TOKEN_OPERATOR_PRODUCTION_URL",
+    "--renewal-reserve": "ASSET_TOKEN_OPERATOR_RENEWAL_RESERVE",
+    "--issue-reserve": "ASSET_TOKEN_OPERATOR_ISSUE_RESERVE",
+    "--log-level": "ASSET_TOKEN_OPERATOR_LOG_LEVEL",
+}
+"""Every option of `run`, and its environment variable."""
 
 
 @pytest.fixture(autouse=True)
 def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No setting and no cluster of the machine that runs the tests gets in."""
-    for name in ("NAMESPACE", "SANDBOX_URL", "PRODUCTION_URL", "LOG_LEVEL"):
+    for name in ("NAMESPACE", "SANDBOX_URL", "PRODUCTION_URL", "RENEWAL_RESERVE", "ISSUE_RESERVE", "LOG_LEVEL"):
         monkeypatch.delenv(f"ASSET_TOKEN_OPERATOR_{name}", raising=False)
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
@@ -47,7 +58,7 @@ def test_help_names_the_command() -> None:
     assert re.search(r"^  run ", result.output, re.MULTILINE)
 
 
-@pytest.mark.parametrize("option", ["--namespace", "--sandbox-url", "--production-url", "--log-level"])
+@pytest.mark.parametrize("option", list(VARIABLES))
 def test_help_of_run_names_every_option(option: str) -> None:
     result = invoke("run", "--help")
 
@@ -58,12 +69,44 @@ def test_help_of_run_names_every_option(option: str) -> None:
 def test_every_option_of_run_has_its_environment_variable() -> None:
     options = [option for option in main.commands["run"].params if option.name != "help"]
 
-    assert {option.opts[0]: option.envvar for option in options} == {
-        "--namespace": "ASSET_TOKEN_OPERATOR_NAMESPACE",
-        "--sandbox-url": "ASSET_TOKEN_OPERATOR_SANDBOX_URL",
-        "--production-url": "ASSET_TOKEN_OPERATOR_PRODUCTION_URL",
-        "--log-level": "ASSET_TOKEN_OPERATOR_LOG_LEVEL",
-    }
+    assert {option.opts[0]: option.envvar for option in options} == VARIABLES
+
+
+@pytest.mark.parametrize(
+    ("option", "default"), [("--renewal-reserve", 20), ("--issue-reserve", 10)], ids=["renewal", "issue"]
+)
+def test_a_reserve_is_a_fifth_for_renewals_and_a_tenth_for_first_issues(option: str, default: int) -> None:
+    found = next(parameter for parameter in main.commands["run"].params if option in parameter.opts)
+
+    assert found.default == default
+    assert "PERCENT" in invoke("run", "--help").output
+
+
+@pytest.mark.parametrize("option", ["--renewal-reserve", "--issue-reserve"])
+@pytest.mark.parametrize("value", ["-1", "91", "0.2", "20%", "much"])
+def test_a_reserve_that_is_no_percentage_up_to_90_is_refused(option: str, value: str) -> None:
+    result = invoke("run", option, value)
+
+    assert result.exit_code == 2
+    assert f"Invalid value for '{option}'" in result.output
+
+
+@pytest.mark.parametrize("value", ["0", "35", "90"])
+def test_reserves_reach_the_operator_from_the_command_line_and_the_environment(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    got: list[Settings] = []
+
+    async def serve(settings: Settings) -> None:
+        got.append(settings)
+
+    monkeypatch.setattr("asset_token_operator.__main__.serve", serve)
+    monkeypatch.setenv("ASSET_TOKEN_OPERATOR_ISSUE_RESERVE", value)
+
+    result = invoke("run", "--renewal-reserve", value)
+
+    assert result.exit_code == 0
+    assert [settings.reserves for settings in got] == [Reserves(int(value) / 100, int(value) / 100)]
 
 
 def test_version_is_that_of_the_distribution() -> None:
@@ -78,7 +121,7 @@ def test_all_bad_settings_are_reported_together() -> None:
 
     assert result.exit_code == 2
     assert "--namespace: 'Shop' is not a namespace's name." in result.output
-    assert "--sandbox-url: 'http://example.com' would send credentials in the clear" in one_line(result.output)
+    assert "--sandbox-url: would send credentials in the clear" in one_line(result.output)
     assert "Traceback" not in result.output
 
 
@@ -136,4 +179,4 @@ def test_the_package_can_be_run_as_a_module(
         runpy.run_module("asset_token_operator", run_name="__main__")
 
     assert ended.value.code == 0
-    assert "Usage: asset-token-operator" in capsys.readouterr().out
+    assert "asset-token-operator [OPTIONS] COMMAND" in capsys.readouterr().out

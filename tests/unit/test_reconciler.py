@@ -2,38 +2,63 @@ import inspect
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from email.utils import format_datetime
+from itertools import pairwise
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
+from asset_token_operator.answers import Reply
 from asset_token_operator.asset_client import AssetClient
 from asset_token_operator.errors import (
     AssetUnavailableError,
     BrokenAnswerError,
     CredentialsInvalidError,
+    CredentialsNotFoundError,
     KubeRefusedError,
     KubeUnavailableError,
     NotFoundError,
     OperatorError,
-    RateLimitedError,
-    RequestRefusedError,
 )
 from asset_token_operator.kube import KubeClient
 from asset_token_operator.manifests import stored_token
 from asset_token_operator.model import AssetToken, Key, SecretSpec
-from tests.support.builders import CREDENTIALS, NOW, a_secret, a_spec, an_asset_token, an_issued_token, retained
-from tests.support.fakes import FakeAssetClient, FakeKubeClient, World
+from asset_token_operator.reflector import SecretVersions
+from asset_token_operator.renewal import renewal_time
+from tests.support.builders import (
+    CREDENTIALS,
+    NOW,
+    a_jwt,
+    a_refusal,
+    a_reply,
+    a_secret,
+    a_spec,
+    an_asset_token,
+    an_issued_token,
+    retained,
+)
+from tests.support.fakes import FakeAssetClient, FakeKubeClient, FakeSecretVersions, World
 
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
 
-FIRST_ISSUE = ["read_secret", "read_credentials", "apply_secret", "apply_status", "create_event"]
-RENEWAL = ["read_secret", "read_credentials", "apply_secret", "apply_status"]
+FIRST_ISSUE = ["read_credentials", "read_secret", "apply_secret", "apply_status", "create_event"]
+RENEWAL = ["read_secret", "apply_secret", "apply_status"]
 
 UNREACHABLE = KubeUnavailableError("no answer from the API server.")
 FORBIDDEN = KubeRefusedError("the API server refused with 403 Forbidden.", 403)
+
+
+UNAVAILABLE = a_refusal(503)
+
+
+def renewal(revision: int = 1, issued_at: datetime = NOW) -> datetime:
+    """When a token of an hour is renewed."""
+    token = an_issued_token(issued_at=issued_at, expires_at=issued_at + HOUR, revision=revision)
+    return renewal_time(token, a_spec(), an_asset_token().uid)
 
 
 @pytest.fixture
@@ -66,7 +91,10 @@ def access_token(world: World) -> str:
 
 @pytest.mark.parametrize(
     ("fake", "real"),
-    [pytest.param(FakeKubeClient, KubeClient, id="kube"), pytest.param(FakeAssetClient, AssetClient, id="asset")],
+    [
+        pytest.param(FakeKubeClient, KubeClient, id="kube"),
+        pytest.param(FakeAssetClient, AssetClient, id="asset"),
+    ],
 )
 def test_the_fakes_take_the_calls_that_the_real_ones_take(fake: type, real: type) -> None:
     def calls(of: type) -> dict[str, list[str]]:
@@ -79,6 +107,13 @@ def test_the_fakes_take_the_calls_that_the_real_ones_take(fake: type, real: type
     assert calls(fake).items() <= calls(real).items()
 
 
+@pytest.mark.parametrize("method", ["get", "lacks"])
+def test_the_fake_of_the_reflector_takes_the_calls_that_the_real_one_takes(method: str) -> None:
+    fake, real = (inspect.signature(getattr(of, method)) for of in (FakeSecretVersions, SecretVersions))
+
+    assert list(fake.parameters) == list(real.parameters)
+
+
 # The happy path
 
 
@@ -89,7 +124,7 @@ def test_a_first_issue_makes_two_writes_and_an_event(world: World) -> None:
 
     assert world.calls() == FIRST_ISSUE
     assert len(world.asset.requests) == 1
-    assert again == NOW + 40 * MINUTE
+    assert again == renewal()
     assert access_token(world) == "canary-access-token-1"
     assert world.conditions() == {
         "Ready": ("True", "SecretSynced"),
@@ -100,17 +135,17 @@ def test_a_first_issue_makes_two_writes_and_an_event(world: World) -> None:
 
 
 def test_nothing_is_called_when_nothing_is_needed(issued: World) -> None:
-    for minutes in (0, 1, 39):
-        issued.pass_time(NOW + minutes * MINUTE - issued.clock.now())
-        assert issued.reconcile() == NOW + 40 * MINUTE
+    for moment in (NOW, NOW + MINUTE, renewal() - SECOND):
+        issued.pass_time(moment - issued.clock.now())
+        assert issued.reconcile() == renewal()
 
     assert issued.calls() == []
 
 
 def test_a_renewal_makes_two_writes_and_no_event(issued: World) -> None:
-    issued.pass_time(40 * MINUTE)
+    issued.pass_time(renewal() - NOW)
 
-    assert issued.reconcile() == NOW + 80 * MINUTE
+    assert issued.reconcile() == renewal(2, renewal())
 
     assert issued.calls() == RENEWAL
     assert access_token(issued) == "canary-access-token-2"
@@ -118,9 +153,11 @@ def test_a_renewal_makes_two_writes_and_no_event(issued: World) -> None:
 
 
 def test_a_token_is_renewed_for_weeks_without_more_than_two_writes_each(issued: World) -> None:
-    for number in range(1, 500):
-        issued.pass_time(40 * MINUTE)
-        assert issued.reconcile() == NOW + (number + 1) * 40 * MINUTE
+    due = renewal()
+    for revision in range(2, 501):
+        issued.pass_time(due - issued.clock.now())
+        due = renewal(revision, issued.clock.now())
+        assert issued.reconcile() == due
 
     assert issued.calls() == RENEWAL * 499
     assert len(issued.token().status["history"]) == 10
@@ -213,22 +250,39 @@ def test_a_tampered_secret_is_put_right_without_a_request(issued: World) -> None
     assert access_token(issued) == "canary-access-token-1"
 
 
-def test_a_war_over_a_secret_ends_in_waiting(issued: World) -> None:
-    for _ in range(15):
+def test_a_war_over_a_secret_is_fought_later_each_time(issued: World) -> None:
+    writes = []
+    while issued.clock.now() < NOW + 9 * MINUTE:
         issued.kube.secrets.clear()
-        again = issued.reconcile()
+        issued.reconcile()
+        if "apply_secret" in issued.calls():
+            writes.append(issued.clock.now())
+        issued.pass_time(SECOND)
 
-    assert issued.calls().count("apply_secret") == 9, "and the first write makes ten"
-    assert again == NOW + 10 * MINUTE
+    waits = [(after - before).total_seconds() for before, after in pairwise(writes)]
+    assert waits == [1, 1, 1, 1, 10, 20, 40, 80, 160]
     assert len(issued.asset.requests) == 1
 
 
-def test_a_war_over_a_secret_is_told_by_one_event(issued: World) -> None:
+def test_a_war_over_a_secret_is_told_by_one_event_and_no_status(issued: World) -> None:
     for _ in range(15):
         issued.kube.secrets.clear()
         issued.reconcile()
 
-    assert len(issued.kube.events) == 2, "the first issue and the war"
+    assert [event.reason for event in issued.kube.events] == ["Issued", "DriftRepeats"]
+    assert len(issued.asset.requests) == 1
+
+
+def test_another_war_is_told_by_another_event(issued: World) -> None:
+    for _ in range(2):
+        for _ in range(10):
+            issued.kube.secrets.clear()
+            issued.reconcile()
+        issued.pass_time(11 * MINUTE)
+        issued.reconcile()
+        issued.reconcile()
+
+    assert [event.reason for event in issued.kube.events] == ["Issued", "DriftRepeats", "DriftRepeats"]
 
 
 # What goes wrong
@@ -299,7 +353,7 @@ def test_an_event_that_could_not_be_posted_does_no_harm(world: World) -> None:
     assert world.reconcile() == NOW + 5 * SECOND
     world.calls()
     world.pass_time(5 * SECOND)
-    assert world.reconcile() == NOW + 40 * MINUTE
+    assert world.reconcile() == renewal()
     assert world.calls() == []
 
 
@@ -309,7 +363,7 @@ def test_a_secret_that_cannot_be_read_requests_nothing(world: World) -> None:
 
     assert world.reconcile() == NOW + 5 * SECOND
 
-    assert world.calls() == ["read_secret"]
+    assert world.calls() == ["read_credentials", "read_secret"]
     assert world.asset.requests == []
 
 
@@ -338,8 +392,8 @@ def test_a_foreign_secret_that_appears_between_the_look_and_the_write_is_left_al
 
     assert world.secret() == foreign
     assert world.conditions() == {
-        "Ready": ("False", "DoesNotExist"),
-        "Issuing": ("True", "SecretConflict"),
+        "Ready": ("False", "SecretConflict"),
+        "Issuing": ("False", "SecretConflict"),
         "Stalled": ("True", "SecretConflict"),
     }
     world.pass_time(MINUTE)
@@ -360,7 +414,7 @@ def test_a_foreign_secret_blocks_until_it_is_gone(world: World) -> None:
     foreign = world.kube.put_secret(a_secret(type="Opaque"))
 
     assert world.reconcile() == NOW + 15 * SECOND
-    assert world.calls() == ["read_secret", "apply_status", "create_event"]
+    assert world.calls() == ["read_credentials", "read_secret", "apply_status", "create_event"]
     world.pass_time(15 * SECOND)
     world.reconcile()
     assert "apply_status" not in world.calls()
@@ -378,10 +432,9 @@ def test_missing_credentials_are_said_and_served_once_they_are_there(world: Worl
     world.add()
     world.kube.credentials.clear()
 
-    again = world.reconcile()
+    world.reconcile()
 
-    assert again is not None
-    assert world.calls() == ["read_secret", "read_credentials", "apply_status", "create_event"]
+    assert "create_event" in world.calls()
     assert world.asset.requests == []
     assert world.conditions() == {
         "Ready": ("False", "DoesNotExist"),
@@ -389,64 +442,314 @@ def test_missing_credentials_are_said_and_served_once_they_are_there(world: Worl
         "Stalled": ("True", "CredentialsNotFound"),
     }
 
-    world.kube.credentials[Key("shop", "asset-credentials")] = CREDENTIALS
-    world.pass_time(again - NOW)
+    world.kube.put_credentials()
+    world.pass_time(SECOND)
     world.reconcile()
     assert world.conditions()["Ready"] == ("True", "SecretSynced")
     assert "Stalled" not in world.conditions()
 
 
+def test_credentials_that_are_created_between_two_looks_cause_no_crash(world: World) -> None:
+    """The Secret comes after the caches were looked at and before the request would be made."""
+    world.add()
+    world.kube.credentials.clear()
+    world.kube.before_read_secret = lambda _: world.kube.put_credentials()
+
+    again = world.reconcile()
+    world.sync()
+    world.reconcile()
+
+    assert again is not None
+    assert world.conditions()["Ready"] == ("True", "SecretSynced")
+    assert len(world.asset.requests) == 1
+
+
+def test_forbidden_credentials_are_served_once_the_right_to_read_them_is_given(world: World) -> None:
+    """A Role isn't watched, and the Secret stays as it is: only trying again shows that the cause is fixed."""
+    world.add()
+    world.kube.faults.fail("read_credentials", FORBIDDEN)
+    world.reconcile()
+    assert world.conditions()["Issuing"] == ("True", "ClusterRefused")
+
+    world.kube.faults.mend()
+    world.pass_time(5 * MINUTE)
+    world.reconcile()
+
+    assert world.conditions()["Ready"] == ("True", "SecretSynced")
+
+
+def test_rotated_credentials_renew_the_token(issued: World) -> None:
+    issued.kube.put_credentials(replace(CREDENTIALS, client_secret=SecretStr("canary-rotated")))
+    issued.pass_time(MINUTE)
+
+    issued.reconcile()
+    issued.reconcile()
+
+    assert issued.calls() == ["read_credentials", *RENEWAL]
+    assert issued.token().status["history"][-1]["reason"] == "CredentialsChanged"
+
+
+def test_labelled_credentials_renew_nothing(issued: World) -> None:
+    issued.kube.put_credentials()
+    issued.pass_time(MINUTE)
+
+    assert issued.reconcile() == renewal()
+
+    assert issued.calls() == ["read_credentials"]
+    assert len(issued.asset.requests) == 1
+
+
+def test_labelling_credentials_again_and_again_makes_no_hot_loop_of_a_request_that_fails(world: World) -> None:
+    """No label or annotation causes a request, and broken answers cause at most four a minute."""
+    world.add()
+    world.asset.faults.fail("request_token", a_reply(200, {"access_token": "no b64token"}))
+    for _ in range(59):
+        world.kube.put_credentials()
+        world.reconcile()
+        world.pass_time(SECOND)
+
+    assert len(world.asset.requests) <= 4
+
+
+def test_labelling_credentials_repeats_no_request_that_was_refused(world: World) -> None:
+    world.add()
+    world.asset.faults.fail("request_token", a_refusal(400, "invalid_scope"))
+    world.reconcile()
+    for _ in range(10):
+        world.kube.put_credentials()
+        world.pass_time(SECOND)
+        world.reconcile()
+
+    assert len(world.asset.requests) == 1
+
+
 @pytest.mark.parametrize(
-    ("method", "error", "stalled"),
+    ("method", "fault", "reason", "stalled"),
     [
-        pytest.param("request_token", RequestRefusedError("refused"), True, id="refused"),
-        pytest.param("request_token", AssetUnavailableError("unavailable"), False, id="unavailable"),
-        pytest.param("request_token", RateLimitedError("rate limited"), False, id="rate limited"),
-        pytest.param("request_token", BrokenAnswerError("broken"), False, id="broken"),
-        pytest.param("read_credentials", CredentialsInvalidError("no key"), True, id="credentials invalid"),
-        pytest.param("read_credentials", UNREACHABLE, False, id="cluster unavailable"),
-        pytest.param("read_credentials", FORBIDDEN, False, id="cluster refused"),
+        pytest.param("request_token", a_refusal(401, "invalid_client"), "InvalidClient", True, id="invalid client"),
+        pytest.param("request_token", a_refusal(400, "invalid_scope"), "InvalidScope", True, id="invalid scope"),
+        pytest.param("request_token", a_refusal(400, "invalid_request"), "RequestRefused", True, id="refused"),
+        pytest.param("request_token", AssetUnavailableError("no answer"), "AssetUnavailable", False, id="no answer"),
+        pytest.param("request_token", UNAVAILABLE, "AssetUnavailable", False, id="unavailable"),
+        pytest.param("request_token", a_refusal(429), "RateLimited", False, id="rate limited"),
+        pytest.param("request_token", BrokenAnswerError("no end"), "BrokenAnswer", False, id="broken"),
+        pytest.param("request_token", a_reply(200), "BrokenAnswer", False, id="no token"),
     ],
 )
 def test_a_failing_renewal_says_why_and_keeps_the_token(
     issued: World,
     method: str,
-    error: OperatorError,
+    fault: Exception | Reply,
+    reason: str,
     *,
     stalled: bool,
 ) -> None:
-    faults = issued.asset.faults if method == "request_token" else issued.kube.faults
-    faults.fail(method, error)
+    issued.asset.faults.fail(method, fault)
     issued.pass_time(40 * MINUTE)
 
     issued.reconcile()
 
     assert issued.conditions() == {
         "Ready": ("True", "SecretSynced"),
-        "Issuing": ("True", error.reason),
+        "Issuing": ("True", reason),
         "ScopesGranted": ("True", "AllGranted"),
-    } | ({"Stalled": ("True", error.reason)} if stalled else {})
+    } | ({"Stalled": ("True", reason)} if stalled else {})
     assert access_token(issued) == "canary-access-token-1"
-    assert [event.reason for event in issued.kube.events] == ["Issued", error.reason]
+    assert [event.reason for event in issued.kube.events] == ["Issued", reason]
 
-    faults.mend()
-    issued.pass_time(5 * MINUTE)
+    issued.asset.faults.mend()
+    issued.pass_time(20 * MINUTE if stalled else 5 * MINUTE)
     issued.reconcile()
     assert issued.conditions()["Issuing"] == ("False", "SecretSynced")
-    assert [event.reason for event in issued.kube.events] == ["Issued", error.reason, "Recovered"]
+    assert [event.reason for event in issued.kube.events] == ["Issued", reason, "Recovered"]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "stalled"),
+    [
+        pytest.param(CredentialsInvalidError("no key"), "CredentialsInvalid", True, id="invalid"),
+        pytest.param(CredentialsNotFoundError("none"), "CredentialsNotFound", True, id="not found"),
+    ],
+)
+def test_credentials_that_broke_are_said_when_the_renewal_is_due_and_keep_the_token(
+    issued: World, error: OperatorError, reason: str, *, stalled: bool
+) -> None:
+    issued.kube.faults.fail("read_credentials", error)
+    issued.kube.put_credentials()
+    issued.pass_time(40 * MINUTE)
+
+    issued.reconcile()
+
+    assert issued.conditions()["Ready"] == ("True", "SecretSynced")
+    assert issued.conditions()["Stalled"] == ("True", reason)
+    assert len(issued.asset.requests) == 1
+
+    issued.kube.faults.mend()
+    issued.kube.put_credentials()
+    issued.pass_time(SECOND)
+    issued.reconcile()
+    assert issued.conditions()["Issuing"] == ("False", "SecretSynced")
+    assert access_token(issued) == "canary-access-token-2"
+
+
+def test_credentials_that_cannot_be_read_now_are_tried_again_soon(issued: World) -> None:
+    issued.kube.faults.fail("read_credentials", UNREACHABLE)
+    issued.kube.put_credentials()
+    issued.pass_time(40 * MINUTE)
+
+    assert issued.reconcile() == NOW + 40 * MINUTE + 5 * SECOND
+    assert access_token(issued) == "canary-access-token-1"
+
+    issued.kube.faults.mend()
+    issued.pass_time(5 * SECOND)
+    issued.reconcile()
+    assert access_token(issued) == "canary-access-token-2"
+
+
+# Waiting for the tenant's budget
+
+
+def test_a_token_that_has_to_wait_for_the_budget_says_so_after_half_a_minute_and_is_served_then(world: World) -> None:
+    world.add()
+    world.asset.faults.fail("request_token", a_refusal(429, retry_after="100"), times=1)
+
+    assert world.reconcile() == NOW + 30 * SECOND
+    assert world.conditions()["Issuing"] == ("True", "RateLimited")
+    run(world, until=99 * SECOND)
+    assert len(world.asset.requests) == 1
+
+    run(world, until=105 * SECOND)
+    assert len(world.asset.requests) == 2
+    assert world.conditions()["Ready"] == ("True", "SecretSynced")
+
+
+def test_another_token_of_the_same_tenant_waits_too_and_says_why(world: World) -> None:
+    world.add()
+    other = world.add(another())
+    world.asset.faults.fail("request_token", a_refusal(429, retry_after="100"))
+    world.reconcile()
+
+    world.reconcile(other)
+    assert len(world.asset.requests) == 1
+    assert "Stalled" not in conditions_of(world, other)
+    world.pass_time(30 * SECOND)
+    world.reconcile(other)
+
+    assert conditions_of(world, other) == {
+        "Ready": ("False", "DoesNotExist"),
+        "Issuing": ("True", "WaitingForBudget"),
+    }
+    assert len(world.asset.requests) == 1
+
+
+def test_a_token_that_waits_for_the_budget_is_written_again_if_its_secret_is_deleted(issued: World) -> None:
+    other = issued.add(another())
+    issued.asset.faults.fail("request_token", a_refusal(429, retry_after="1000"))
+    issued.reconcile(other)
+    issued.pass_time(40 * MINUTE)
+    issued.asset.faults.fail("request_token", a_refusal(429, retry_after="1000"))
+    issued.reconcile()
+    issued.kube.secrets.clear()
+
+    issued.reconcile()
+
+    assert access_token(issued) == "canary-access-token-1"
+
+
+def test_a_token_that_is_not_valid_yet_is_written_when_it_is(world: World) -> None:
+    world.add()
+    claims = {"nbf": NOW.timestamp() + 60, "exp": NOW.timestamp() + 3600}
+    world.asset.access_token = a_jwt(claims)
+
+    again = world.reconcile()
+
+    assert again == NOW + MINUTE
+    assert world.kube.secrets == {}
+    world.pass_time(MINUTE)
+    world.reconcile()
+    assert len(world.asset.requests) == 1
+    assert access_token(world) == a_jwt(claims)
+    assert world.conditions()["Ready"] == ("True", "SecretSynced")
+
+
+def test_a_secret_that_was_deleted_while_its_watch_was_broken_is_written_again(issued: World) -> None:
+    """kopf's index still has it; the list of all Secrets doesn't."""
+    secret = issued.secret()
+    assert secret is not None
+    issued.kube.secrets.clear()
+    issued.kube.put_credentials(key=Key("shop", "whatever-happens-later"))
+    issued.secrets.sync()
+
+    issued.reconcile(sync=False)
+
+    assert access_token(issued) == "canary-access-token-1"
+    assert len(issued.asset.requests) == 1
+
+
+@pytest.mark.parametrize("year", [1970, 2000, 2099, 9999], ids=str)
+@pytest.mark.parametrize("status", [503, 200], ids=str)
+def test_an_absurd_date_renews_no_good_token_early_and_none_too_late(issued: World, year: int, status: int) -> None:
+    """Some box between answers with a clock of its own; what expires meanwhile must not depend on it."""
+    other = issued.add(another())
+    date = format_datetime(NOW.replace(year=year), usegmt=True)
+    issued.asset.faults.fail("request_token", a_reply(status, date=date))
+    issued.reconcile(other)
+    requests = len(issued.asset.requests)
+
+    issued.reconcile()
+    assert len(issued.asset.requests) == requests, "it is good"
+    assert issued.conditions()["Ready"] == ("True", "SecretSynced")
+
+    issued.asset.faults.mend()
+    issued.pass_time(renewal() - NOW)
+    issued.reconcile()
+    assert access_token(issued) != "canary-access-token-1", "it is due"
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        pytest.param({"iss": "https://api.getasset.com"}, id="issuer"),
+        pytest.param({"aud": ["https://api.getasset.com/mcp"]}, id="audience"),
+    ],
+)
+def test_a_token_of_the_wrong_environment_is_never_written_and_not_requested_in_a_loop(
+    world: World, claims: dict[str, Any]
+) -> None:
+    world.add()
+    world.asset.access_token = a_jwt(claims | {"exp": NOW.timestamp() + 3600})
+
+    run(world, until=9 * MINUTE)
+
+    assert world.kube.secrets == {}
+    assert world.conditions()["Stalled"] == ("True", "WrongEnvironment")
+    assert len(world.asset.requests) == 1
+
+
+def another() -> AssetToken:
+    """Another AssetToken with the same credentials."""
+    spec = a_spec(secret=SecretSpec("ledger-reader-token"))
+    return an_asset_token(spec, key=Key("shop", "ledger-reader"), uid="another")
+
+
+def conditions_of(world: World, token: AssetToken) -> dict[str, tuple[str, str]]:
+    status = world.kube.asset_tokens[token.key].status
+    return {found["type"]: (found["status"], found["reason"]) for found in status["conditions"]}
 
 
 def run(world: World, until: timedelta) -> None:
     """Let the operator run as its scheduler would, up to that moment."""
     again = world.reconcile()
-    while again is not None and again <= NOW + until:
-        assert again > world.clock.now()
-        world.pass_time(again - world.clock.now())
-        again = world.reconcile()
+    while again is not None and (due := world.due(again)) <= NOW + until:
+        if world.woken or again <= world.clock.now():
+            again = world.reconcile()
+            assert again is None or again > world.clock.now()
+        else:
+            world.pass_time(due - world.clock.now())
 
 
 def test_an_outage_costs_one_status_write_a_minute_and_no_hammering(issued: World) -> None:
-    issued.asset.faults.fail("request_token", AssetUnavailableError("Asset answered 503."))
+    issued.asset.faults.fail("request_token", UNAVAILABLE)
     issued.pass_time(40 * MINUTE)
 
     run(issued, until=HOUR + 30 * MINUTE)
@@ -480,7 +783,7 @@ def test_tokens_that_hardly_live_cause_at_most_four_requests_a_minute(world: Wor
 
 
 def test_a_restart_while_failing_goes_on_with_the_back_off(issued: World) -> None:
-    issued.asset.faults.fail("request_token", AssetUnavailableError("Asset answered 503."))
+    issued.asset.faults.fail("request_token", UNAVAILABLE)
     issued.pass_time(40 * MINUTE)
     run(issued, until=50 * MINUTE)
     requests = len(issued.asset.requests)
@@ -509,9 +812,9 @@ def test_an_error_that_nobody_expected_leaves_the_issued_token_in_memory(world: 
 def test_a_restart_requests_and_writes_nothing(issued: World) -> None:
     issued.restart()
 
-    assert issued.reconcile() == NOW + 40 * MINUTE
+    assert issued.reconcile() == renewal()
 
-    assert issued.calls() == []
+    assert issued.calls() == ["read_credentials"]
     assert len(issued.asset.requests) == 1
 
 
@@ -522,7 +825,7 @@ def test_a_restart_with_caches_that_lag_requests_nothing(issued: World) -> None:
     issued.sync_tokens()
     issued.reconcile(sync=False)
 
-    assert issued.calls() == ["read_secret"]
+    assert issued.calls() == ["read_credentials", "read_secret"]
     assert len(issued.asset.requests) == 1
 
 
@@ -543,7 +846,7 @@ def test_a_wiped_status_is_written_again_after_a_restart(issued: World) -> None:
 
     issued.reconcile()
 
-    assert issued.calls() == ["apply_status"]
+    assert issued.calls() == ["read_credentials", "apply_status"]
     assert issued.token().status["revision"] == 1
 
 
@@ -553,7 +856,7 @@ def test_its_own_writes_that_the_watch_has_not_told_yet_are_not_repeated(world: 
     world.reconcile(sync=False)
     world.calls()
 
-    assert world.reconcile(sync=False) == NOW + 40 * MINUTE
+    assert world.reconcile(sync=False) == renewal()
 
     assert world.calls() == ["read_secret"]
     assert len(world.asset.requests) == 1
@@ -599,7 +902,7 @@ def test_a_cache_that_still_holds_a_deleted_namesake_is_read_by_its_latest_state
     world.sync()
     world.caches.tokens = {token.key: (token, replace(token, version=1, deleting=True))}
 
-    assert world.reconcile(sync=False) == NOW + 40 * MINUTE
+    assert world.reconcile(sync=False) == renewal()
 
 
 # Two that name one Secret
@@ -675,7 +978,7 @@ def test_no_token_and_no_credential_is_logged(world: World, caplog: pytest.LogCa
     with caplog.at_level(logging.DEBUG):
         world.kube.faults.fail("apply_secret", UNREACHABLE, times=1)
         run(world, until=10 * MINUTE)
-        world.asset.faults.fail("request_token", AssetUnavailableError("Asset answered 503."))
+        world.asset.faults.fail("request_token", UNAVAILABLE)
         run(world, until=HOUR)
         world.kube.faults.fail("read_secret", NotFoundError("refused with 404 NotFound.", 404))
         run(world, until=2 * HOUR)

@@ -159,8 +159,8 @@ def test_many_that_fail_together_spread_over_a_time_that_doubles_up_to_five_minu
         pytest.param(7, timedelta(minutes=16), timedelta(minutes=2), id="an-eighth-of-what-is-left"),
         pytest.param(7, timedelta(seconds=40), timedelta(seconds=5), id="down-to-five-seconds"),
         pytest.param(7, timedelta(seconds=1), timedelta(seconds=5), id="and-no-further"),
-        pytest.param(7, timedelta(0), timedelta(seconds=5), id="at-its-end"),
-        pytest.param(7, -timedelta(hours=1), timedelta(seconds=5), id="past-its-end"),
+        pytest.param(7, timedelta(0), timedelta(minutes=5), id="at-its-end-as-without"),
+        pytest.param(7, -timedelta(hours=1), timedelta(minutes=5), id="past-its-end-as-without"),
         pytest.param(1, timedelta(minutes=16), timedelta(seconds=5), id="never-longer-than-without"),
     ],
 )

@@ -269,9 +269,11 @@ async def test_a_machine_that_was_suspended_runs_at_once_what_is_due(
     scheduler.wake("later", NOW + 10 * HOUR)
     scheduler.wake("tomorrow", NOW + 24 * HOUR)
     await settle()
-    await clock.advance(12 * HOUR)
+    await clock.suspend(12 * HOUR)
+    await clock.advance(2 * SECOND)
 
-    assert job.runs == [("soon", 12 * HOUR), ("later", 12 * HOUR)]
+    woken = 12 * HOUR + 2 * SECOND
+    assert job.runs == [("soon", woken), ("later", woken)]
 
 
 async def test_the_clock_is_read_again_within_seconds_of_a_jump(
@@ -295,14 +297,79 @@ async def test_the_clock_is_read_again_within_seconds_of_a_jump(
     assert max(sleeps) <= 2
 
 
+@pytest.mark.parametrize(
+    "by",
+    [
+        pytest.param(-HOUR, id="back"),
+        pytest.param(timedelta(days=-365), id="back a year"),
+        pytest.param(-3 * SECOND, id="back a little"),
+        pytest.param(3 * SECOND, id="forward a little"),
+        pytest.param(HOUR, id="forward"),
+    ],
+)
+async def test_everything_is_looked_at_anew_when_somebody_sets_the_clock(
+    scheduler: Scheduler[str], job: Job, clock: ManualClock, by: timedelta, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(2 * WORKERS):
+        scheduler.wake(f"key-{number}", NOW + timedelta(days=number + 1))
+    await settle()
+    await clock.set(NOW + by)
+    await clock.advance(2 * SECOND)
+
+    assert sorted(key for key, _ in job.runs) == sorted(f"key-{number}" for number in range(2 * WORKERS))
+    assert caplog.text.count("the wall clock was set by") == 1
+
+    await clock.advance(24 * HOUR)
+    assert len(job.runs) == 2 * WORKERS, "but only once"
+
+
+@pytest.mark.parametrize("by", [pytest.param(-2 * SECOND, id="back"), pytest.param(2 * SECOND, id="forward")])
+async def test_a_clock_that_is_only_disciplined_is_not_one_that_was_set(
+    scheduler: Scheduler[str], job: Job, clock: ManualClock, by: timedelta
+) -> None:
+    scheduler.wake("a", NOW + HOUR)
+    await settle()
+    for _ in range(5):
+        await clock.set(clock.now() + by)
+        await clock.advance(2 * SECOND)
+
+    assert job.runs == []
+
+
+async def test_a_machine_that_was_suspended_is_not_one_whose_clock_was_set(
+    scheduler: Scheduler[str], job: Job, clock: ManualClock
+) -> None:
+    scheduler.wake("tomorrow", NOW + 24 * HOUR)
+    await settle()
+    await clock.suspend(12 * HOUR)
+    await clock.advance(2 * SECOND)
+
+    assert job.runs == []
+
+
+async def test_a_key_that_runs_while_the_clock_is_set_back_runs_when_its_run_says(
+    scheduler: Scheduler[str], job: Job, clock: ManualClock
+) -> None:
+    job.again["a"] = [NOW - HOUR + 10 * SECOND]
+    job.shut("a")
+    scheduler.wake("a")
+    await settle()
+    await clock.set(NOW - HOUR)
+    await clock.advance(2 * SECOND)
+    await job.let_through("a")
+    assert len(job.runs) == 1
+
+    await clock.advance(8 * SECOND)
+    assert job.runs[1:] == [("a", -HOUR + 10 * SECOND)]
+
+
 async def test_a_clock_that_is_set_back_runs_nothing_twice_and_goes_on(
     scheduler: Scheduler[str], job: Job, clock: ManualClock
 ) -> None:
-    job.again["a"] = [NOW + 20 * SECOND]
     scheduler.wake("a", NOW + 10 * SECOND)
     await clock.advance(10 * SECOND)
     await clock.set(NOW - HOUR)
-    await clock.advance(SECOND)
+    await clock.advance(2 * SECOND)
     assert len(job.runs) == 1
 
     scheduler.wake("a")

@@ -1,0 +1,587 @@
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, Final
+
+import pytest
+from pydantic import SecretStr
+
+from asset_token_operator.answers import Reply
+from asset_token_operator.decision import Attempts, Observed, Request
+from asset_token_operator.errors import (
+    AssetUnavailableError,
+    BrokenAnswerError,
+    CredentialsInvalidError,
+    KubeRefusedError,
+    KubeUnavailableError,
+)
+from asset_token_operator.manifests import stored_token
+from asset_token_operator.model import AssetToken, Credentials, CredentialsRef, Environment, Key, Reason, SecretSpec
+from asset_token_operator.renewal import renewal_time
+from tests.support.builders import CREDENTIALS, NOW, a_refusal, a_reply, a_spec, an_asset_token, an_issued_token
+from tests.support.builders import observed as seen_of
+from tests.support.fakes import CREDENTIALS_KEY, World, drive
+
+SECOND: Final = timedelta(seconds=1)
+MINUTE: Final = timedelta(minutes=1)
+HOUR: Final = timedelta(hours=1)
+
+COPY: Final = Key("shop", "copy")
+OTHER: Final = Key("shop", "other")
+OTHERS: Final = Credentials(SecretStr("other-client"), SecretStr("canary-other-secret"))
+CORRECTED: Final = Credentials(SecretStr("client"), SecretStr("canary-corrected-secret"))
+
+INVALID_CLIENT: Final = a_refusal(401, "invalid_client")
+UNREACHABLE: Final = KubeUnavailableError("no answer from the API server.")
+FORBIDDEN: Final = KubeRefusedError("the API server refused with 403 Forbidden.", 403)
+TIMEOUT: Final = AssetUnavailableError("Asset did not answer within 15 s.")
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def a_token(name: str, credentials: str = "asset-credentials", **changes: Any) -> AssetToken:
+    """An AssetToken of that name, with a Secret of its own."""
+    spec = a_spec(secret=SecretSpec(f"{name}-token"), credentials=CredentialsRef(credentials), **changes)
+    return an_asset_token(spec, key=Key("shop", name), uid=name)
+
+
+def add(world: World, *tokens: AssetToken) -> None:
+    for token in tokens:
+        world.add(token)
+
+
+def reconcile(world: World, *tokens: AssetToken) -> None:
+    for token in tokens:
+        world.reconcile(token)
+
+
+def observe(world: World, token: AssetToken | None = None) -> Observed:
+    """What is known of an AssetToken's credentials, endpoint and clock."""
+    world.sync()
+    return drive(world.issuer.observe(seen_of(token or an_asset_token())))
+
+
+def in_flight(world: World) -> list[Key]:
+    """Who holds a place in any tenant's budget."""
+    accounts = world.budgets._accounts.values()  # noqa: SLF001 - they are shown nowhere else
+    return [key for account in accounts for key in account.in_flight]
+
+
+def failed(world: World) -> set[Key]:
+    """Those whose failures count against the endpoint."""
+    return world.budgets.endpoint(Environment.SANDBOX).failed
+
+
+def reason(world: World, token: AssetToken) -> str:
+    conditions = world.kube.asset_tokens[token.key].status["conditions"]
+    return str(next(found["reason"] for found in conditions if found["type"] == "Issuing"))
+
+
+# The credentials
+
+
+def test_credentials_are_read_once_for_each_version_of_their_secret(world: World) -> None:
+    world.add()
+    for _ in range(3):
+        assert observe(world).credentials == CREDENTIALS
+    assert world.calls() == ["read_credentials"]
+
+    world.kube.put_credentials(CORRECTED)
+    for _ in range(3):
+        assert observe(world).credentials == CORRECTED
+    assert world.calls() == ["read_credentials"]
+
+
+def test_credentials_are_read_once_for_all_asset_tokens_that_use_them(world: World) -> None:
+    add(world, a_token("a"), a_token("b"))
+
+    reconcile(world, a_token("a"), a_token("b"))
+
+    assert world.calls().count("read_credentials") == 1
+
+
+def test_other_keys_of_the_same_secret_are_other_credentials(world: World) -> None:
+    other = an_asset_token(a_spec(credentials=CredentialsRef("asset-credentials", client_id_key="id")))
+    observe(world)
+
+    observe(world, other)
+
+    assert world.calls() == ["read_credentials"] * 2
+
+
+def test_credentials_of_the_same_name_in_another_namespace_are_others(world: World) -> None:
+    world.kube.put_credentials(OTHERS, Key("bank", "asset-credentials"))
+
+    assert observe(world).credentials == CREDENTIALS
+    assert observe(world, an_asset_token(key=Key("bank", "ledger-writer"))).credentials == OTHERS
+
+
+def test_credentials_that_cannot_be_used_are_read_once_for_each_version_too(world: World) -> None:
+    world.kube.faults.fail("read_credentials", CredentialsInvalidError("no key"))
+
+    for _ in range(3):
+        assert observe(world).credentials is None
+
+    assert world.calls() == ["read_credentials"]
+
+
+def test_credentials_that_are_not_there_are_looked_for_each_time(world: World) -> None:
+    world.kube.credentials.clear()
+    assert observe(world).credentials is None
+
+    world.kube.credentials[CREDENTIALS_KEY] = CREDENTIALS
+    assert drive(world.issuer.observe(seen_of())).credentials == CREDENTIALS, "also before the watch tells of them"
+
+
+def test_credentials_that_came_back_are_read_again(world: World) -> None:
+    observe(world)
+    world.kube.credentials.clear()
+    assert observe(world).credentials is None
+    world.kube.put_credentials(CORRECTED)
+
+    assert observe(world).credentials == CORRECTED
+
+
+def test_credentials_that_could_not_be_read_for_a_moment_are_not_remembered_as_such(world: World) -> None:
+    world.kube.faults.fail("read_credentials", UNREACHABLE, times=1)
+    with pytest.raises(KubeUnavailableError):
+        observe(world)
+
+    assert observe(world).credentials == CREDENTIALS
+
+
+def test_credentials_that_it_was_not_allowed_to_read_are_read_when_it_is_though_they_have_not_changed(
+    world: World,
+) -> None:
+    world.add()
+    world.kube.faults.fail("read_credentials", FORBIDDEN)
+    world.reconcile()
+    assert world.conditions()["Issuing"] == ("True", "ClusterRefused")
+
+    world.kube.faults.mend()
+    world.pass_time(5 * MINUTE)
+    world.reconcile()
+
+    assert world.conditions()["Ready"] == ("True", "SecretSynced")
+
+
+def test_rotated_credentials_renew_the_token_at_once_and_only_once(world: World) -> None:
+    world.add()
+    world.reconcile()
+    world.kube.put_credentials(CORRECTED)
+
+    for _ in range(3):
+        world.reconcile()
+
+    assert len(world.asset.requests) == 2
+    secret = world.secret()
+    assert secret is not None
+    token = stored_token(secret)
+    assert token is not None
+    assert token.reason == Reason.CREDENTIALS_CHANGED
+
+
+@pytest.mark.parametrize("restart", [False, True], ids=["running", "restarted"])
+def test_credentials_that_are_only_applied_again_request_nothing(world: World, *, restart: bool) -> None:
+    world.add()
+    world.reconcile()
+    world.kube.put_credentials()
+    if restart:
+        world.restart()
+
+    world.reconcile()
+
+    assert len(world.asset.requests) == 1
+
+
+def test_credentials_that_were_rotated_while_the_operator_was_away_renew_the_token(world: World) -> None:
+    world.add()
+    world.reconcile()
+    world.kube.put_credentials(CORRECTED)
+    world.restart()
+
+    world.reconcile()
+
+    assert len(world.asset.requests) == 2
+
+
+# Credentials that Asset doesn't accept
+
+
+def test_invalid_client_parks_all_asset_tokens_with_the_same_credentials_also_in_other_secrets(world: World) -> None:
+    world.kube.put_credentials(CREDENTIALS, COPY)
+    tokens = [a_token("a"), a_token("b"), a_token("c", COPY.name)]
+    add(world, *tokens)
+    world.asset.faults.fail("request_token", INVALID_CLIENT)
+
+    reconcile(world, *tokens, *tokens)
+
+    assert len(world.asset.requests) == 1
+    for token in tokens:
+        assert reason(world, token) == "InvalidClient"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param(a_token("other", OTHER.name), id="other credentials"),
+        pytest.param(a_token("other", environment=Environment.PRODUCTION), id="the same in the other environment"),
+    ],
+)
+def test_parked_credentials_hold_up_no_others(world: World, other: AssetToken) -> None:
+    world.kube.put_credentials(OTHERS, OTHER)
+    add(world, a_token("a"), other)
+    world.asset.faults.fail("request_token", INVALID_CLIENT, times=1)
+
+    reconcile(world, a_token("a"), other)
+
+    assert reason(world, a_token("a")) == "InvalidClient"
+    assert reason(world, other) == "SecretSynced"
+
+
+def test_corrected_credentials_are_used_at_once_and_those_in_other_secrets_stay_parked(world: World) -> None:
+    world.kube.put_credentials(CREDENTIALS, COPY)
+    a, b, c = tokens = [a_token("a"), a_token("b"), a_token("c", COPY.name)]
+    add(world, *tokens)
+    world.asset.faults.fail("request_token", INVALID_CLIENT, times=1)
+    reconcile(world, *tokens)
+
+    world.kube.put_credentials(CORRECTED)
+    reconcile(world, *tokens)
+
+    assert len(world.asset.requests) == 3
+    assert [reason(world, token) for token in (a, b, c)] == ["SecretSynced", "SecretSynced", "InvalidClient"]
+
+
+def test_parked_credentials_are_tried_again_slowly_by_one_request_for_all(world: World) -> None:
+    tokens = [a_token(name) for name in "abcde"]
+    add(world, *tokens)
+    world.asset.faults.fail("request_token", INVALID_CLIENT)
+    reconcile(world, *tokens)
+
+    for _ in range(60):
+        world.pass_time(MINUTE)
+        reconcile(world, *tokens)
+
+    assert 3 <= len(world.asset.requests) - 1 <= 6
+
+
+def test_parked_credentials_that_asset_accepts_again_are_parked_no_more(world: World) -> None:
+    add(world, a_token("a"), a_token("b"))
+    world.asset.faults.fail("request_token", INVALID_CLIENT, times=1)
+    reconcile(world, a_token("a"), a_token("b"))
+    assert observe(world, a_token("b")).parked.failures == 1
+
+    world.pass_time(20 * MINUTE)
+    reconcile(world, a_token("a"))
+
+    assert observe(world, a_token("b")).parked == Attempts()
+    reconcile(world, a_token("b"))
+    assert reason(world, a_token("b")) == "SecretSynced"
+
+
+def test_another_refusal_means_that_the_credentials_are_accepted_after_all_or_says_nothing_of_them(
+    world: World,
+) -> None:
+    add(world, a_token("a"), a_token("b"))
+    world.asset.faults.fail("request_token", a_refusal(400, "invalid_scope"), times=1)
+
+    reconcile(world, a_token("a"), a_token("b"))
+
+    assert reason(world, a_token("a")) == "InvalidScope"
+    assert reason(world, a_token("b")) == "SecretSynced"
+
+
+def test_no_credential_shows_in_what_is_kept_or_logged(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    world.add()
+    world.asset.faults.fail("request_token", INVALID_CLIENT, times=1)
+    with caplog.at_level(logging.DEBUG):
+        world.reconcile()
+
+    kept = vars(world.issuer)
+    assert kept["_parked"]
+    assert "canary" not in repr({name: value for name, value in kept.items() if name.startswith("_")})
+    assert "no token (DoesNotExist)" in caplog.text
+    assert "canary" not in caplog.text
+
+
+# The place in the tenant's budget
+
+
+def cancelled(_: object) -> None:
+    raise asyncio.CancelledError
+
+
+def crashed(_: object) -> None:
+    raise RuntimeError("boom")
+
+
+OUTCOMES: Final = [
+    pytest.param(None, False, id="a token"),
+    pytest.param(a_refusal(400, "invalid_request"), False, id="400"),
+    pytest.param(INVALID_CLIENT, False, id="401"),
+    pytest.param(a_refusal(403), False, id="403"),
+    pytest.param(a_refusal(404), True, id="404"),
+    pytest.param(a_refusal(408), True, id="408"),
+    pytest.param(a_refusal(429), False, id="429"),
+    pytest.param(a_refusal(500), True, id="500"),
+    pytest.param(a_refusal(503), True, id="503"),
+    pytest.param(a_reply(200, {}), False, id="an answer without a token"),
+    pytest.param(BrokenAnswerError("Asset's answer is too long."), False, id="an answer without an end"),
+    pytest.param(TIMEOUT, True, id="no answer"),
+]
+
+
+@pytest.mark.parametrize(("fault", "of_the_endpoint"), OUTCOMES)
+def test_the_place_is_given_back_and_only_what_is_no_answer_counts_against_the_endpoint(
+    world: World, fault: Reply | Exception | None, *, of_the_endpoint: bool
+) -> None:
+    world.add()
+    if fault is not None:
+        world.asset.faults.fail("request_token", fault)
+
+    world.reconcile()
+
+    assert len(world.asset.requests) == 1
+    assert in_flight(world) == []
+    assert failed(world) == ({an_asset_token().key} if of_the_endpoint else set())
+
+
+@pytest.mark.parametrize(
+    ("happens", "error"),
+    [pytest.param(cancelled, asyncio.CancelledError, id="cancelled"), pytest.param(crashed, RuntimeError, id="crash")],
+)
+def test_the_place_is_given_back_when_the_request_is_cut_off(
+    world: World, happens: Callable[[object], None], error: type[BaseException]
+) -> None:
+    world.add()
+    world.asset.before_request = happens
+
+    with pytest.raises(error):
+        world.reconcile()
+
+    assert in_flight(world) == []
+    assert failed(world) == set()
+
+
+def test_the_place_is_given_back_when_the_secret_cannot_be_read_before_the_request(world: World) -> None:
+    """Whoever keeps it sends later by a budget that has long been another."""
+    world.add()
+    world.kube.faults.fail("read_secret", UNREACHABLE)
+
+    world.reconcile()
+
+    assert world.asset.requests == []
+    assert in_flight(world) == []
+
+
+@pytest.mark.parametrize(
+    "go",
+    [
+        pytest.param(lambda world: world.kube.asset_tokens.clear(), id="it is gone"),
+        pytest.param(lambda world: world.kube.put_token(replace(world.token(), deleting=True)), id="it is going"),
+    ],
+)
+def test_the_place_of_an_asset_token_that_goes_is_given_back(world: World, go: Callable[[World], object]) -> None:
+    world.add()
+    seen = observe(world)
+    assert world.issuer.take_place(seen, Request(Reason.DOES_NOT_EXIST))
+    assert in_flight(world) == [an_asset_token().key]
+    go(world)
+
+    world.reconcile()
+
+    assert in_flight(world) == []
+
+
+def test_a_place_is_taken_only_once(world: World) -> None:
+    seen = observe(world)
+
+    for _ in range(3):
+        assert world.issuer.take_place(seen, Request(Reason.DOES_NOT_EXIST))
+
+    assert in_flight(world) == [an_asset_token().key]
+
+
+def test_no_place_is_taken_where_there_is_nothing_to_send(world: World) -> None:
+    world.kube.credentials.clear()
+
+    assert world.issuer.take_place(observe(world), Request(Reason.DOES_NOT_EXIST))
+
+    assert in_flight(world) == []
+
+
+def test_until_the_first_answer_only_one_request_of_a_tenant_is_sent(world: World) -> None:
+    assert world.issuer.take_place(observe(world, a_token("a")), Request(Reason.DOES_NOT_EXIST))
+
+    assert not world.issuer.take_place(observe(world, a_token("b")), Request(Reason.DOES_NOT_EXIST))
+    world.issuer.leave(a_token("a").key)
+
+    world.serve()
+    assert world.woken == [a_token("b").key]
+
+
+def test_credentials_that_are_gone_since_the_place_was_taken_give_it_back(world: World) -> None:
+    world.add()
+    world.sync()
+    seen = observe(world)
+    world.issuer.take_place(seen, Request(Reason.DOES_NOT_EXIST))
+    world.kube.credentials.clear()
+
+    world.reconcile()
+
+    assert world.conditions()["Issuing"] == ("True", "CredentialsNotFound")
+    assert in_flight(world) == []
+
+
+def test_a_token_that_was_issued_is_kept_though_the_credentials_cannot_be_read_again_afterwards(world: World) -> None:
+    """They were applied anew while Asset answered, and just then the API server went away."""
+    world.add()
+
+    def apply_again(_: object) -> None:
+        world.kube.put_credentials()
+        world.sync()
+        world.kube.faults.fail("read_credentials", UNREACHABLE)
+
+    world.asset.before_request = apply_again
+    world.reconcile()
+    world.asset.before_request = lambda _: None
+    world.kube.faults.mend()
+    world.pass_time(5 * SECOND)
+
+    world.reconcile()
+
+    assert len(world.asset.requests) == 1
+    assert world.conditions()["Ready"] == ("True", "SecretSynced")
+
+
+# The endpoint
+
+
+def test_an_endpoint_at_which_three_asset_tokens_fail_is_down_and_comes_up_with_an_answer(world: World) -> None:
+    tokens = [a_token(name) for name in "abc"]
+    add(world, *tokens)
+    world.asset.faults.fail("request_token", a_refusal(503))
+    for token in tokens:
+        world.reconcile(token)
+        world.pass_time(5 * SECOND)
+
+    seen = observe(world, tokens[0])
+    assert seen.endpoint_down
+    assert seen.endpoint_up_since is None
+
+    world.asset.faults.mend()
+    world.pass_time(MINUTE)
+    reconcile(world, tokens[0])
+    seen = observe(world, tokens[0])
+    assert not seen.endpoint_down
+    assert seen.endpoint_up_since == world.clock.now()
+
+
+def test_a_down_endpoint_says_nothing_of_the_other_environment(world: World) -> None:
+    tokens = [a_token(name) for name in "abc"]
+    add(world, *tokens)
+    world.asset.faults.fail("request_token", TIMEOUT)
+    for token in tokens:
+        world.reconcile(token)
+        world.pass_time(5 * SECOND)
+
+    assert not observe(world, a_token("d", environment=Environment.PRODUCTION)).endpoint_down
+
+
+# Asset's clock
+
+
+def skew(world: World, **changes: Any) -> timedelta | None:
+    return observe(world, an_asset_token(a_spec(**changes))).skew
+
+
+def test_nothing_is_known_of_assets_clock_before_its_first_answer(world: World) -> None:
+    assert skew(world) is None
+
+
+def test_an_answer_without_a_date_says_nothing_of_assets_clock(world: World) -> None:
+    world.asset.skew = None
+    world.add()
+    world.reconcile()
+
+    assert skew(world) is None
+
+
+@pytest.mark.parametrize(
+    ("ahead", "seen"),
+    [
+        pytest.param(timedelta(0), timedelta(0), id="none"),
+        pytest.param(SECOND, timedelta(0), id="a second ahead"),
+        pytest.param(-SECOND, timedelta(0), id="a second behind"),
+        pytest.param(-2 * SECOND, timedelta(0), id="two seconds behind"),
+        pytest.param(MINUTE, MINUTE, id="a minute ahead"),
+        pytest.param(-HOUR, -HOUR, id="an hour behind"),
+    ],
+)
+def test_the_skew_comes_from_date_and_a_small_one_is_none(world: World, ahead: timedelta, seen: timedelta) -> None:
+    world.asset.skew = ahead
+    world.add()
+    world.reconcile()
+
+    found = skew(world)
+    assert found is not None
+    assert abs(found - seen) <= (SECOND if seen else timedelta(0))
+
+
+@pytest.mark.parametrize("fault", [INVALID_CLIENT, a_refusal(503), a_reply(200, {})], ids=["401", "503", "broken"])
+def test_the_skew_comes_from_answers_without_a_token_too(world: World, fault: Reply) -> None:
+    world.asset.skew = 10 * MINUTE
+    world.asset.faults.fail("request_token", fault)
+    world.add()
+    world.reconcile()
+
+    found = skew(world)
+    assert found is not None
+    assert abs(found - 10 * MINUTE) <= SECOND
+
+
+@pytest.mark.parametrize("by", [HOUR, -HOUR, 10 * SECOND], ids=["ahead", "back", "a little ahead"])
+def test_assets_clock_is_kept_when_ours_is_set(world: World, by: timedelta) -> None:
+    world.add()
+    world.reconcile()
+    drive(world.clock.set(NOW + by))
+
+    found = skew(world)
+    assert found is not None
+    assert abs(found + by) <= SECOND
+
+
+def test_assets_clock_goes_on_while_time_passes_and_the_machine_is_suspended(world: World) -> None:
+    world.add()
+    world.reconcile()
+    world.pass_time(HOUR)
+    drive(world.clock.suspend(10 * HOUR))
+
+    assert skew(world) == timedelta(0)
+
+
+def test_a_clock_that_was_set_renews_a_token_when_asset_would_have_it_and_not_by_the_wrong_clock(world: World) -> None:
+    world.add()
+    world.reconcile()
+    drive(world.clock.set(NOW + 10 * HOUR))
+
+    again = world.reconcile()
+
+    assert len(world.asset.requests) == 1
+    renews = renewal_time(an_issued_token(), a_spec(), an_asset_token().uid) + 10 * HOUR
+    assert again is not None
+    assert abs(again - renews) <= SECOND
+
+
+def test_each_environment_has_a_clock_of_its_own(world: World) -> None:
+    world.asset.skew = MINUTE
+    world.add()
+    world.reconcile()
+
+    assert skew(world, environment=Environment.PRODUCTION) is None
