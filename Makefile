@@ -18,7 +18,8 @@ demo: .venv/installed ## Watch AssetTokens become Secrets and renew, on a real c
 	$(BIN)/python -m demo $(ARGS)
 
 test: check ## Run all checks and all tests
-	$(BIN)/pytest $(ARGS)
+	-$(BIN)/python -m tests.support.controlplane build
+	$(BIN)/pytest --numprocesses=2 --dist=worksteal $(ARGS)
 
 chaos: .venv/installed ## Measure the operator under faults (ARGS=--short: in 4 minutes; else about an hour)
 	$(BIN)/python -m tests.faults $(ARGS)
