@@ -135,7 +135,7 @@ class Account:
             return max(self.in_flight.values()) + PROBE_PATIENCE if self.in_flight else now
         reserve = reserves.of(urgency, self.limit)
         spare = self.remaining() - reserve
-        if urgency is Urgency.ROUTINE:
+        if urgency >= Urgency.OVERDUE:
             spare -= math.ceil(self.others_per_second * (self.resets_at - now).total_seconds())
         if spare < 1:
             return self.resets_at
@@ -284,13 +284,15 @@ class Budgets:
         else:
             account.refusals = 0
             account.learn(reply.rate, now) if reply.rate else account.assume(now)
-        endpoint = self._endpoints[place.tenant.environment]
+        environment = place.tenant.environment
+        endpoint = self._endpoints[environment]
         if endpoint.down:
-            logger.warning("%s: the endpoint answers again", place.tenant.environment)
+            logger.warning("%s: the endpoint answers again", environment)
         if endpoint.failed:
             endpoint.up_since = self._clock.now()
-        for key in endpoint.failed:
-            self._wake(key)
+            waited = {queued.key for queued in self._queued.values() if queued.tenant.environment == environment}
+            for key in endpoint.failed | waited:
+                self._wake(key)
         endpoint.down, endpoint.failed = False, set()
 
     def failed(self, place: Place) -> None:

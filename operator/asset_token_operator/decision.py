@@ -388,7 +388,8 @@ def _are_others(credentials: Credentials, token: IssuedToken) -> bool:
 def urgency_of(seen: Observed, reason: Reason, now: datetime) -> tuple[Urgency, datetime]:
     """How urgent a request is, and when the present token expires, on our clock.
 
-    What has a third of its renewal window left, or less, is about to expire.
+    What has a third of its renewal window left, or less, is about to expire. What was due before the endpoint came up
+    again has waited for it, and needn't be spaced like what becomes due now.
     """
     token = seen.current()
     if token is None:
@@ -398,4 +399,5 @@ def urgency_of(seen: Observed, reason: Reason, now: datetime) -> tuple[Urgency, 
         return Urgency.EXPIRING, expires_at
     if reason in (Reason.SPEC_CHANGED, Reason.RENEW_REQUESTED):
         return Urgency.FORCED, expires_at
-    return Urgency.ROUTINE, expires_at
+    up_since, due_at = seen.endpoint_up_since, seen.renews_at(token) - seen.skew_of(token)
+    return Urgency.OVERDUE if up_since is not None and due_at < up_since else Urgency.ROUTINE, expires_at

@@ -101,7 +101,8 @@ class Urgency(IntEnum):
     EXPIRING = 0
     MISSING = 1
     FORCED = 2
-    ROUTINE = 3
+    OVERDUE = 3
+    ROUTINE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ class Reserves:
     """The share of the limit, from 0 to 1, that is left to the tenant's own applications.
 
     Attributes:
-        routine: By routine renewals.
+        routine: By renewals.
         first: By first issues and forced renewals. What is about to expire may use all.
     """
 
@@ -118,7 +119,7 @@ class Reserves:
 
     def of(self, urgency: Urgency, limit: int) -> int:
         """How many requests must remain after one of that urgency."""
-        shares = {Urgency.EXPIRING: 0.0, Urgency.ROUTINE: self.routine}
+        shares = {Urgency.EXPIRING: 0.0, Urgency.OVERDUE: self.routine, Urgency.ROUTINE: self.routine}
         return math.ceil(round(limit * shares.get(urgency, self.first), 6))
 
 

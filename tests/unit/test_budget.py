@@ -580,7 +580,7 @@ class TestEndpoint:
         assert not down.take("e")
         await down.answer("d", left=299)
         endpoint = down.budgets.endpoint(Environment.SANDBOX)
-        assert sorted(down.woken) == ["a", "b", "c", "e"]
+        assert sorted(set(down.woken)) == ["a", "b", "c", "e"], "who waits looks again too: it may be overdue by now"
         assert (endpoint.down, endpoint.up_since) == (False, NOW + 4 * SECOND)
 
     async def test_another_environments_is_not_down(self, down: Tokens) -> None:

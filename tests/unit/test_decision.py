@@ -997,6 +997,12 @@ def test_credentials_that_are_not_accepted_hold_up_no_repair() -> None:
             id="more than a third of its window is left",
         ),
         pytest.param(
+            holding(an_issued_token(issued_at=NOW - 45 * MINUTE, expires_at=NOW + 15 * MINUTE), endpoint_up_since=NOW),
+            Reason.RENEWING,
+            Urgency.OVERDUE,
+            id="due before the endpoint came up",
+        ),
+        pytest.param(
             holding(an_issued_token(), skew=54 * MINUTE), Reason.RENEWING, Urgency.EXPIRING, id="Asset's clock is ahead"
         ),
         pytest.param(
@@ -1034,6 +1040,9 @@ def test_of_equal_urgency_the_nearest_expiry_on_our_clock_counts() -> None:
             holding(an_issued_token(expires_at=NOW + 7 * SECOND), skew=5 * SECOND), 2 * SECOND, id="by Asset's clock"
         ),
         pytest.param(holding(an_issued_token(expires_at=NOW)), 30 * SECOND, id="it has expired"),
+        pytest.param(
+            observed(held=an_issued_token(not_before=NOW + 3 * SECOND)), 3 * SECOND, id="it begins to work before"
+        ),
     ],
 )
 def test_who_waits_for_a_place_looks_again_when_time_brings_something(seen: Observed, until: timedelta) -> None:

@@ -566,7 +566,7 @@ def test_the_reserves_are_settings() -> None:
 
 
 def test_the_most_urgent_go_first() -> None:
-    assert sorted(Urgency) == [Urgency.EXPIRING, Urgency.MISSING, Urgency.FORCED, Urgency.ROUTINE]
+    assert sorted(Urgency) == [Urgency.EXPIRING, Urgency.MISSING, Urgency.FORCED, Urgency.OVERDUE, Urgency.ROUTINE]
 
 
 def test_the_lifetime_counts_from_when_the_token_was_received() -> None:
