@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import signal
 import socket
 import sys
 from typing import TYPE_CHECKING, Any, Final
@@ -107,7 +108,8 @@ def run(**given: Any) -> None:  # noqa: ANN401 - the options above, as they were
         raise click.UsageError(str(error)) from None
     configure_logging(settings.log_level)
     try:
-        asyncio.run(serve(settings))
+        with contextlib.suppress(asyncio.CancelledError):  # SIGTERM
+            asyncio.run(serve(settings))
     except OperatorError as error:
         sys.exit(f"asset-token-operator: {error}")
 
@@ -125,6 +127,9 @@ async def serve(settings: Settings) -> None:
     Raises:
         OperatorError: The cluster can't be reached, its CRD isn't installed, or a proxy setting is wrong.
     """
+    task = asyncio.current_task()
+    if task is not None:  # until kopf, which has handlers of its own, runs
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     clock = SystemClock()
     instance = os.environ.get("POD_ID") or socket.gethostname()
     async with await KubeClient.connect() as kube, AssetClient.connect(settings.endpoints) as asset:

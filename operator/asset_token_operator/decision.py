@@ -182,7 +182,14 @@ class Observed:
         """The token that the AssetToken's Secret holds; None where the Secret isn't its own or holds none."""
         if self.secret is None or not is_owned(self.secret, self.token, self.juniors):
             return None
-        return stored_token(self.secret)
+        return self._read(self.secret)
+
+    def _read(self, secret: SecretState) -> IssuedToken | None:
+        """The token that a Secret holds; where it answers the present spec, that says which environment it is of."""
+        token = stored_token(secret)
+        if token is None or token.spec_hash != self.token.spec.request_hash():
+            return token
+        return replace(token, environment=self.token.spec.environment)
 
     def current(self) -> IssuedToken | None:
         """The token to serve: one for the present spec if there is one, and of those the latest.
@@ -190,7 +197,7 @@ class Observed:
         What is known of a token that is held is believed before what a Secret says of it.
         """
         known: dict[str, IssuedToken] = {}
-        for token in (self.held, self.stored(), *(stored_token(other) for other in self.others)):
+        for token in (self.held, self.stored(), *(self._read(other) for other in self.others)):
             if token is not None:
                 known.setdefault(token.access_token.get_secret_value(), token)
         spec_hash = self.token.spec.request_hash()
@@ -302,9 +309,7 @@ def wait_for_place(seen: Observed, now: datetime) -> Wait:
 
 def is_at_war(seen: Observed, now: datetime) -> bool:
     """Whether something changes the Secret back so often that it is not put right at once any more."""
-    token = seen.current()
-    write = None if token is None else needed_write(seen, token)
-    return write is not None and seen.writes.cause == write.cause() and seen.writes.repair_at(now) is not None
+    return seen.writes.repair_at(now) is not None
 
 
 def write_allowed_at(seen: Observed, write: Write, token: IssuedToken, now: datetime) -> datetime:

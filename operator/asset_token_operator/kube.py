@@ -141,6 +141,12 @@ class KubeClient:
                     f"Secret {key.name} exists and does not belong to this AssetToken, so it is left alone;"
                     " delete it or set another spec.secret.name."
                 ) from None
+            if "data" in error.fields:
+                raise KubeRefusedError(
+                    f"Secret {key.name} can't be changed, as if it were immutable; delete it, and it is written anew.",
+                    error.status,
+                    error.fields,
+                ) from None
             raise
 
     async def delete_secret(self, secret: SecretState) -> None:

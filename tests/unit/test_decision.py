@@ -716,13 +716,13 @@ def test_a_war_that_has_ended_is_forgotten_after_ten_minutes() -> None:
         pytest.param(written(observed(held=an_issued_token()), *FREE), True, id="deleted for the sixth time"),
         pytest.param(
             replace(written(observed(held=an_issued_token()), *FREE), held=an_issued_token(revision=2)),
-            False,
-            id="other content is due",
+            True,
+            id="other content is due, which ends no war",
         ),
         pytest.param(
             replace(written(observed(held=an_issued_token()), *FREE), secret=a_secret(token=an_issued_token())),
-            False,
-            id="put right",
+            True,
+            id="put right, until the next blow",
         ),
     ],
 )
