@@ -23,7 +23,7 @@ from asset_token_operator.errors import (
     KubeRefusedError,
     OperatorError,
 )
-from asset_token_operator.model import Credentials, digest, format_time
+from asset_token_operator.model import Credentials, Recovery, digest, format_time
 from asset_token_operator.outcome import failure_of, issued_token
 
 if TYPE_CHECKING:
@@ -145,6 +145,8 @@ class Issuer:
             token = await self._issue(seen, seen.credentials, request.reason, sent_at)
         except OperatorError as error:
             logger.warning("%s: no token (%s): %s", key, request.reason, error)
+            if seen.endpoint_down and error.recovery is Recovery.ENDPOINT:
+                attempts = replace(attempts, times=seen.requests.times)  # a probe for all is no attempt of its own
             return self._view(replace(seen, requests=attempts.failed(failure_of(error, self._clock.now()))))
         logger.info("%s: issued (%s), expires %s", key, request.reason, format_time(token.expires_at))
         return self._view(replace(seen, held=token, requests=attempts.succeeded()))

@@ -585,3 +585,20 @@ def test_each_environment_has_a_clock_of_its_own(world: World) -> None:
     world.reconcile()
 
     assert skew(world, environment=Environment.PRODUCTION) is None
+
+
+async def test_a_probe_of_an_endpoint_that_is_down_is_no_attempt_of_its_own(world: World) -> None:
+    token = world.add()
+    world.sync()
+    world.asset.faults.fail("request_token", AssetUnavailableError("Asset could not be reached."))
+    seen = replace(await world.issuer.observe(seen_of(token)), requests=Attempts("before", (NOW,)))
+    request = Request(Reason.DOES_NOT_EXIST)
+
+    assert world.issuer.take_place(seen, request)
+    own = await world.issuer.request(seen, request)
+    assert world.issuer.take_place(seen, request)
+    probe = await world.issuer.request(replace(seen, endpoint_down=True, requests=own.requests), request)
+
+    assert own.requests.times == (NOW,)
+    assert probe.requests.times == own.requests.times
+    assert probe.requests.failures == 2
