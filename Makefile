@@ -21,8 +21,9 @@ test: check ## Run all checks and all tests
 	-$(BIN)/python -m tests.support.controlplane build
 	$(BIN)/pytest --numprocesses=2 --dist=worksteal $(ARGS)
 
-chaos: .venv/installed ## Measure the operator under faults (ARGS=--short: in 4 minutes; else about an hour)
+chaos: .venv/installed ## Measure the operator under faults (ARGS=--short: in minutes; else about an hour)
 	$(BIN)/python -m tests.faults $(ARGS)
+	$(BIN)/pytest tests/faults
 
 check: .venv/installed ## Formatting, lint, types, import layers
 	$(BIN)/ruff format --check .

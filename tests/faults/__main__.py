@@ -1,0 +1,40 @@
+"""`make chaos`: what can go wrong goes wrong, on a real API server, and a table tells whether every bound was held."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+import click
+
+from tests.faults.findings import Finding, table
+from tests.faults.scenarios import SCENARIOS, run
+from tests.faults.stage import Stage
+from tests.support.controlplane import ControlPlane
+from tests.support.gobuild import binaries
+
+CRDS: Final = Path(__file__).parents[2] / "crds"
+
+
+@click.command()
+@click.option("--short", is_flag=True, help="The form that CI runs: fewer tokens and less time, in under 4 minutes.")
+@click.option("--only", "names", multiple=True, type=click.Choice(list(SCENARIOS)), help="Only this one; repeatable.")
+@click.option("--seed", default=1, show_default=True, help="Of all that is random.")
+def main(*, short: bool, names: tuple[str, ...], seed: int) -> None:
+    """Run the fault scenarios; the exit code is 1 where a bound isn't held."""
+    found: dict[str, list[Finding]] = {}
+    began = time.monotonic()
+
+    def say(text: str) -> None:
+        click.echo(f"{time.monotonic() - began:5.0f} s  {text}")
+
+    with ControlPlane(binaries(say)) as controlplane:
+        controlplane.apply_crds(CRDS)
+        found.update(run(Stage(controlplane, short=short, seed=seed), names or tuple(SCENARIOS), say))
+    findings = [finding for name in SCENARIOS for finding in found.get(name, ())]
+    click.echo(f"\n{table(findings)}")
+    sys.exit(any(finding.held is False for finding in findings))
+
+
+if __name__ == "__main__":
+    main()
