@@ -143,7 +143,8 @@ class KubeClient:
                 ) from None
             if "data" in error.fields:
                 raise KubeRefusedError(
-                    f"Secret {key.name} can't be changed, as if it were immutable; delete it, and it is written anew.",
+                    f"The API server refused the data of Secret {key.name}: it is over 1 MiB, or the Secret is"
+                    " immutable; delete an immutable one, and it is written anew.",
                     error.status,
                     error.fields,
                 ) from None

@@ -305,6 +305,13 @@ def _history(before: Mapping[str, Any], stored: IssuedToken | None, failed: Atte
     return history[-LONGEST_HISTORY:]
 
 
+def waits_briefly(seen: Observed, status: Mapping[str, Any], now: datetime) -> bool:
+    """Whether the AssetToken only waits for its turn, which is not worth a write yet, unless its token expires."""
+    if seen.queued_since is None or seen.queued_since + LONG_WAIT <= now or is_true(status, ConditionType.ISSUING):
+        return False
+    return str(find_condition(status, ConditionType.READY)["reason"]) != Reason.EXPIRED
+
+
 def worth_writing(before: Mapping[str, Any], after: Mapping[str, Any], now: datetime) -> bool:
     """Whether the status says something new, and not only that it failed once more within a minute."""
     if before == after:

@@ -32,6 +32,7 @@ from asset_token_operator.outcome import (
     remembered_requests,
     report_status,
     transition_events,
+    waits_briefly,
     war_event,
     worth_writing,
 )
@@ -262,7 +263,7 @@ class Reconciler:
         memory = self._memories[seen.token.key]
         events = []
         status = report_status(seen, decision, now)
-        if worth_writing(seen.token.status, status, now):
+        if not waits_briefly(seen, status, now) and worth_writing(seen.token.status, status, now):
             version = await self._kube.apply_status(seen.token, status)
             memory.reported = (version, status)
             events = transition_events(seen.token.status, status, issued=memory.unreported)

@@ -482,10 +482,10 @@ class TestWatchingSecrets:
         space.delete_secret()
         seen: list[tuple[str, bool]] = []
         async with asyncio.timeout(10), aclosing(kube.watch_secret_versions(namespace, since)) as watch:
-            async for key, version, deleted in watch:
+            async for event, key, version in watch:
                 if key == Key(space.name, NAME):
-                    seen.append((version, deleted))
-                if deleted:
+                    seen.append((version, event == "DELETED"))
+                if event == "DELETED":
                     break
         assert seen[:2] == [
             (created["metadata"]["resourceVersion"], False),
@@ -516,8 +516,11 @@ class TestWatchingSecrets:
         gone = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "reason": "Expired", "code": 410}
         added = {"type": "ADDED", "object": {"metadata": {"namespace": "shop", "name": NAME, "resourceVersion": "7"}}}
         lines = json.dumps({"type": "ERROR", "object": gone}) + "\n" + json.dumps(added) + "\n"
+        seen = []
         async with a_faulty(answering(200, lines.encode())) as (_, kube):
-            assert [seen async for seen in kube.watch_secret_versions("shop", "1")] == []
+            with pytest.raises(KubeUnavailableError, match="has to begin anew"):
+                seen += [event async for event in kube.watch_secret_versions("shop", "1")]
+        assert seen == []
 
     async def test_ends_when_the_watch_ends(self, a_faulty: Faulty) -> None:
         metadata = {"namespace": "shop", "name": NAME, "resourceVersion": "7"}
@@ -528,7 +531,7 @@ class TestWatchingSecrets:
         body = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
         async with a_faulty(answering(200, body)) as (_, kube):
             seen = [event async for event in kube.watch_secret_versions("shop", "1")]
-        assert seen == [(Key("shop", NAME), "7", False)]
+        assert seen == [("ADDED", Key("shop", NAME), "7"), ("BOOKMARK", Key("", ""), "8")]
 
     async def test_ends_when_it_fell_silent(self, a_faulty: Faulty, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(api_server, "SILENCE_SECONDS", 0.2)
@@ -547,7 +550,7 @@ class TestWatchingSecrets:
             done, _ = await asyncio.wait({first}, timeout=0.5)
             assert not done
             space.create_secret()
-            assert (await first)[0] == Key(space.name, NAME)
+            assert (await first)[1] == Key(space.name, NAME)
 
     @pytest.mark.parametrize(
         "line",
@@ -799,9 +802,9 @@ class TestApplyingASecret:
             await kube.apply_secret(manifest, None)
         assert type(caught.value) is KubeRefusedError
         assert (caught.value.status, caught.value.fields) == (422, {blamed})
-        assert str(caught.value) == (
-            f"PATCH {space.path('secrets', NAME)}: the API server refused with 422 Invalid, because of {blamed}."
-        )
+        told = f"PATCH {space.path('secrets', NAME)}: the API server refused with 422 Invalid, because of {blamed}."
+        too_large = f"The API server refused the data of Secret {NAME}: it is over 1 MiB, or the Secret is immutable"
+        assert str(caught.value).startswith(too_large if blamed == "data" else told)
         assert space.secret() is None
         assert leaked(all_said(caught.value, everything_logged)) == []
 

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from asset_token_operator.answers import Reply
 from asset_token_operator.asset_client import AssetClient
+from asset_token_operator.decision import Request
 from asset_token_operator.errors import (
     AssetUnavailableError,
     BrokenAnswerError,
@@ -24,7 +25,7 @@ from asset_token_operator.errors import (
 )
 from asset_token_operator.kube import KubeClient
 from asset_token_operator.manifests import stored_token
-from asset_token_operator.model import AssetToken, Key, SecretSpec
+from asset_token_operator.model import AssetToken, Key, Reason, SecretSpec
 from asset_token_operator.reflector import SecretVersions
 from asset_token_operator.renewal import renewal_time
 from tests.support.builders import (
@@ -39,7 +40,8 @@ from tests.support.builders import (
     an_issued_token,
     retained,
 )
-from tests.support.fakes import FakeAssetClient, FakeKubeClient, FakeSecretVersions, World
+from tests.support.builders import observed as seen_of
+from tests.support.fakes import FakeAssetClient, FakeKubeClient, FakeSecretVersions, World, drive
 
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
@@ -734,7 +736,7 @@ def another() -> AssetToken:
 
 def conditions_of(world: World, token: AssetToken) -> dict[str, tuple[str, str]]:
     status = world.kube.asset_tokens[token.key].status
-    return {found["type"]: (found["status"], found["reason"]) for found in status["conditions"]}
+    return {found["type"]: (found["status"], found["reason"]) for found in status.get("conditions", ())}
 
 
 def run(world: World, until: timedelta) -> None:
@@ -993,3 +995,18 @@ def test_a_token_in_memory_does_not_show_in_any_repr(issued: World) -> None:
     assert "canary" not in repr(issued.reconciler._memories)  # noqa: SLF001 - whatever is in memory
     assert "canary" not in repr(issued.caches)
     assert "canary" not in repr(an_issued_token())
+
+
+def test_a_short_wait_for_the_budget_is_not_worth_a_status_write(world: World) -> None:
+    first, second = world.add(), world.add(another())
+    world.sync()
+    place = Request(Reason.DOES_NOT_EXIST)
+    assert world.issuer.take_place(drive(world.issuer.observe(seen_of(first))), place), "and it is in flight"
+    world.calls()
+
+    world.reconcile(second)
+    assert "apply_status" not in world.calls()
+
+    world.pass_time(timedelta(seconds=1))
+    world.reconcile(second)
+    assert "apply_status" not in world.calls()
