@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from asset_token_operator.model import AssetToken, Credentials, Environment, IssuedToken, Rival, SecretState
 
 RECHECK_CONFLICT: Final = timedelta(seconds=15)
-"""How often a Secret that isn't ours is looked at: it goes without a word, since its kind isn't watched."""
+"""How often a Secret that isn't ours is looked at, should its watch have missed that it went."""
 
 SLOW_PROBE: Final = timedelta(minutes=10)
 """How long to wait at least for a change that isn't seen here, such as one at Asset's."""
