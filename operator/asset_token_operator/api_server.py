@@ -153,7 +153,7 @@ class ApiServer:
                 while line := await _read_line(response):
                     yield read(_read_object(line))
             finally:
-                response.response.close()
+                _cut(response)
 
     async def _send(
         self,
@@ -221,6 +221,14 @@ def _check(what: str, status: int, answer: dict[str, Any]) -> None:
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in TRY_AGAIN:
         raise KubeUnavailableError(f"{what}: the API server answered {status}.")
     raise _refusal(what, status, answer)
+
+
+def _cut(response: RESTResponse) -> None:
+    """End a watch's connection at once: closing it in order would go on in the background, after the loop's end too."""
+    connection = response.response.connection
+    if connection is not None and connection.transport is not None:
+        connection.transport.abort()
+    response.response.close()
 
 
 async def _read_line(response: RESTResponse) -> bytes:

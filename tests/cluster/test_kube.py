@@ -485,8 +485,8 @@ class TestWatchingSecrets:
             async for event, key, version in watch:
                 if key == Key(space.name, NAME):
                     seen.append((version, event == "DELETED"))
-                if event == "DELETED":
-                    break
+                    if event == "DELETED":
+                        break
         assert seen[:2] == [
             (created["metadata"]["resourceVersion"], False),
             (changed["metadata"]["resourceVersion"], False),
