@@ -68,17 +68,19 @@ class Attempts:
         times: When, the latest few.
         failures: How many failed in a row.
         failure: The latest failure; None after a success.
+        target: The UID of the Secret that was to be overwritten by the latest.
     """
 
     cause: str = ""
     times: tuple[datetime, ...] = ()
     failures: int = 0
     failure: Failure | None = None
+    target: str | None = None
 
-    def begin(self, cause: str, now: datetime) -> Attempts:
+    def begin(self, cause: str, now: datetime, target: str | None = None) -> Attempts:
         """One more attempt is made."""
         same = self if self.cause == cause else Attempts(cause)
-        return replace(same, times=(*same.times, now)[-TIMES_KEPT:])
+        return replace(same, times=(*same.times, now)[-TIMES_KEPT:], target=target)
 
     def failed(self, failure: Failure) -> Attempts:
         """The attempt that was begun failed."""
@@ -318,7 +320,9 @@ def write_allowed_at(seen: Observed, write: Write, token: IssuedToken, now: date
     if token.not_before is not None:
         moments.append(token.not_before - seen.skew_of(token))
     if seen.writes.cause == write.cause():
-        moments += filter(None, (seen.writes.retry_at(now, seen.token.uid), seen.writes.repair_at(now)))
+        moments += filter(None, (seen.writes.repair_at(now),))
+        if seen.writes.target == write.uid:  # what refused it may have been deleted since
+            moments += filter(None, (seen.writes.retry_at(now, seen.token.uid),))
     return max(moments)
 
 

@@ -6,6 +6,7 @@ update handlers an annotation (which for a Secret would hold a copy of its data)
 
 from __future__ import annotations
 
+import itertools
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,7 +26,7 @@ from asset_token_operator.model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from asset_token_operator.api_server import ApiServer
     from asset_token_operator.model import AssetToken, SecretState
@@ -37,12 +38,25 @@ WATCH_SECONDS: Final = 300
 """How long one watch request lasts, so that one that went silent ends."""
 
 
+class ForEver:
+    """Seconds between two tries to reach the API server.
+
+    kopf's own give up after a minute, which ends the operator, and grow to 21 s, which is how late it would be after an
+    outage.
+    """
+
+    def __iter__(self) -> Iterator[float]:
+        """For one call."""
+        return itertools.chain((0.5, 1.0), itertools.repeat(2.0))
+
+
 def kopf_settings() -> kopf.OperatorSettings:
     """How kopf shall behave: watch what is ours, write nothing, need no more rights than that."""
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
     settings.scanning.disabled = True
     settings.networking.trust_env = True
+    settings.networking.error_backoffs = ForEver()
     settings.watching.server_timeout = WATCH_SECONDS
     settings.watching.chunk_size = 500
     settings.watching.label_selectors["", "v1", "secrets"] = f"{MANAGED_BY_LABEL}={OPERATOR}"

@@ -241,7 +241,7 @@ class Reconciler:
                 assert_never(decision)
 
     async def _write(self, seen: Observed, decision: Write) -> Observed:
-        attempts = seen.writes.begin(decision.cause(), self._clock.now())
+        attempts = seen.writes.begin(decision.cause(), self._clock.now(), decision.uid)
         try:
             secret = await self._kube.apply_secret(decision.manifest, decision.uid)
         except SecretConflictError:  # it came after the look

@@ -159,6 +159,7 @@ def test_a_secret_that_was_made_immutable_is_said_in_words_and_waits_to_be_delet
     wait_until(lambda: datetime.now(UTC).timestamp() > since.timestamp() + 10, 15, "ten seconds are measured")
     assert _writes(audited_controlplane, shop, "ledger-writer", since) <= 5
     shop.kubectl("delete", "secret/ledger-writer")
+    wait_until(lambda: shop.data("ledger-writer"), 5, "it is written anew, without waiting for the back-off")
     shop.wait_for_revision("ledger-writer", 2)
     shop.wait_until_ready("ledger-writer")
     shop.wait_until_served("probe")

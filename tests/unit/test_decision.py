@@ -757,6 +757,16 @@ def test_a_failed_write_is_tried_again_with_a_back_off() -> None:
     assert decide(seen, decision.until) == write
 
 
+def test_a_write_that_was_refused_is_tried_at_once_when_the_secret_in_the_way_was_deleted() -> None:
+    """An immutable one of ours, say: deleting it is the cure that its message names."""
+    seen = observed(held=an_issued_token())
+    write = decide(seen, NOW)
+    assert isinstance(write, Write)
+    refused = Attempts(write.cause(), (NOW,), 5, Failure(NOW, Reason.CLUSTER_REFUSED, "immutable"), target="uid-of-old")
+
+    assert decide(replace(seen, writes=refused), NOW) == write
+
+
 @pytest.mark.parametrize("left", [20 * MINUTE, 4 * MINUTE, MINUTE], ids="{0.seconds} s left".format)
 def test_the_nearer_the_expiry_the_sooner_it_is_tried_again(left: timedelta) -> None:
     token = an_issued_token(issued_at=NOW + left - HOUR, expires_at=NOW + left)

@@ -1,3 +1,5 @@
+import itertools
+from collections.abc import Iterable
 from typing import Any
 
 import kopf
@@ -112,6 +114,14 @@ def test_kopf_posts_and_scans_nothing_and_watches_only_labelled_secrets() -> Non
     assert settings.watching.server_timeout == 300
     assert list(settings.watching.label_selectors.values()) == ["app.kubernetes.io/managed-by=asset-token-operator"]
     assert settings.watching.label_selectors["", "v1", "secrets"]
+
+
+def test_kopf_never_gives_the_api_server_up_and_asks_it_every_two_seconds() -> None:
+    backoffs = kopf_settings().networking.error_backoffs
+    assert isinstance(backoffs, Iterable)
+
+    assert list(itertools.islice(backoffs, 100)) == [0.5, 1.0] + [2.0] * 98
+    assert next(iter(backoffs)) == 0.5, "each call begins anew"
 
 
 async def test_logs_in_with_the_clients_own_connection(operator: Kopf) -> None:
