@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import kopf
 
+from asset_token_operator.api_server import ApiServer
 from asset_token_operator.asset_client import AssetClient
 from asset_token_operator.budget import Budgets
 from asset_token_operator.clock import SystemClock
@@ -29,11 +30,14 @@ from asset_token_operator.errors import OperatorError
 from asset_token_operator.handlers import build_registry, kopf_settings
 from asset_token_operator.issuer import Issuer
 from asset_token_operator.kube import KubeClient
+from asset_token_operator.leadership import Leadership, forever
 from asset_token_operator.reconciler import Caches, Reconciler
 from asset_token_operator.reflector import SecretVersions
 from asset_token_operator.scheduler import Scheduler
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from asset_token_operator.model import Key
 
 logger = logging.getLogger("asset_token_operator")
@@ -93,6 +97,25 @@ def main() -> None:
     help="The same for first issues and forced renewals; what is about to expire may use all.",
 )
 @click.option(
+    "--ca-file",
+    envvar="ASSET_TOKEN_OPERATOR_CA_FILE",
+    metavar="FILE",
+    help="Certificates (PEM) of more CAs that Asset's certificate or a proxy's may come from.",
+)
+@click.option(
+    "--leader-elect/--no-leader-elect",
+    envvar="ASSET_TOKEN_OPERATOR_LEADER_ELECT",
+    default=False,
+    show_default=True,
+    help="Work only while holding the Lease asset-token-operator, so that several can run.",
+)
+@click.option(
+    "--lease-namespace",
+    envvar="ASSET_TOKEN_OPERATOR_LEASE_NAMESPACE",
+    metavar="NS",
+    help="Where the Lease is. Default: the Pod's own, else the first --namespace, else the kubeconfig's.",
+)
+@click.option(
     "--log-level",
     envvar="ASSET_TOKEN_OPERATOR_LOG_LEVEL",
     default="info",
@@ -128,48 +151,106 @@ async def serve(settings: Settings) -> None:
         OperatorError: The cluster can't be reached, its CRD isn't installed, or a proxy setting is wrong.
     """
     task = asyncio.current_task()
-    if task is not None:  # until kopf, which has handlers of its own, runs
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    if task is not None:
+        on_signals(task.cancel)
     clock = SystemClock()
     instance = os.environ.get("POD_ID") or socket.gethostname()
-    async with await KubeClient.connect() as kube, AssetClient.connect(settings.endpoints) as asset:
+    async with await ApiServer.connect() as api:
+        leadership = Leadership(api, lease_namespace(settings, api), instance, clock) if settings.leader_elect else None
+        time_left = forever if leadership is None else leadership.time_left
+        kube = KubeClient(api, time_left)
         await kube.require_crd()
-        caches = Caches()
-        scheduler: Scheduler[Key] = Scheduler(clock, WORKERS)
+        async with AssetClient.connect(settings.endpoints, settings.ca_file, time_left) as asset:
+            caches = Caches()
+            scheduler: Scheduler[Key] = Scheduler(clock, WORKERS)
 
-        def secret_changed(secret: Key) -> None:
-            for key in caches.concerned(secret):
-                scheduler.wake(key)
+            def secret_changed(secret: Key) -> None:
+                for key in caches.concerned(secret):
+                    scheduler.wake(key)
 
-        secrets = SecretVersions(kube, settings.namespaces, secret_changed, clock)
-        budgets = Budgets(scheduler.wake, clock, settings.reserves)
-        issuer = Issuer(kube, asset, budgets, secrets, clock)
-        reconciler = Reconciler(caches, kube, issuer, secrets, settings.endpoints, clock, instance)
-        # These start before kopf does: when kopf stops, it cancels all tasks that were started after it.
-        work = asyncio.gather(
-            scheduler.start(reconciler.reconcile), secrets.start(), asyncio.create_task(budgets.serve())
-        )
-        watch = asyncio.create_task(
-            watch_cluster(
-                secrets,
-                registry=build_registry(kube.api, scheduler.wake, caches),
-                settings=kopf_settings(),
-                standalone=True,
-                clusterwide=not settings.namespaces,
-                namespaces=settings.namespaces,
+            secrets = SecretVersions(kube, settings.namespaces, secret_changed, clock)
+            budgets = Budgets(scheduler.wake, clock, settings.reserves)
+            issuer = Issuer(kube, asset, budgets, secrets, clock)
+            reconciler = Reconciler(caches, kube, issuer, secrets, settings.endpoints, clock, instance)
+            stop = asyncio.Event()
+            on_signals(stop.set)
+            # These start before kopf does: when kopf stops, it cancels all tasks that were started after it.
+            work = asyncio.gather(
+                scheduler.start(reconciler.reconcile),
+                secrets.start(),
+                asyncio.create_task(budgets.serve()),
+                asyncio.create_task(lead(leadership, scheduler, stop)),
             )
-        )
-        await asyncio.wait((work, watch), return_when=asyncio.FIRST_COMPLETED)
-        for part in (work, watch):
-            part.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await part
+            watch = asyncio.create_task(
+                watch_cluster(
+                    secrets,
+                    stop,
+                    registry=build_registry(api, scheduler.wake, caches),
+                    settings=kopf_settings(),
+                    standalone=True,
+                    clusterwide=not settings.namespaces,
+                    namespaces=settings.namespaces,
+                )
+            )
+            await run_until(stop, work, watch)
+            await scheduler.close()
+            if leadership is not None:
+                await leadership.release()
+            await cancel(work, watch)
 
 
-async def watch_cluster(secrets: SecretVersions, **how: Any) -> None:  # noqa: ANN401 - kopf.operator's arguments
+async def lead(leadership: Leadership | None, scheduler: Scheduler[Key], stop: asyncio.Event) -> None:
+    """Let the scheduler run while this operator leads, or always where there is no election."""
+    if leadership is None:
+        scheduler.open()
+        return
+    while not stop.is_set():
+        await leadership.acquire()
+        scheduler.open()
+        await leadership.keep()
+        await scheduler.close()
+
+
+async def watch_cluster(secrets: SecretVersions, stop: asyncio.Event, **how: Any) -> None:  # noqa: ANN401 - kopf's
     """Let kopf watch, once it is known which Secrets there are."""
     await secrets.listed()
-    await kopf.operator(**how)
+    others = asyncio.all_tasks()
+    tasks = await kopf.spawn_tasks(**how)
+    on_signals(stop.set)  # not kopf's own: what is in flight ends first, and kopf last
+    await kopf.run_tasks(tasks, ignored=others)
+
+
+def on_signals(act: Callable[[], object]) -> None:
+    """Do that when asked to end."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, act)
+
+
+async def run_until(stop: asyncio.Event, *parts: asyncio.Future[Any]) -> None:
+    """Wait until it is time to stop, or a part ends by itself.
+
+    Raises:
+        BaseException: What the part ended with.
+    """
+    stopped = asyncio.create_task(stop.wait())
+    done, _ = await asyncio.wait((stopped, *parts), return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    for part in done:
+        part.result()
+
+
+async def cancel(*parts: asyncio.Future[Any]) -> None:
+    """Cancel the parts, and wait until they have ended."""
+    for part in parts:
+        part.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await part
+
+
+def lease_namespace(settings: Settings, api: ApiServer) -> str:
+    """Where the Lease is: where it was said, or where the operator runs, works, or is asked to by the kubeconfig."""
+    named = settings.lease_namespace or api.own_namespace() or next(iter(settings.namespaces), None)
+    return named or api.context_namespace()
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import os
 import re
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import aiohttp
@@ -38,6 +39,8 @@ REASONS: Final = frozenset(
 
 FIELD: Final = re.compile(r"[A-Za-z0-9_.\[\]/ -]{1,200}")
 
+NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
 SILENCE_SECONDS: Final = 90.0
 """A watch with bookmarks says something every minute, if it is alive."""
 
@@ -59,7 +62,7 @@ class Connection:
 
 
 class ApiServer:
-    """Makes calls, and follows watches."""
+    """Makes calls, and follows watches. Open it with `async with`."""
 
     def __init__(self, configuration: client.Configuration) -> None:
         self._configuration = configuration
@@ -86,9 +89,27 @@ class ApiServer:
                 f"No cluster to connect to: its certificates can't be used ({type(error).__name__}). Set KUBECONFIG."
             ) from None
 
-    async def close(self) -> None:
-        """Close all connections."""
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
         await self._client.close()
+
+    def own_namespace(self) -> str | None:
+        """The Pod's namespace; None outside of a cluster."""
+        if not _in_cluster():
+            return None
+        try:
+            return NAMESPACE_FILE.read_text().strip() or None
+        except OSError:
+            return None
+
+    def context_namespace(self) -> str:
+        """The namespace that the kubeconfig's present context names."""
+        with contextlib.suppress(Exception):  # whatever the loader stumbles over: `connect` has read it before
+            _, active = config.list_kube_config_contexts(os.environ.get("KUBECONFIG") or None)
+            return str(active["context"].get("namespace") or "default")
+        return "default"
 
     async def connection(self) -> Connection:
         """How this client reaches the API server, read anew, as tokens expire."""
@@ -190,13 +211,17 @@ async def _load(configuration: client.Configuration) -> None:
 async def _try_to_load(configuration: client.Configuration, kubeconfig: str | None) -> str | None:
     """Read it; the name of the error, if there is one. Its text is not told on: it may hold a token."""
     try:
-        if not kubeconfig and "KUBERNETES_SERVICE_HOST" in os.environ:
+        if _in_cluster():
             config.load_incluster_config(client_configuration=configuration)
         else:
             await config.load_kube_config(config_file=kubeconfig or None, client_configuration=configuration)
     except Exception as error:  # noqa: BLE001 - the loader raises whatever it stumbles over
         return type(error).__name__
     return None
+
+
+def _in_cluster() -> bool:
+    return not os.environ.get("KUBECONFIG") and "KUBERNETES_SERVICE_HOST" in os.environ
 
 
 async def _refuse_redirect(*_: object) -> None:

@@ -19,7 +19,8 @@ from asset_token_operator.answers import LONGEST_BODY, Reply, read_reply
 from asset_token_operator.errors import AssetUnavailableError, BrokenAnswerError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from datetime import timedelta
 
     from asset_token_operator.model import Credentials, Environment, Spec
 
@@ -32,23 +33,40 @@ CONNECTIONS: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class AssetClient:
-    """Requests tokens. Open it with `async with`."""
+    """Requests tokens. Open it with `async with`.
+
+    Attributes:
+        endpoints: The base URLs.
+        time_left: How long a request may take at most; raises NotLeadingError where none may be sent.
+    """
 
     endpoints: Mapping[Environment, str]
     http: httpx.AsyncClient
+    time_left: Callable[[], timedelta]
 
     @classmethod
-    def connect(cls, endpoints: Mapping[Environment, str]) -> Self:
-        """A client for these base URLs; proxies and other CAs come from the usual variables.
+    def connect(
+        cls, endpoints: Mapping[Environment, str], ca_file: str | None, time_left: Callable[[], timedelta]
+    ) -> Self:
+        """A client for these base URLs; proxies come from the usual variables, and other CAs too.
+
+        Args:
+            endpoints: The base URLs.
+            ca_file: Certificates of more CAs, PEM.
+            time_left: See above.
 
         Raises:
-            AssetUnavailableError: Those can't be used.
+            AssetUnavailableError: The variables can't be used.
         """
         for name in ("httpx", "httpcore"):
             # Their debugging tells the answers' headers, where a server may put anything.
             logging.getLogger(name).setLevel(logging.WARNING)
         try:
+            trusted = httpx.create_ssl_context()
+            if ca_file is not None:
+                trusted.load_verify_locations(ca_file)
             http = httpx.AsyncClient(
+                verify=trusted,
                 follow_redirects=False,
                 timeout=TIMEOUT_SECONDS,
                 limits=httpx.Limits(max_connections=CONNECTIONS),
@@ -61,7 +79,7 @@ class AssetClient:
                 f"The proxy or CA variables can't be used ({type(error).__name__}); check HTTPS_PROXY, ALL_PROXY,"
                 " SSL_CERT_FILE and SSL_CERT_DIR."
             ) from None
-        return cls(endpoints, http)
+        return cls(endpoints, http, time_left)
 
     async def __aenter__(self) -> Self:
         return self
@@ -75,24 +93,31 @@ class AssetClient:
         Raises:
             AssetUnavailableError: There was no answer.
             BrokenAnswerError: It had no end.
+            NotLeadingError: None may be sent now.
         """
         url = self.endpoints[spec.environment] + TOKEN_PATH
+        seconds = min(TIMEOUT_SECONDS, self.time_left().total_seconds())
         try:
-            async with asyncio.timeout(TIMEOUT_SECONDS):
+            async with asyncio.timeout(seconds):
                 return await self._post(url, token_form(spec, credentials))
         except TimeoutError:
-            raise AssetUnavailableError(f"Asset did not answer within {TIMEOUT_SECONDS:.0f} s.") from None
+            raise AssetUnavailableError(f"Asset did not answer within {seconds:.0f} s.") from None
         except (httpx.TransportError, httpx.InvalidURL, UnicodeError) as error:
             raise AssetUnavailableError(f"Asset could not be reached ({type(error).__name__}).") from None
 
     async def _post(self, url: str, form: Mapping[str, str | list[str]]) -> Reply:
         body = bytearray()
-        async with self.http.stream("POST", url, data=form) as response:
+        async with self.http.stream("POST", url, data=form, extensions={"trace": self._look_once_more}) as response:
             async for chunk in response.aiter_raw():
                 body += chunk
                 if len(body) > LONGEST_BODY:
                     raise BrokenAnswerError(f"Asset's answer is longer than {LONGEST_BODY} bytes.")
         return read_reply(response.status_code, response.headers, bytes(body))
+
+    async def _look_once_more(self, event: str, _: object) -> None:
+        """A connection may have taken long, or the machine was suspended: ask again just before the first byte."""
+        if event == "http11.send_request_headers.started":
+            self.time_left()
 
 
 def token_form(spec: Spec, credentials: Credentials) -> dict[str, str | list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -32,12 +33,18 @@ class Settings:
         namespaces: The namespaces that it watches; none means all.
         endpoints: The base URL of each environment, without a slash at the end.
         reserves: What is left of a tenant's rate limit to its own applications.
+        ca_file: Where certificates of more CAs are that Asset's or a proxy's may come from.
+        leader_elect: Whether it works only while it holds the Lease.
+        lease_namespace: Where the Lease is; None where none was named.
         log_level: One of `LOG_LEVELS`.
     """
 
     namespaces: tuple[str, ...]
     endpoints: Mapping[Environment, str]
     reserves: Reserves
+    ca_file: str | None
+    leader_elect: bool
+    lease_namespace: str | None
     log_level: str
 
 
@@ -48,6 +55,9 @@ def read_settings(  # noqa: PLR0913 - as many as there are
     production_url: str,
     renewal_reserve: int,
     issue_reserve: int,
+    ca_file: str | None,
+    leader_elect: bool,
+    lease_namespace: str | None,
     log_level: str,
 ) -> Settings:
     """Check the settings as they were given; reserves are in percent.
@@ -57,6 +67,9 @@ def read_settings(  # noqa: PLR0913 - as many as there are
     """
     problems = [f"--namespace: {name!r} is not a namespace's name." for name in namespaces if not _is_namespace(name)]
     problems += _url_problems("--sandbox-url", sandbox_url) + _url_problems("--production-url", production_url)
+    problems += _ca_problems(ca_file)
+    if lease_namespace is not None and not _is_namespace(lease_namespace):
+        problems.append(f"--lease-namespace: {lease_namespace!r} is not a namespace's name.")
     if problems:
         raise ConfigError("\n".join(problems))
     return Settings(
@@ -66,6 +79,9 @@ def read_settings(  # noqa: PLR0913 - as many as there are
             Environment.PRODUCTION: production_url.rstrip("/"),
         },
         reserves=Reserves(renewal_reserve / 100, issue_reserve / 100),
+        ca_file=ca_file,
+        leader_elect=leader_elect,
+        lease_namespace=lease_namespace,
         log_level=log_level,
     )
 
@@ -90,6 +106,14 @@ def _url_problems(flag: str, url: str) -> list[str]:
         and not _is_loopback(host),
     }
     return [f"{flag}: {problem}" for problem, holds in problems.items() if holds][:1]
+
+
+def _ca_problems(path: str | None) -> list[str]:
+    try:
+        ssl.create_default_context(cafile=path)
+    except OSError as error:
+        return [f"--ca-file: can't be read as certificates in PEM form ({type(error).__name__})."]
+    return []
 
 
 def _is_loopback(host: str) -> bool:

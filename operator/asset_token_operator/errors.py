@@ -16,6 +16,7 @@
         ├── KubeUnavailableError   no answer, or "not now"
         └── KubeRefusedError       forbidden, invalid, in conflict
             └── NotFoundError      … or not there
+    NotLeadingError                another operator works now: nothing was tried, so nothing failed
 
 Each says in its own words what happened, never in those of a response's body, and carries the reason that conditions
 show. What ends it is in `RECOVERIES`, by its reason, so that it is known after a restart too. Vendors' exceptions end
@@ -43,6 +44,10 @@ RECOVERIES: Final = {
     Reason.CLUSTER_REFUSED: Recovery.BACK_OFF,
 }
 """What ends each failure."""
+
+
+class NotLeadingError(Exception):
+    """This operator doesn't lead any more, so it sends nothing."""
 
 
 class OperatorError(Exception):

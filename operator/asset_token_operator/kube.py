@@ -9,11 +9,10 @@ import base64
 import binascii
 import contextlib
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pydantic import SecretStr
 
-from asset_token_operator.api_server import ApiServer
 from asset_token_operator.errors import (
     CredentialsInvalidError,
     CredentialsNotFoundError,
@@ -26,8 +25,9 @@ from asset_token_operator.model import GROUP, KIND, OPERATOR, PLURAL, VERSION, C
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
+    from asset_token_operator.api_server import ApiServer
     from asset_token_operator.model import AssetToken, CredentialsRef, SecretState
     from asset_token_operator.outcome import Event
 
@@ -41,25 +41,16 @@ CHUNK: Final = 50
 
 
 class KubeClient:
-    """The calls that the operator makes. Open it with `async with`."""
+    """The calls that the operator makes.
 
-    def __init__(self, api: ApiServer) -> None:
+    Args:
+        api: The API server.
+        time_left: Asked before anything is written; raises NotLeadingError where nothing may be.
+    """
+
+    def __init__(self, api: ApiServer, time_left: Callable[[], timedelta]) -> None:
         self.api = api
-
-    @classmethod
-    async def connect(cls) -> Self:
-        """Connect to the cluster that the environment names.
-
-        Raises:
-            KubeUnavailableError: It names none that can be used.
-        """
-        return cls(await ApiServer.connect())
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.api.close()
+        self._time_left = time_left
 
     async def require_crd(self) -> None:
         """Make sure that the cluster knows AssetTokens.
@@ -152,6 +143,7 @@ class KubeClient:
 
     async def delete_secret(self, secret: SecretState) -> None:
         """Delete exactly that Secret; one that is gone already, or was replaced by another, is no error."""
+        self._time_left()
         try:
             await self.api.call("DELETE", _secret_path(secret.key), bool, body={"preconditions": {"uid": secret.uid}})
         except KubeRefusedError as error:
@@ -206,10 +198,12 @@ class KubeClient:
                 "uid": token.uid,
             },
         }
+        self._time_left()
         await self.api.call("POST", f"/apis/events.k8s.io/v1/namespaces/{token.key.namespace}/events", bool, body=body)
 
     async def _apply(self, path: str, read: Callable[[dict[str, Any]], T], body: Mapping[str, Any]) -> T:
         query = [("fieldManager", OPERATOR), ("force", "true")]
+        self._time_left()
         return await self.api.call("PATCH", path, read, query=query, body=body, content_type=APPLY)
 
 

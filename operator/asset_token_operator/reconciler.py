@@ -24,7 +24,13 @@ from asset_token_operator.decision import (
     is_at_war,
     wait_for_place,
 )
-from asset_token_operator.errors import KubeError, NotFoundError, OperatorError, SecretConflictError
+from asset_token_operator.errors import (
+    KubeError,
+    NotFoundError,
+    NotLeadingError,
+    OperatorError,
+    SecretConflictError,
+)
 from asset_token_operator.manifests import is_owned
 from asset_token_operator.model import Rival
 from asset_token_operator.outcome import (
@@ -150,9 +156,12 @@ class Reconciler:
             return None
         except KubeError as error:
             logger.warning("%s: %s", key, error)
-            self._issuer.leave(key)
-            return self._clock.now() + RETRY_CLUSTER
-        return decision.until
+        except NotLeadingError:
+            logger.info("%s: left to the leader", key)
+        else:
+            return decision.until
+        self._issuer.leave(key)
+        return self._clock.now() + RETRY_CLUSTER
 
     def _forget(self, key: Key) -> None:
         self._memories.pop(key, None)

@@ -1,5 +1,7 @@
 """Runs each key when it is due: one run a key at a time, a bounded number of keys at once.
 
+Nothing runs before `open`, and after `close` nothing more: a standby gathers what is due, and only the leader runs it.
+
 The wake times are wall-clock times, since tokens expire by the wall clock: long sleeps are cut into slices and the
 clock is read again after each, so a machine that was suspended, or whose clock was set, runs what is due at once.
 """
@@ -52,6 +54,19 @@ class Scheduler(Generic[K]):
         self._running: set[K] = set()
         self._ready: asyncio.Queue[K] = asyncio.Queue()
         self._changed = asyncio.Event()
+        self._open = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def open(self) -> None:
+        """Run what is due, from now on."""
+        self._open = True
+        self._changed.set()
+
+    async def close(self) -> None:
+        """Begin no more runs, and wait until those that were begun have ended."""
+        self._open = False
+        await self._idle.wait()
 
     def wake(self, key: K, at: datetime | None = None) -> None:
         """Run the key at that moment, or now; an earlier wake that is still to come stays."""
@@ -61,7 +76,7 @@ class Scheduler(Generic[K]):
             self._push(key, at)
 
     def start(self, run: Callable[[K], Awaitable[datetime | None]]) -> asyncio.Future[list[None]]:
-        """Start to run keys.
+        """Start what runs keys while the scheduler is open.
 
         Args:
             run: Does the work for a key; returns when to do it again, or None for "not before it is woken".
@@ -88,23 +103,26 @@ class Scheduler(Generic[K]):
                 for key in list(self._due):
                     self.wake(key, now)
             self._release(now)
-            left = self._heap[0][0] - now if self._heap else SLICE
+            left = self._heap[0][0] - now if self._heap and self._open else SLICE
             await self._clock.wait(self._changed, min(left, SLICE).total_seconds())
 
     def _release(self, now: datetime) -> None:
         """Hand what is due to the workers; what is running already is left for when its run ends."""
-        while self._heap and self._heap[0][0] <= now:
+        while self._open and self._heap and self._heap[0][0] <= now:
             at, _, key = heapq.heappop(self._heap)
             if self._due.get(key) == at and key not in self._running:
                 del self._due[key]
                 self._running.add(key)
+                self._idle.clear()
                 self._ready.put_nowait(key)
 
     async def _work(self, run: Callable[[K], Awaitable[datetime | None]]) -> None:
         while True:
             key = await self._ready.get()
-            again = await self._run_safely(run, key)
+            again = await self._run_safely(run, key) if self._open else self._clock.now()
             self._running.discard(key)
+            if not self._running:
+                self._idle.set()
             if key in self._due:
                 self._push(key, self._due[key])
             if again is not None:

@@ -35,13 +35,16 @@ from asset_token_operator.errors import (
     BrokenAnswerError,
     InvalidClientError,
     InvalidScopeError,
+    NotLeadingError,
     RateLimitedError,
     RequestRefusedError,
 )
+from asset_token_operator.leadership import forever
 from asset_token_operator.model import Credentials, Environment, Spec
 from tests.support.asset_api import SCOPES, AssetApi
 from tests.support.asset_behaviour import (
     FAILURES,
+    HANG,
     Behaviour,
     Failure,
     json_reply,
@@ -92,9 +95,10 @@ def asset() -> Iterator[AssetApi]:
 
 
 @asynccontextmanager
-async def a_client(url: str) -> AsyncIterator[AssetClient]:
+async def a_client(url: str, time_left: Callable[[], timedelta] = forever) -> AsyncIterator[AssetClient]:
     """A client of the sandbox at that URL, and of a production that nothing serves."""
-    async with AssetClient.connect({Environment.SANDBOX: url, Environment.PRODUCTION: "http://127.0.0.1:9"}) as client:
+    endpoints = {Environment.SANDBOX: url, Environment.PRODUCTION: "http://127.0.0.1:9"}
+    async with AssetClient.connect(endpoints, None, time_left) as client:
         yield client
 
 
@@ -335,7 +339,7 @@ class TestTheForm:
         with AssetApi(environment="production") as production:
             production.register(CLIENT_ID, CLIENT_SECRET)
             endpoints = {Environment.SANDBOX: asset.url, Environment.PRODUCTION: production.url}
-            async with AssetClient.connect(endpoints) as client:
+            async with AssetClient.connect(endpoints, None, forever) as client:
                 await ask(client, a_spec(environment=Environment.PRODUCTION))
             assert production.count(status=200) == 1
         assert asset.arrived == 0
@@ -844,3 +848,40 @@ class TestNothingLeaks:
         assert token_of(answer) not in shown
         assert CLIENT_SECRET not in shown
         assert logging.getLogger("httpcore").getEffectiveLevel() == logging.WARNING  # it would tell headers
+
+
+class TestTimeLeft:
+    """What the Lease has left bounds a request, and none is sent without."""
+
+    async def test_nothing_is_sent_when_there_is_none(self, asset: AssetApi) -> None:
+        def none() -> timedelta:
+            raise NotLeadingError
+
+        async with a_client(asset.url, none) as client:
+            with pytest.raises(NotLeadingError):
+                await ask(client)
+        assert asset.arrived == 0
+
+    async def test_nothing_is_sent_when_it_ended_while_connecting(self) -> None:
+        """The first byte is what counts: a machine may have been suspended between the question and the send."""
+        asked = 0
+
+        def ends() -> timedelta:
+            nonlocal asked
+            asked += 1
+            if asked > 1:
+                raise NotLeadingError
+            return timedelta(seconds=15)
+
+        wire = Wire(an_http_answer())
+        async with serving(wire) as port, a_client(f"http://127.0.0.1:{port}", ends) as client:
+            with pytest.raises(NotLeadingError):
+                await ask(client)
+        assert asked == 2
+        assert wire.received == []
+
+    async def test_a_request_takes_no_longer(self, asset: AssetApi) -> None:
+        asset.behave(Behaviour(failure=HANG))
+        async with a_client(asset.url, lambda: timedelta(seconds=0.2)) as client, asyncio.timeout(5):
+            with pytest.raises(AssetUnavailableError, match="within 0 s"):
+                await ask(client)

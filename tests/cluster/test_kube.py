@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 import pytest
@@ -30,6 +30,7 @@ from pydantic import SecretStr
 
 from asset_token_operator import api_server
 from asset_token_operator import kube as kube_module
+from asset_token_operator.api_server import ApiServer as ApiClient
 from asset_token_operator.errors import (
     CredentialsInvalidError,
     CredentialsNotFoundError,
@@ -37,9 +38,11 @@ from asset_token_operator.errors import (
     KubeRefusedError,
     KubeUnavailableError,
     NotFoundError,
+    NotLeadingError,
     SecretConflictError,
 )
 from asset_token_operator.kube import KubeClient
+from asset_token_operator.leadership import forever
 from asset_token_operator.manifests import secret_manifest
 from asset_token_operator.model import (
     AssetToken,
@@ -89,17 +92,27 @@ def everything_logged(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixt
     return caplog
 
 
-Connect = Callable[["Path"], Awaitable[KubeClient]]
+class Client(KubeClient):
+    """A client that closes its connection."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.api.__aexit__()
+
+
+Connect = Callable[["Path"], Awaitable[Client]]
 
 
 @pytest.fixture
 def connect(monkeypatch: pytest.MonkeyPatch) -> Connect:
     """Connects as a process does that was started with that KUBECONFIG."""
 
-    async def connect(kubeconfig: Path) -> KubeClient:
+    async def connect(kubeconfig: Path) -> Client:
         monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
         monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(kubeconfig))  # read at its import
-        return await KubeClient.connect()
+        return Client(await ApiClient.connect(), forever)
 
     return connect
 
@@ -271,7 +284,7 @@ class TestConnecting:
         monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(url.port or 443))
         monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(token))
         monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(authority))
-        async with await KubeClient.connect() as kube:
+        async with Client(await ApiClient.connect(), forever) as kube:
             await kube.require_crd()  # which only those may ask who say who they are
             connection = await kube.api.connection()
         assert (connection.scheme or "").lower() == "bearer"
@@ -1200,3 +1213,26 @@ class TestNothingLeaks:
         (received,) = api.received
         assert ENCODED_TOKEN in received[2]
         assert leaked(all_said(caught.value, everything_logged)) == []
+
+
+class TestTimeLeft:
+    async def test_nothing_is_written_when_there_is_none_and_all_can_still_be_read(
+        self, controlplane: Cluster, space: Space, connect: Connect
+    ) -> None:
+        def none() -> timedelta:
+            raise NotLeadingError
+
+        async with await connect(controlplane.kubeconfig) as client:
+            token = space.create_asset_token()
+            manifest = space.manifest(token)
+            created = await client.apply_secret(manifest, None)
+            held = KubeClient(client.api, none)
+            with pytest.raises(NotLeadingError):
+                await held.apply_secret(manifest, created.uid)
+            with pytest.raises(NotLeadingError):
+                await held.delete_secret(created)
+            with pytest.raises(NotLeadingError):
+                await held.apply_status(token, {})
+            with pytest.raises(NotLeadingError):
+                await held.create_event(token, Event("Normal", "SecretSynced", "Issued."), NOW, "test")
+            assert await held.read_secret(created.key) == created

@@ -16,6 +16,9 @@ def settings_with(*namespaces: str, **changes: Any) -> Settings:
         "production_url": PRODUCTION_URL,
         "renewal_reserve": 20,
         "issue_reserve": 10,
+        "ca_file": None,
+        "leader_elect": False,
+        "lease_namespace": None,
         "log_level": "info",
     }
     return read_settings(namespaces=namespaces, **(given | changes))
@@ -38,6 +41,9 @@ def test_the_defaults_are_the_documented_endpoints_in_all_namespaces() -> None:
             Environment.PRODUCTION: "https://api.getasset.com",
         },
         reserves=Reserves(routine=0.2, first=0.1),
+        ca_file=None,
+        leader_elect=False,
+        lease_namespace=None,
         log_level="info",
     )
 

@@ -19,6 +19,9 @@ VARIABLES = {
     "--production-url": "ASSET_TOKEN_OPERATOR_PRODUCTION_URL",
     "--renewal-reserve": "ASSET_TOKEN_OPERATOR_RENEWAL_RESERVE",
     "--issue-reserve": "ASSET_TOKEN_OPERATOR_ISSUE_RESERVE",
+    "--ca-file": "ASSET_TOKEN_OPERATOR_CA_FILE",
+    "--leader-elect": "ASSET_TOKEN_OPERATOR_LEADER_ELECT",
+    "--lease-namespace": "ASSET_TOKEN_OPERATOR_LEASE_NAMESPACE",
     "--log-level": "ASSET_TOKEN_OPERATOR_LOG_LEVEL",
 }
 """Every option of `run`, and its environment variable."""
@@ -27,8 +30,8 @@ VARIABLES = {
 @pytest.fixture(autouse=True)
 def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No setting and no cluster of the machine that runs the tests gets in."""
-    for name in ("NAMESPACE", "SANDBOX_URL", "PRODUCTION_URL", "RENEWAL_RESERVE", "ISSUE_RESERVE", "LOG_LEVEL"):
-        monkeypatch.delenv(f"ASSET_TOKEN_OPERATOR_{name}", raising=False)
+    for name in VARIABLES.values():
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
 

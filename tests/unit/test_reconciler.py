@@ -21,6 +21,7 @@ from asset_token_operator.errors import (
     KubeRefusedError,
     KubeUnavailableError,
     NotFoundError,
+    NotLeadingError,
     OperatorError,
 )
 from asset_token_operator.kube import KubeClient
@@ -1010,3 +1011,24 @@ def test_a_short_wait_for_the_budget_is_not_worth_a_status_write(world: World) -
     world.pass_time(timedelta(seconds=1))
     world.reconcile(second)
     assert "apply_status" not in world.calls()
+
+
+@pytest.mark.parametrize("method", ["request_token", "apply_secret", "apply_status"])
+def test_an_operator_that_does_not_lead_any_more_leaves_everything_to_the_leader_and_notes_no_failure(
+    method: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = World()
+    world.add()
+    faults = world.asset.faults if method == "request_token" else world.kube.faults
+    faults.fail(method, NotLeadingError(), times=1)
+
+    again = world.reconcile()
+
+    assert again is not None
+    assert world.conditions() == {}
+    assert [record.levelname for record in caplog.records if record.levelno >= logging.WARNING] == []
+    world.pass_time(again - world.clock.now())
+    world.reconcile()
+    assert world.conditions()["Ready"][0] == "True"
+    assert len(world.asset.requests) == (2 if method == "request_token" else 1), "what was issued is kept"
+    assert "failedAttempts" not in world.token().status

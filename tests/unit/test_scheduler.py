@@ -65,6 +65,7 @@ def job(clock: ManualClock) -> Job:
 @pytest.fixture
 async def scheduler(job: Job, clock: ManualClock) -> AsyncIterator[Scheduler[str]]:
     scheduler: Scheduler[str] = Scheduler(clock, WORKERS)
+    scheduler.open()
     work = scheduler.start(job)
     await settle()
     yield scheduler
@@ -93,6 +94,7 @@ async def test_runs_a_key_at_once_when_it_is_woken(scheduler: Scheduler[str], jo
 
 async def test_runs_what_was_woken_before_the_start(job: Job, clock: ManualClock) -> None:
     scheduler: Scheduler[str] = Scheduler(clock, WORKERS)
+    scheduler.open()
     scheduler.wake("a")
     work = scheduler.start(job)
     await settle()
@@ -379,6 +381,7 @@ async def test_a_clock_that_is_set_back_runs_nothing_twice_and_goes_on(
 
 async def test_a_thousand_keys_run_in_the_order_in_which_they_are_due(job: Job, clock: ManualClock) -> None:
     scheduler: Scheduler[str] = Scheduler(clock, 1)
+    scheduler.open()
     work = scheduler.start(job)
     for number in range(1000):
         due = number * 7919 % 1000
@@ -391,6 +394,7 @@ async def test_a_thousand_keys_run_in_the_order_in_which_they_are_due(job: Job, 
 
 async def test_cancelling_ends_everything_also_runs_that_wait(job: Job, clock: ManualClock) -> None:
     scheduler: Scheduler[str] = Scheduler(clock, WORKERS)
+    scheduler.open()
     work = scheduler.start(job)
     others = asyncio.all_tasks() - {asyncio.current_task()}
     job.shut("a")
@@ -403,3 +407,44 @@ async def test_cancelling_ends_everything_also_runs_that_wait(job: Job, clock: M
         await work
     assert job.busy == []
     assert all(task.done() for task in others)
+
+
+async def test_nothing_runs_before_it_is_opened_and_then_all_that_is_due(job: Job, clock: ManualClock) -> None:
+    scheduler: Scheduler[str] = Scheduler(clock, WORKERS)
+    work = scheduler.start(job)
+    scheduler.wake("a")
+    scheduler.wake("b", NOW + 10 * SECOND)
+    await clock.advance(HOUR)
+    assert job.runs == []
+
+    scheduler.open()
+    await settle()
+
+    assert sorted(job.runs) == [("a", HOUR), ("b", HOUR)]
+    work.cancel()
+
+
+async def test_closing_waits_for_what_runs_and_begins_nothing_more(
+    scheduler: Scheduler[str], job: Job, clock: ManualClock
+) -> None:
+    keys = [f"key-{number}" for number in range(WORKERS + 2)]
+    job.shut(*keys)
+    for key in keys:
+        scheduler.wake(key)
+    await settle()
+    assert job.busy == keys[:WORKERS]
+
+    closing = asyncio.create_task(scheduler.close())
+    await settle()
+    assert not closing.done()
+    await job.let_through(*keys)
+
+    assert closing.done()
+    assert len(job.runs) == WORKERS, "those that had no worker yet were left for later"
+    scheduler.open()
+    await clock.advance(SECOND)
+    assert [key for key, _ in job.runs] == keys
+
+
+async def test_closing_what_runs_nothing_is_done_at_once(scheduler: Scheduler[str]) -> None:
+    await scheduler.close()

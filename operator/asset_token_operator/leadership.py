@@ -1,0 +1,254 @@
+"""Which of several operators works: the one that holds the Lease `asset-token-operator`.
+
+A standby looks at the Lease every second and takes it when its holder has let go of it or hasn't renewed it for as long
+as it lasts, by the standby's own clock. The leader renews it every two seconds. What makes two leaders harmless is that
+each send asks `time_left` first: the Lease ends for its holder by a clock that also counts suspended time, from the
+moment before the renewal was sent, so it has always ended for the old leader when another may take it; and a request
+takes no longer than what the Lease has left (docs/adr/0006).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from dataclasses import dataclass
+from datetime import timedelta
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+
+from asset_token_operator.errors import (
+    KubeError,
+    KubeRefusedError,
+    KubeUnavailableError,
+    NotFoundError,
+    NotLeadingError,
+)
+from asset_token_operator.model import OPERATOR
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from asset_token_operator.api_server import ApiServer
+    from asset_token_operator.clock import Clock
+
+logger = logging.getLogger(__name__)
+
+LASTS: Final = timedelta(seconds=15)
+RENEW_EVERY: Final = timedelta(seconds=2)
+LOOK_EVERY: Final = timedelta(seconds=1)
+"""How often a standby looks, and a leader tries again to renew."""
+
+CALL_SECONDS: Final = 3.0
+SHORTEST_SEND: Final = timedelta(seconds=5)
+"""With less than this left nothing is begun any more."""
+
+MERGE_PATCH: Final = "application/merge-patch+json"
+
+
+def forever() -> timedelta:
+    """The time left to an operator without an election."""
+    return timedelta.max
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The Lease as it stands.
+
+    Attributes:
+        version: Its resource version; every renewal changes it.
+        holder: Who holds it; empty when its holder let go of it.
+        lasts: How long it lasts after each renewal.
+        transitions: How often it has gone from one holder to another.
+    """
+
+    version: str
+    holder: str
+    lasts: timedelta
+    transitions: int
+
+
+class Leadership:
+    """One operator's part in the election.
+
+    Args:
+        api: The API server.
+        namespace: Where the Lease is.
+        instance: This operator's name, to which something is added that makes it unique.
+        clock: The clock.
+    """
+
+    def __init__(self, api: ApiServer, namespace: str, instance: str, clock: Clock) -> None:
+        self._api = api
+        self._namespace = namespace
+        self._identity = f"{instance}_{uuid.uuid4().hex[:8]}"
+        self._clock = clock
+        self._until = timedelta()
+        self._held: Lease | None = None
+        self._seen: tuple[Lease, timedelta] | None = None
+        self._told = ""
+
+    def leads(self) -> bool:
+        """Whether this operator holds the Lease now."""
+        return self._held is not None and self._until > self._clock.elapsed()
+
+    def time_left(self) -> timedelta:
+        """How long what is sent now may take.
+
+        Raises:
+            NotLeadingError: The Lease has ended, or is about to.
+        """
+        left = self._until - self._clock.elapsed()
+        if left < SHORTEST_SEND:
+            raise NotLeadingError
+        return left
+
+    async def acquire(self) -> None:
+        """Wait until the Lease is ours."""
+        while True:
+            began = self._clock.elapsed()
+            try:
+                wait = await self._try_to_take(began)
+            except KubeError as error:
+                self._tell(f"The Lease can't be had: {error}", logging.WARNING)
+                wait = LOOK_EVERY
+            if self.leads():
+                self._tell(f"leads, as {self._identity}")
+                return
+            await self._wait(wait)
+
+    async def keep(self) -> None:
+        """Renew the Lease until it is lost."""
+        wait = RENEW_EVERY
+        while True:
+            await self._wait(wait)
+            if not self.leads():
+                break
+            try:
+                wait = await self._renew()
+            except KubeError as error:
+                self._tell(f"The Lease can't be renewed: {error}", logging.WARNING)
+                wait = LOOK_EVERY
+        self._held = None
+        self._tell(f"does not lead any more ({self._identity})")
+
+    async def release(self) -> None:
+        """Let go of the Lease, so that a standby need not wait for its end."""
+        if self._held is None or not self.leads():
+            return
+        held, self._held, self._until = self._held, None, timedelta()
+        try:
+            await self._patch(held, {"holderIdentity": "", "leaseDurationSeconds": 1})
+        except KubeError as error:
+            logger.warning("the Lease can't be released: %s", error)
+
+    async def _try_to_take(self, began: timedelta) -> timedelta:
+        """Take the Lease if it is free; else when to look again."""
+        lease = await self._read()
+        if lease is None:
+            await self._take(None, began)
+            return LOOK_EVERY
+        if self._seen is None or self._seen[0] != lease:
+            self._seen = (lease, self._clock.elapsed())
+        expires = self._seen[1] + lease.lasts
+        if lease.holder not in ("", self._identity) and expires > began:
+            self._tell(f"stands by: {lease.holder} leads")
+            return min(LOOK_EVERY, expires - began)
+        await self._take(lease, began)
+        return LOOK_EVERY
+
+    async def _take(self, lease: Lease | None, began: timedelta) -> None:
+        now = self._now()
+        spec = {
+            "holderIdentity": self._identity,
+            "leaseDurationSeconds": int(LASTS.total_seconds()),
+            "acquireTime": now,
+            "renewTime": now,
+            "leaseTransitions": 0 if lease is None else lease.transitions + 1,
+        }
+        try:
+            self._held = await self._create(spec) if lease is None else await self._patch(lease, spec)
+        except KubeRefusedError as error:
+            if error.status != HTTPStatus.CONFLICT:  # else another was faster
+                raise
+        else:
+            self._until = began + LASTS
+
+    async def _renew(self) -> timedelta:
+        """Renew the Lease; when to do it next. One that another holds is lost at once."""
+        if self._held is None:
+            raise NotLeadingError
+        began = self._clock.elapsed()
+        try:
+            self._held = await self._patch(self._held, {"renewTime": self._now()})
+        except NotFoundError:
+            await self._take(None, began)
+        except KubeRefusedError as error:
+            if error.status != HTTPStatus.CONFLICT:
+                raise
+            lease = await self._read()
+            if lease is None or lease.holder != self._identity:
+                self._until = timedelta()
+            self._held = lease
+            return timedelta()
+        else:
+            self._until = began + LASTS
+        return RENEW_EVERY
+
+    async def _wait(self, time: timedelta) -> None:
+        await self._clock.wait(asyncio.Event(), time.total_seconds())
+
+    def _tell(self, what: str, level: int = logging.INFO) -> None:
+        """Log it, once."""
+        if what != self._told:
+            self._told = what
+            logger.log(level, "%s", what)
+
+    def _now(self) -> str:
+        return self._clock.now().isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+    async def _read(self) -> Lease | None:
+        try:
+            return await self._call("GET", self._path())
+        except NotFoundError:
+            return None
+
+    async def _create(self, spec: Mapping[str, Any]) -> Lease:
+        body = {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {"namespace": self._namespace, "name": OPERATOR},
+            "spec": spec,
+        }
+        return await self._call("POST", self._path().rpartition("/")[0], body)
+
+    async def _patch(self, lease: Lease, spec: Mapping[str, Any]) -> Lease:
+        """Change it, unless it has been changed since."""
+        body = {"metadata": {"resourceVersion": lease.version}, "spec": spec}
+        return await self._call("PATCH", self._path(), body, MERGE_PATCH)
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        content_type: str = "application/json",
+    ) -> Lease:
+        try:
+            async with asyncio.timeout(CALL_SECONDS):
+                return await self._api.call(method, path, _read_lease, body=body, content_type=content_type)
+        except TimeoutError:
+            raise KubeUnavailableError(f"{method} {path}: no answer within {CALL_SECONDS:.0f} s.") from None
+
+    def _path(self) -> str:
+        return f"/apis/coordination.k8s.io/v1/namespaces/{self._namespace}/leases/{OPERATOR}"
+
+
+def _read_lease(answer: dict[str, Any]) -> Lease:
+    spec = answer.get("spec", {})
+    return Lease(
+        version=answer["metadata"]["resourceVersion"],
+        holder=spec.get("holderIdentity") or "",
+        lasts=timedelta(seconds=spec.get("leaseDurationSeconds") or 0),
+        transitions=spec.get("leaseTransitions") or 0,
+    )
