@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, TypeAlias
 
-from tests.faults import failures, kills, limits
+from tests.faults import failover, failures, kills, limits
 from tests.faults.findings import Finding
 from tests.faults.stage import Stage
 
@@ -22,6 +22,7 @@ SCENARIOS: Final[Mapping[str, Run]] = {
     "steady": limits.steady,
     "peer": failures.peer,
     "kill": kills.kill,
+    "failover": failover.failover,
 }
 WAITING: Final = ("limit-sliding", "limit-fixed", "other-program", "steady")
 """What mostly waits. Side by side these take two minutes and not five; the others measure seconds, alone."""

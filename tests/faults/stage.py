@@ -166,17 +166,17 @@ class Stage:
             scene = Scene(shop, asset, operator, Observer(shop), self)
             scene.put_credentials(secret)
             if started:
+                began = time.time()
                 stack.enter_context(operator)
-                self._wait_until_it_watches(namespace)
+                self.wait_until_it_watches(namespace, began)
             stack.enter_context(scene.observer)
             yield scene
 
-    def _wait_until_it_watches(self, namespace: str) -> None:
-        """Wait until the operator sees AssetTokens: its start is not what is measured."""
-        began = time.time()
+    def wait_until_it_watches(self, namespace: str, since: float) -> None:
+        """Wait until an operator that was started then sees AssetTokens: its start is not what is measured."""
 
         def watches() -> bool:
-            events = self.audit(namespace, began)
+            events = self.audit(namespace, since)
             return any(event.verb == "watch" and event.resource == "assettokens" for event in events)
 
         wait_until(watches, PATIENCE_SECONDS, "the operator watches AssetTokens")

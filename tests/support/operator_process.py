@@ -33,6 +33,8 @@ class OperatorProcess:
         arguments: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
     ) -> None:
+        self._kubeconfig = kubeconfig
+        self._arguments = arguments
         self._command = [sys.executable, "-I", "-S", "-c", LAUNCH, str(os.getpid()), str(SCRIPT), "run", *arguments]
         self._environment = os.environ | {"KUBECONFIG": str(kubeconfig)} | dict(environment or {})
         self._log = folder / "operator.log"
@@ -46,6 +48,10 @@ class OperatorProcess:
         if self._process is not None:
             self.terminate()
 
+    def another(self, folder: Path, *arguments: str, environment: Mapping[str, str]) -> "OperatorProcess":
+        """One more like this, not started, with more arguments and variables."""
+        return OperatorProcess(self._kubeconfig, folder, (*self._arguments, *arguments), environment)
+
     def start(self) -> None:
         """Start it; the output goes on in the same log."""
         with self._log.open("ab") as log:
@@ -54,6 +60,10 @@ class OperatorProcess:
     def terminate(self) -> int:
         """Ask it to end, as Kubernetes does, and return its exit code."""
         return self._end(signal.SIGTERM)
+
+    def ask_to_end(self) -> None:
+        """The same, without waiting for it."""
+        self._running().send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """End it without a chance to do anything, as a lost node does."""
