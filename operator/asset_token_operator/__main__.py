@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import signal
 import socket
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -19,6 +19,7 @@ from asset_token_operator.asset_client import AssetClient
 from asset_token_operator.budget import Budgets
 from asset_token_operator.clock import SystemClock
 from asset_token_operator.config import (
+    LOG_FORMATS,
     LOG_LEVELS,
     PRODUCTION_URL,
     SANDBOX_URL,
@@ -26,25 +27,25 @@ from asset_token_operator.config import (
     Settings,
     read_settings,
 )
-from asset_token_operator.errors import OperatorError
+from asset_token_operator.errors import ListenError, OperatorError
 from asset_token_operator.handlers import build_registry, kopf_settings
+from asset_token_operator.health import Health, serving
 from asset_token_operator.issuer import Issuer
 from asset_token_operator.kube import KubeClient
 from asset_token_operator.leadership import Leadership, forever
+from asset_token_operator.logs import configure_logging
+from asset_token_operator.metrics import Metrics
 from asset_token_operator.reconciler import Caches, Reconciler
 from asset_token_operator.reflector import SecretVersions
 from asset_token_operator.scheduler import Scheduler
+from asset_token_operator.state_metrics import OperatorMetrics, TokenMetrics, sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from asset_token_operator.model import Key
 
-logger = logging.getLogger("asset_token_operator")
-
 WORKERS: Final = 50
-CHATTY: Final = ("kopf", "kubernetes", "aiohttp", "asyncio")
-"""Loggers that say a line or more a token; they are heard at the level `debug` only."""
 
 
 @click.group()
@@ -116,6 +117,33 @@ def main() -> None:
     help="Where the Lease is. Default: the Pod's own, else the first --namespace, else the kubeconfig's.",
 )
 @click.option(
+    "--health-address",
+    envvar="ASSET_TOKEN_OPERATOR_HEALTH_ADDRESS",
+    metavar="HOST:PORT",
+    help="Serve /healthz and /readyz there; port 0: any free one. Default: nowhere.",
+)
+@click.option(
+    "--metrics-address",
+    envvar="ASSET_TOKEN_OPERATOR_METRICS_ADDRESS",
+    metavar="HOST:PORT",
+    help="Serve /metrics there; port 0: any free one. Default: nowhere.",
+)
+@click.option(
+    "--token-metrics/--no-token-metrics",
+    envvar="ASSET_TOKEN_OPERATOR_TOKEN_METRICS",
+    default=True,
+    show_default=True,
+    help="Have metrics of each AssetToken; without, for very many of them.",
+)
+@click.option(
+    "--log-format",
+    envvar="ASSET_TOKEN_OPERATOR_LOG_FORMAT",
+    default="text",
+    show_default=True,
+    type=click.Choice(LOG_FORMATS),
+    help="Lines for people, or one JSON object a line.",
+)
+@click.option(
     "--log-level",
     envvar="ASSET_TOKEN_OPERATOR_LOG_LEVEL",
     default="info",
@@ -129,19 +157,12 @@ def run(**given: Any) -> None:  # noqa: ANN401 - the options above, as they were
         settings = read_settings(**given)
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
-    configure_logging(settings.log_level)
+    configure_logging(settings.log_level, settings.log_format)
     try:
         with contextlib.suppress(asyncio.CancelledError):  # SIGTERM
             asyncio.run(serve(settings))
-    except OperatorError as error:
+    except (OperatorError, ListenError) as error:
         sys.exit(f"asset-token-operator: {error}")
-
-
-def configure_logging(level: str) -> None:
-    """Log to standard error; libraries that log each call are heard only at `debug`."""
-    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-    for name in () if level == "debug" else CHATTY:
-        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 async def serve(settings: Settings) -> None:
@@ -161,42 +182,50 @@ async def serve(settings: Settings) -> None:
         kube = KubeClient(api, time_left)
         await kube.require_crd()
         async with AssetClient.connect(settings.endpoints, settings.ca_file, time_left) as asset:
-            caches = Caches()
-            scheduler: Scheduler[Key] = Scheduler(clock, WORKERS)
+            caches, metrics, health = Caches(), Metrics(), Health(clock, asyncio.Event())
+            scheduler: Scheduler[Key] = Scheduler(clock, WORKERS, partial(health.beat, "scheduler"))
 
             def secret_changed(secret: Key) -> None:
                 for key in caches.concerned(secret):
                     scheduler.wake(key)
 
-            secrets = SecretVersions(kube, settings.namespaces, secret_changed, clock)
+            watched = partial(health.beat, "watch of Secrets")
+            secrets = SecretVersions(kube, settings.namespaces, secret_changed, clock, watched)
             budgets = Budgets(scheduler.wake, clock, settings.reserves)
-            issuer = Issuer(kube, asset, budgets, secrets, clock)
-            reconciler = Reconciler(caches, kube, issuer, secrets, settings.endpoints, clock, instance)
+            issuer = Issuer(kube, asset, budgets, secrets, clock, metrics)
+            reconciler = Reconciler(caches, kube, issuer, secrets, settings.endpoints, clock, instance, metrics)
+            leads = scheduler.is_open if leadership is None else leadership.leads
+            metrics.registry.register(OperatorMetrics(budgets, issuer, scheduler, leads))
+            if settings.token_metrics:
+                metrics.registry.register(TokenMetrics(caches))
             stop = asyncio.Event()
             on_signals(stop.set)
-            # These start before kopf does: when kopf stops, it cancels all tasks that were started after it.
-            work = asyncio.gather(
-                scheduler.start(reconciler.reconcile),
-                secrets.start(),
-                asyncio.create_task(budgets.serve()),
-                asyncio.create_task(lead(leadership, scheduler, stop)),
-            )
-            watch = asyncio.create_task(
-                watch_cluster(
-                    secrets,
-                    stop,
-                    registry=build_registry(api, scheduler.wake, caches),
-                    settings=kopf_settings(),
-                    standalone=True,
-                    clusterwide=not settings.namespaces,
-                    namespaces=settings.namespaces,
+            async with serving(health, metrics.registry, settings.health_address, settings.metrics_address):
+                # These start before kopf does: when kopf stops, it cancels all tasks that were started after it.
+                work = asyncio.gather(
+                    scheduler.start(reconciler.reconcile),
+                    secrets.start(),
+                    asyncio.create_task(budgets.serve()),
+                    asyncio.create_task(sample(metrics, caches, clock)),
+                    asyncio.create_task(lead(leadership, scheduler, stop)),
                 )
-            )
-            await run_until(stop, work, watch)
-            await scheduler.close()
-            if leadership is not None:
-                await leadership.release()
-            await cancel(work, watch)
+                watch = asyncio.create_task(
+                    watch_cluster(
+                        secrets,
+                        stop,
+                        registry=build_registry(api, scheduler.wake, caches),
+                        settings=kopf_settings(),
+                        standalone=True,
+                        clusterwide=not settings.namespaces,
+                        namespaces=settings.namespaces,
+                        ready_flag=health.ready,
+                    )
+                )
+                await run_until(stop, work, watch)
+                await scheduler.close()
+                if leadership is not None:
+                    await leadership.release()
+                await cancel(work, watch)
 
 
 async def lead(leadership: Leadership | None, scheduler: Scheduler[Key], stop: asyncio.Event) -> None:

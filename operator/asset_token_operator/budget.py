@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 from asset_token_operator.model import Environment, Key, Reserves, Urgency
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from asset_token_operator.answers import RateHeaders, Reply
     from asset_token_operator.clock import Clock
@@ -64,8 +64,12 @@ class Tenant:
     environment: Environment
     client: str
 
+    def short(self) -> str:
+        """The client's fingerprint as logs and metrics show it."""
+        return self.client[:8]
+
     def __str__(self) -> str:
-        return f"{self.environment}/{self.client[:8]}"
+        return f"{self.environment}/{self.short()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,23 @@ class Place:
         return (self.urgency, self.expires_at, self.key)
 
 
+@dataclass(frozen=True, slots=True)
+class BudgetState:
+    """A tenant's budget as metrics show it.
+
+    Attributes:
+        remaining: What is left of this window; all of it where that has to be learned first.
+        pauses: How often it has paused.
+    """
+
+    tenant: Tenant
+    limit: int
+    remaining: int
+    paused: bool
+    queued: int
+    pauses: int
+
+
 @dataclass(slots=True)
 class Account:
     """What is known of one tenant's budget.
@@ -101,6 +122,7 @@ class Account:
         others_per_second: How fast the tenant's own applications spend, as far as it can be seen.
         last_routine: When the latest routine renewal was sent; they are evenly spaced.
         refusals: How many 429 there were in a row.
+        pauses: How often it has rested after a 429.
         in_flight: Who has been sent, or has a place kept, and since when.
         queue: Who waits, in order.
     """
@@ -115,6 +137,7 @@ class Account:
     last_routine: datetime | None = None
     paused_until: datetime | None = None
     refusals: int = 0
+    pauses: int = 0
     in_flight: dict[Key, datetime] = field(default_factory=dict)
     queue: list[Place] = field(default_factory=list)
 
@@ -181,6 +204,7 @@ class Account:
         """A 429: rest until Asset says, or longer each time; those in flight together are one time."""
         if not self.is_paused(now):
             self.refusals += 1
+            self.pauses += 1
         unsaid = now + min(FIRST_PAUSE * float(2 ** min(self.refusals - 1, 8)), LONGEST_PAUSE)
         self.paused_until = max(until or unsaid, now + MARGIN)
         self.resets_at = None
@@ -231,6 +255,20 @@ class Budgets:
     def endpoint(self, environment: Environment) -> Endpoint:
         """What is known of an environment's endpoint."""
         return self._endpoints[environment]
+
+    def states(self) -> Iterator[BudgetState]:
+        """Each tenant's budget."""
+        now = self._now()
+        for tenant, account in self._accounts.items():
+            known = account.resets_at is not None and account.resets_at > now and account.said
+            yield BudgetState(
+                tenant,
+                account.limit,
+                account.remaining() if known else account.limit,
+                account.is_paused(now),
+                len(account.queue),
+                account.pauses,
+            )
 
     def take(self, place: Place) -> bool:
         """Take a place, if one is free or was kept; else wait for one in the queue, to be woken then.

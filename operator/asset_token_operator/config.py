@@ -16,13 +16,26 @@ if TYPE_CHECKING:
 
 PRODUCTION_URL: Final = "https://api.getasset.com"
 SANDBOX_URL: Final = "https://api.sandbox.getasset.com"
+LOG_FORMATS: Final = ("text", "json")
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+PORT: Final = re.compile(r"[0-9]{1,5}")
 PRINTABLE: Final = re.compile(r"[!-~]+")
 NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 class ConfigError(Exception):
     """Settings are wrong; the message has a line for each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen: a host's name or address, and a port; port 0 is any that is free."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +49,11 @@ class Settings:
         ca_file: Where certificates of more CAs are that Asset's or a proxy's may come from.
         leader_elect: Whether it works only while it holds the Lease.
         lease_namespace: Where the Lease is; None where none was named.
+        health_address: Where `/healthz` and `/readyz` are served; None for nowhere.
+        metrics_address: Where `/metrics` is served; None for nowhere.
+        token_metrics: Whether there are metrics of each AssetToken.
         log_level: One of `LOG_LEVELS`.
+        log_format: One of `LOG_FORMATS`.
     """
 
     namespaces: tuple[str, ...]
@@ -45,7 +62,11 @@ class Settings:
     ca_file: str | None
     leader_elect: bool
     lease_namespace: str | None
+    health_address: Address | None
+    metrics_address: Address | None
+    token_metrics: bool
     log_level: str
+    log_format: str
 
 
 def read_settings(  # noqa: PLR0913 - as many as there are
@@ -58,7 +79,11 @@ def read_settings(  # noqa: PLR0913 - as many as there are
     ca_file: str | None,
     leader_elect: bool,
     lease_namespace: str | None,
+    health_address: str | None,
+    metrics_address: str | None,
+    token_metrics: bool,
     log_level: str,
+    log_format: str,
 ) -> Settings:
     """Check the settings as they were given; reserves are in percent.
 
@@ -70,6 +95,9 @@ def read_settings(  # noqa: PLR0913 - as many as there are
     problems += _ca_problems(ca_file)
     if lease_namespace is not None and not _is_namespace(lease_namespace):
         problems.append(f"--lease-namespace: {lease_namespace!r} is not a namespace's name.")
+    for flag, address in (("--health-address", health_address), ("--metrics-address", metrics_address)):
+        if address is not None and _address(address) is None:
+            problems.append(f"{flag}: {address!r} is not HOST:PORT, such as 0.0.0.0:8080 or [::]:8080.")
     if problems:
         raise ConfigError("\n".join(problems))
     return Settings(
@@ -82,7 +110,11 @@ def read_settings(  # noqa: PLR0913 - as many as there are
         ca_file=ca_file,
         leader_elect=leader_elect,
         lease_namespace=lease_namespace,
+        health_address=_address(health_address or ""),
+        metrics_address=_address(metrics_address or ""),
+        token_metrics=token_metrics,
         log_level=log_level,
+        log_format=log_format,
     )
 
 
@@ -106,6 +138,14 @@ def _url_problems(flag: str, url: str) -> list[str]:
         and not _is_loopback(host),
     }
     return [f"{flag}: {problem}" for problem, holds in problems.items() if holds][:1]
+
+
+def _address(text: str) -> Address | None:
+    host, _, port = text.rpartition(":")
+    bare = host.removeprefix("[").removesuffix("]")
+    if not PRINTABLE.fullmatch(bare) or (":" in bare) != host.startswith("["):
+        return None
+    return Address(bare, int(port)) if PORT.fullmatch(port) and int(port) < 2**16 else None
 
 
 def _ca_problems(path: str | None) -> list[str]:

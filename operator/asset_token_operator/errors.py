@@ -17,6 +17,7 @@
         └── KubeRefusedError       forbidden, invalid, in conflict
             └── NotFoundError      … or not there
     NotLeadingError                another operator works now: nothing was tried, so nothing failed
+    ListenError                    an address to listen on can't be had
 
 Each says in its own words what happened, never in those of a response's body, and carries the reason that conditions
 show. What ends it is in `RECOVERIES`, by its reason, so that it is known after a restart too. Vendors' exceptions end
@@ -48,6 +49,10 @@ RECOVERIES: Final = {
 
 class NotLeadingError(Exception):
     """This operator doesn't lead any more, so it sends nothing."""
+
+
+class ListenError(Exception):
+    """An address to listen on can't be had."""
 
 
 class OperatorError(Exception):

@@ -16,6 +16,7 @@ from asset_token_operator.answers import read_answer
 from asset_token_operator.budget import Place, Tenant
 from asset_token_operator.decision import Attempts, urgency_of
 from asset_token_operator.errors import (
+    AssetError,
     AssetUnavailableError,
     CredentialsInvalidError,
     CredentialsNotFoundError,
@@ -23,6 +24,8 @@ from asset_token_operator.errors import (
     KubeRefusedError,
     OperatorError,
 )
+from asset_token_operator.logs import about
+from asset_token_operator.metrics import ISSUED
 from asset_token_operator.model import Credentials, Recovery, digest, format_time
 from asset_token_operator.outcome import failure_of, issued_token
 
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from asset_token_operator.clock import Clock
     from asset_token_operator.decision import Observed, Request
     from asset_token_operator.kube import KubeClient
+    from asset_token_operator.metrics import Metrics
     from asset_token_operator.model import AssetToken, CredentialsRef, Environment, IssuedToken, Key, Reason
     from asset_token_operator.reflector import SecretVersions
 
@@ -70,16 +74,19 @@ class Issuer:
         budgets: Who may send when.
         secrets: Which Secrets there are.
         clock: The clock.
+        metrics: Told of each request.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what it is wired to
         self,
         kube: KubeClient,
         asset: AssetClient,
         budgets: Budgets,
         secrets: SecretVersions,
         clock: Clock,
+        metrics: Metrics,
     ) -> None:
+        self._metrics = metrics
         self._kube = kube
         self._asset = asset
         self._budgets = budgets
@@ -109,7 +116,7 @@ class Issuer:
             parked=parked or Attempts(),
             endpoint_down=endpoint.down,
             endpoint_up_since=endpoint.up_since,
-            skew=self._skew(environment),
+            skew=self.skew(environment),
         )
 
     def take_place(self, seen: Observed, request: Request) -> bool:
@@ -144,14 +151,34 @@ class Issuer:
                 raise found
             token = await self._issue(seen, seen.credentials, request.reason, sent_at)
         except OperatorError as error:
-            logger.warning("%s: no token (%s): %s", key, request.reason, error)
+            logger.warning("%s: no token (%s): %s", key, request.reason, error, extra=about(key, reason=error.reason))
             if seen.endpoint_down and error.recovery is Recovery.ENDPOINT:
                 attempts = replace(attempts, times=seen.requests.times)  # a probe for all is no attempt of its own
             return self._view(replace(seen, requests=attempts.failed(failure_of(error, self._clock.now()))))
-        logger.info("%s: issued (%s), expires %s", key, request.reason, format_time(token.expires_at))
+        said = {
+            "reason": request.reason,
+            "seconds": round((self._clock.now() - sent_at).total_seconds(), 3),
+            "token_id": token.token_id,
+            "expires_at": format_time(token.expires_at),
+        }
+        text = "%(key)s: issued (%(reason)s) in %(seconds).3f s, id %(token_id)s, expires %(expires_at)s"
+        logger.info(text, {"key": key, **said}, extra=about(key, **said))
         return self._view(replace(seen, held=token, requests=attempts.succeeded()))
 
     async def _issue(self, seen: Observed, credentials: Credentials, reason: Reason, sent_at: datetime) -> IssuedToken:
+        environment = seen.token.spec.environment
+        began = self._clock.elapsed()
+        try:
+            token = await self._exchange(seen, credentials, reason, sent_at)
+        except AssetError as error:
+            self._metrics.requested(environment, error.reason, self._clock.elapsed() - began)
+            raise
+        self._metrics.requested(environment, ISSUED, self._clock.elapsed() - began)
+        return token
+
+    async def _exchange(
+        self, seen: Observed, credentials: Credentials, reason: Reason, sent_at: datetime
+    ) -> IssuedToken:
         environment = seen.token.spec.environment
         reply = await self._send(seen, credentials)
         received_at = self._clock.now()
@@ -184,7 +211,11 @@ class Issuer:
             self._budgets.answered(place, reply)
         return reply
 
-    def _skew(self, environment: Environment) -> timedelta | None:
+    def refused(self, environment: Environment) -> int:
+        """How many credentials Asset refuses."""
+        return sum(of == environment for of, _ in self._parked)
+
+    def skew(self, environment: Environment) -> timedelta | None:
         """How far Asset's clock is ahead of ours now, also if ours was set since; None where it hasn't been seen."""
         zero = self._zero.get(environment)
         if zero is None:

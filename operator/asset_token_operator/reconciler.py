@@ -31,8 +31,9 @@ from asset_token_operator.errors import (
     OperatorError,
     SecretConflictError,
 )
+from asset_token_operator.logs import about
 from asset_token_operator.manifests import is_owned
-from asset_token_operator.model import Rival
+from asset_token_operator.model import Reason, Rival
 from asset_token_operator.outcome import (
     failure_of,
     remembered_requests,
@@ -50,12 +51,16 @@ if TYPE_CHECKING:
     from asset_token_operator.clock import Clock
     from asset_token_operator.issuer import Issuer
     from asset_token_operator.kube import KubeClient
+    from asset_token_operator.metrics import Metrics
     from asset_token_operator.model import AssetToken, Environment, IssuedToken, Key, SecretState
     from asset_token_operator.reflector import SecretVersions
 
 Seen = TypeVar("Seen", "AssetToken", "SecretState")
 
 logger = logging.getLogger(__name__)
+
+DUE: Final = frozenset({Reason.RENEWING, Reason.EXPIRED})
+"""Why a token is requested whose renewal time has come."""
 
 RETRY_CLUSTER: Final = timedelta(seconds=5)
 """When to try again after a call of the API server failed that is no attempt to write the Secret."""
@@ -127,7 +132,9 @@ class Reconciler:
         endpoints: Mapping[Environment, str],
         clock: Clock,
         instance: str,
+        metrics: Metrics,
     ) -> None:
+        self._metrics = metrics
         self._caches = caches
         self._kube = kube
         self._issuer = issuer
@@ -155,9 +162,9 @@ class Reconciler:
             self._forget(key)
             return None
         except KubeError as error:
-            logger.warning("%s: %s", key, error)
+            logger.warning("%s: %s", key, error, extra=about(key, reason=error.reason))
         except NotLeadingError:
-            logger.info("%s: left to the leader", key)
+            logger.info("%s: left to the leader", key, extra=about(key))
         else:
             return decision.until
         self._issuer.leave(key)
@@ -256,10 +263,18 @@ class Reconciler:
         except SecretConflictError:  # it came after the look
             return replace(seen, secret=await self._kube.read_secret(seen.token.secret_key), writes=attempts)
         except OperatorError as error:
-            logger.warning("%s: Secret not written: %s", seen.token.key, error)
+            key = seen.token.key
+            logger.warning("%s: Secret not written: %s", key, error, extra=about(key, reason=error.reason))
             return replace(seen, writes=attempts.failed(failure_of(error, self._clock.now())))
-        logger.info("%s: wrote Secret %s", seen.token.key, secret.key.name)
+        self._tell_of_write(seen, secret)
         return replace(seen, secret=secret, writes=attempts.succeeded())
+
+    def _tell_of_write(self, seen: Observed, secret: SecretState) -> None:
+        key, old, new = seen.token.key, seen.stored(), seen.current()
+        logger.info("%s: wrote Secret %s", key, secret.key.name, extra=about(key, secret=secret.key.name))
+        if old is not None and new is not None and new.revision != old.revision and new.reason in DUE:
+            now = seen.asset_now(old, self._clock.now())
+            self._metrics.renewed(now - seen.renews_at(old), old.expires_at - now)
 
     def _remember(self, seen: Observed) -> None:
         memory = self._memories[seen.token.key]

@@ -39,14 +39,21 @@ class SecretVersions:
         namespaces: The namespaces that are followed; none means all.
         changed: Called with each Secret that was created, changed or deleted.
         clock: The clock.
+        beat: Called whenever something was heard of the API server, or will be asked again.
     """
 
     def __init__(
-        self, kube: KubeClient, namespaces: Sequence[str], changed: Callable[[Key], None], clock: Clock
+        self,
+        kube: KubeClient,
+        namespaces: Sequence[str],
+        changed: Callable[[Key], None],
+        clock: Clock,
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
         self._kube = kube
         self._changed = changed
         self._clock = clock
+        self._beat = beat
         self._versions: dict[Key, str] = {}
         self._as_of = dict.fromkeys(namespaces or [EVERYWHERE], 0)
         self._listed = {scope: asyncio.Event() for scope in self._as_of}
@@ -88,6 +95,7 @@ class SecretVersions:
                 retry = min(retry * 2, LONGEST_RETRY)
 
     async def _wait(self, time: timedelta) -> None:
+        self._beat()
         await self._clock.wait(asyncio.Event(), time.total_seconds())
 
     async def _list(self, scope: str) -> None:
@@ -104,6 +112,7 @@ class SecretVersions:
 
     async def _watch(self, scope: str) -> None:
         async for event, key, version in self._kube.watch_secret_versions(scope, str(self._as_of[scope])):
+            self._beat()
             self._as_of[scope] = int(version)
             if event == "BOOKMARK":
                 continue

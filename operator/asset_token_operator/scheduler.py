@@ -43,11 +43,13 @@ class Scheduler(Generic[K]):
     Args:
         clock: The wall clock.
         workers: How many keys run at once.
+        beat: Called every two seconds or more often, as long as keys are released.
     """
 
-    def __init__(self, clock: Clock, workers: int) -> None:
+    def __init__(self, clock: Clock, workers: int, beat: Callable[[], None] = lambda: None) -> None:
         self._clock = clock
         self._workers = workers
+        self._beat = beat
         self._due: dict[K, datetime] = {}
         self._heap: list[tuple[datetime, int, K]] = []
         self._pushed = 0
@@ -63,10 +65,19 @@ class Scheduler(Generic[K]):
         self._open = True
         self._changed.set()
 
+    def is_open(self) -> bool:
+        """Whether what is due is run."""
+        return self._open
+
     async def close(self) -> None:
         """Begin no more runs, and wait until those that were begun have ended."""
         self._open = False
         await self._idle.wait()
+
+    def waiting(self) -> int:
+        """How many keys are due and don't run yet."""
+        now = self._clock.now()
+        return self._ready.qsize() + sum(at <= now for at in self._due.values())
 
     def wake(self, key: K, at: datetime | None = None) -> None:
         """Run the key at that moment, or now; an earlier wake that is still to come stays."""
@@ -96,6 +107,7 @@ class Scheduler(Generic[K]):
         offset = self._clock.now() - START - self._clock.elapsed()
         while True:
             self._changed.clear()
+            self._beat()
             now = self._clock.now()
             was, offset = offset, now - START - self._clock.elapsed()
             if abs(offset - was) > JUMP:

@@ -21,6 +21,7 @@ from asset_token_operator.errors import (
 )
 from asset_token_operator.issuer import Issuer
 from asset_token_operator.manifests import owner_name
+from asset_token_operator.metrics import Metrics
 from asset_token_operator.model import (
     AssetToken,
     Credentials,
@@ -299,9 +300,10 @@ class World:
     def restart(self) -> None:
         """The operator loses all that it has in memory."""
         self.woken.clear()
+        self.metrics = Metrics()
         self._looks = OneLookClock(self.clock)
         self.budgets = Budgets(self.woken.append, self._looks, self.reserves)
-        self.issuer = Issuer(self.kube, self.asset, self.budgets, self.secrets, self.clock)  # type: ignore[arg-type]
+        self.issuer = Issuer(self.kube, self.asset, self.budgets, self.secrets, self.clock, self.metrics)  # type: ignore[arg-type]
         self.reconciler = Reconciler(
             self.caches,
             self.kube,  # type: ignore[arg-type]
@@ -310,6 +312,7 @@ class World:
             self.asset.endpoints,
             self.clock,
             "test",
+            self.metrics,
         )
 
     def add(self, token: AssetToken | None = None) -> AssetToken:

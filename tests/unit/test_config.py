@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from asset_token_operator.config import LOG_LEVELS, PRODUCTION_URL, SANDBOX_URL, ConfigError, Settings, read_settings
+from asset_token_operator.config import (
+    LOG_LEVELS,
+    PRODUCTION_URL,
+    SANDBOX_URL,
+    Address,
+    ConfigError,
+    Settings,
+    read_settings,
+)
 from asset_token_operator.model import Environment, Reserves
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def settings_with(*namespaces: str, **changes: Any) -> Settings:
@@ -19,7 +30,11 @@ def settings_with(*namespaces: str, **changes: Any) -> Settings:
         "ca_file": None,
         "leader_elect": False,
         "lease_namespace": None,
+        "health_address": None,
+        "metrics_address": None,
+        "token_metrics": True,
         "log_level": "info",
+        "log_format": "text",
     }
     return read_settings(namespaces=namespaces, **(given | changes))
 
@@ -44,7 +59,11 @@ def test_the_defaults_are_the_documented_endpoints_in_all_namespaces() -> None:
         ca_file=None,
         leader_elect=False,
         lease_namespace=None,
+        health_address=None,
+        metrics_address=None,
+        token_metrics=True,
         log_level="info",
+        log_format="text",
     )
 
 
@@ -251,3 +270,40 @@ def test_all_that_is_wrong_is_told_together_a_line_for_each() -> None:
         "--sandbox-url: is not an https URL such as https://api.sandbox.getasset.com.",
         ("--production-url: would send credentials in the clear; use https (http is for loopback only)."),
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        pytest.param("0.0.0.0:8080", Address("0.0.0.0", 8080), id="all"),
+        pytest.param("127.0.0.1:0", Address("127.0.0.1", 0), id="any free port"),
+        pytest.param("localhost:65535", Address("localhost", 65535), id="name"),
+        pytest.param("[::1]:8080", Address("::1", 8080), id="IPv6"),
+    ],
+)
+def test_an_address_to_listen_on_has_a_host_and_a_port(text: str, address: Address) -> None:
+    settings = settings_with(health_address=text, metrics_address=text)
+    assert (settings.health_address, settings.metrics_address) == (address, address)
+
+
+@pytest.mark.parametrize(
+    "text", ["8080", ":8080", "host", "host:", "host:http", "::1:8080", "host:65536", "ho st:1", ""]
+)
+@pytest.mark.parametrize("flag", ["health_address", "metrics_address"])
+def test_any_other_address_is_refused(flag: str, text: str) -> None:
+    with pytest.raises(ConfigError, match=f"--{flag.replace('_', '-')}: .* is not HOST:PORT, such as"):
+        settings_with(**{flag: text})
+
+
+def test_a_ca_file_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
+    empty = tmp_path / "empty.pem"
+    empty.write_text("")
+    for path in (empty, tmp_path / "none.pem"):
+        with pytest.raises(ConfigError, match="--ca-file: can't be read as certificates in PEM form"):
+            settings_with(ca_file=str(path))
+
+
+def test_a_lease_namespace_is_a_namespace() -> None:
+    assert settings_with(lease_namespace="operators").lease_namespace == "operators"
+    with pytest.raises(ConfigError, match="--lease-namespace: 'No' is not a namespace's name"):
+        settings_with(lease_namespace="No")

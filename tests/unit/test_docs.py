@@ -9,6 +9,9 @@ import yaml
 from asset_token_operator.__main__ import run
 from asset_token_operator.model import Reason, parse_asset_token
 from asset_token_operator.outcome import Event
+from asset_token_operator.scheduler import Scheduler
+from asset_token_operator.state_metrics import OperatorMetrics, TokenMetrics
+from tests.support.fakes import World
 
 ROOT: Final = Path(__file__).parents[2]
 EVENTS: Final = {"Issued", "Recovered"}
@@ -25,8 +28,27 @@ def test_every_reason_is_documented_and_no_other() -> None:
     assert sorted(documented) == sorted({*Reason, *EVENTS})
 
 
+def test_every_metric_is_documented_with_its_labels_and_type_and_no_other() -> None:
+    world = World()
+    world.add()
+    world.reconcile()
+    world.reconcile()
+    registry = world.metrics.registry
+    registry.register(TokenMetrics(world.caches))
+    registry.register(OperatorMetrics(world.budgets, world.issuer, Scheduler(world.clock, 1), lambda: True))
+    found = {}
+    for family in registry.collect():
+        name = {"counter": f"{family.name}_total", "info": f"{family.name}_info"}.get(family.type, family.name)
+        labels = {label for sample in family.samples for label in sample.labels} - {"le"}
+        found[name] = (labels, family.type.replace("info", "gauge"))
+    rows = re.findall(r"^\| `(\w+)` \| (.*?)\| (\w+) \|", (ROOT / "docs/metrics.md").read_text(), re.MULTILINE)
+    assert {name: (set(re.findall(r"`(\w+)`", labels)), kind) for name, labels, kind in rows} == found
+
+
 def test_every_flag_is_in_the_readme_with_its_variable_and_no_other() -> None:
-    rows = re.findall(r"^\| `(--[a-z-]+)(?: \w+)?` \| `([A-Z_]+)` \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    rows = re.findall(
+        r"^\| `(--[a-z-]+)(?: [\w:]+)?` \| `([A-Z_]+)` \|", (ROOT / "README.md").read_text(), re.MULTILINE
+    )
     options = {(option.opts[0], option.envvar) for option in run.params}  # type: ignore[attr-defined]
     assert {(flag, f"ASSET_TOKEN_OPERATOR_{variable}") for flag, variable in rows} == options
 

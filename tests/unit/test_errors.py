@@ -23,7 +23,7 @@ RECOVERIES = {
     errors.NotFoundError: (Reason.CLUSTER_REFUSED, Recovery.BACK_OFF),
 }
 GROUPS = {errors.OperatorError, errors.AssetError, errors.KubeError}
-NO_FAILURES = {errors.NotLeadingError}
+NO_FAILURES = {errors.NotLeadingError, errors.ListenError}
 
 
 @pytest.mark.parametrize(

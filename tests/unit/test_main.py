@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from asset_token_operator.__main__ import CHATTY, configure_logging, main
+from asset_token_operator.__main__ import main
 from asset_token_operator.config import Settings
+from asset_token_operator.logs import CHATTY, configure_logging
 from asset_token_operator.model import Reserves
 
 RUNNER = CliRunner()
@@ -22,6 +23,10 @@ VARIABLES = {
     "--ca-file": "ASSET_TOKEN_OPERATOR_CA_FILE",
     "--leader-elect": "ASSET_TOKEN_OPERATOR_LEADER_ELECT",
     "--lease-namespace": "ASSET_TOKEN_OPERATOR_LEASE_NAMESPACE",
+    "--health-address": "ASSET_TOKEN_OPERATOR_HEALTH_ADDRESS",
+    "--metrics-address": "ASSET_TOKEN_OPERATOR_METRICS_ADDRESS",
+    "--token-metrics": "ASSET_TOKEN_OPERATOR_TOKEN_METRICS",
+    "--log-format": "ASSET_TOKEN_OPERATOR_LOG_FORMAT",
     "--log-level": "ASSET_TOKEN_OPERATOR_LOG_LEVEL",
 }
 """Every option of `run`, and its environment variable."""
@@ -166,9 +171,9 @@ def test_libraries_that_log_each_call_are_quiet_unless_debugging() -> None:
     for name in CHATTY:
         logging.getLogger(name).setLevel(logging.NOTSET)
 
-    configure_logging("debug")
+    configure_logging("debug", "text")
     assert {logging.getLogger(name).level for name in CHATTY} == {logging.NOTSET}
-    configure_logging("info")
+    configure_logging("info", "text")
     assert {logging.getLogger(name).level for name in CHATTY} == {logging.WARNING}
 
 
