@@ -13,6 +13,7 @@ class Finding:
 
     Attributes:
         held: None where the figure has no bound of its own and is only told.
+        timed: Whether it is a time that took, which a busy machine makes longer.
     """
 
     measured: str
@@ -20,6 +21,7 @@ class Finding:
     bound: str
     held: bool | None
     scenario: str = ""
+    timed: bool = False
 
     def of(self, scenario: str) -> "Finding":
         """The same, with the name of the scenario that measured it."""
@@ -31,7 +33,9 @@ class Finding:
 
 def at_most(measured: str, figure: float, bound: float, unit: str = "") -> Finding:
     """A figure that must not be above its bound."""
-    return Finding(measured, _number(figure, unit), f"≤ {_number(bound, unit)}", figure <= bound)
+    return Finding(
+        measured, _number(figure, unit), f"≤ {_number(bound, unit)}", figure <= bound, timed=unit == "s" and bound > 0
+    )
 
 
 def exactly(measured: str, figure: int, bound: int = 0) -> Finding:
