@@ -54,7 +54,7 @@ def operator(shop: Shop, operator_for: Callable[..., OperatorProcess]) -> Operat
 
 def _with_shipped_role(cluster: Cluster, namespace: str) -> Path:
     """A kubeconfig of a ServiceAccount that has the rules of the shipped ClusterRole in this namespace."""
-    documents = yaml.safe_load_all((DEPLOY / "rbac.yaml").read_text())
+    documents = yaml.safe_load_all((DEPLOY / "base" / "rbac.yaml").read_text())
     rules = next(document["rules"] for document in documents if document["kind"] == "ClusterRole")
     name = "operator"
     subject = {"kind": "ServiceAccount", "name": name, "namespace": namespace}
