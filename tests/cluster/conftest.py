@@ -53,9 +53,10 @@ def operator(shop: Shop, operator_for: Callable[..., OperatorProcess]) -> Operat
 
 
 def _with_shipped_role(cluster: Cluster, namespace: str) -> Path:
-    """A kubeconfig of a ServiceAccount that has the rules of the shipped ClusterRole in this namespace."""
-    documents = yaml.safe_load_all((DEPLOY / "base" / "rbac.yaml").read_text())
-    rules = next(document["rules"] for document in documents if document["kind"] == "ClusterRole")
+    """A kubeconfig of a ServiceAccount that has the rules of the shipped roles in this namespace."""
+    files = [DEPLOY / "base" / name for name in ("rbac.yaml", "leader-election.yaml")]
+    documents = [document for file in files for document in yaml.safe_load_all(file.read_text())]
+    rules = [rule for document in documents for rule in document.get("rules", ())]
     name = "operator"
     subject = {"kind": "ServiceAccount", "name": name, "namespace": namespace}
     rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}"
