@@ -17,13 +17,15 @@ help: ## Show this help
 demo: .venv/installed ## Watch AssetTokens become Secrets and renew, on a real control plane
 	$(BIN)/python -m demo $(ARGS)
 
-test: check ## Run all checks and all tests
+test: check ## Run all checks and all tests, and the short form of the fault suite
 	-$(BIN)/python -m tests.support.controlplane build
 	$(BIN)/pytest --numprocesses=2 --dist=worksteal $(ARGS)
+	$(BIN)/python -m tests.faults --short
 
 chaos: .venv/installed ## Measure the operator under faults (ARGS=--short: in minutes; else about an hour)
 	$(BIN)/python -m tests.faults $(ARGS)
 	$(BIN)/pytest tests/faults
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest tests/properties/test_answers.py -k "read_or_refused" --timeout=1800
 
 check: .venv/installed ## Formatting, lint, types, import layers
 	$(BIN)/ruff format --check .

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from asset_token_operator.model import Key
 
 WORKERS: Final = 50
+FINISH_SECONDS: Final = 20.0
+"""At SIGTERM, for what is in flight: a request's 15 s, and the writes after it."""
 
 
 @click.group()
@@ -222,7 +224,9 @@ async def serve(settings: Settings) -> None:
                     )
                 )
                 await run_until(stop, work, watch)
-                await scheduler.close()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(FINISH_SECONDS):
+                        await scheduler.close()
                 if leadership is not None:
                     await leadership.release()
                 await cancel(work, watch)

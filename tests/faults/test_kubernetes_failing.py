@@ -201,16 +201,18 @@ def test_a_namespace_goes_with_all_its_tokens_and_costs_little(
     assert len(asset.requests) <= requests + 1
 
 
-def test_sigterm_ends_it_while_asset_hangs(shop: Shop, asset: AssetApi, operator: OperatorProcess) -> None:
+def test_sigterm_ends_it_when_the_time_of_a_request_that_hangs_is_over(
+    shop: Shop, asset: AssetApi, operator: OperatorProcess
+) -> None:
     asset.behave(Behaviour(failure=HANG))
     shop.put("ledger-writer")
     wait_until(lambda: asset.arrived == 1, 15, "the request arrives")
     began = time.monotonic()
     assert operator.terminate() == 0
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 25
 
 
-def test_sigterm_ends_it_while_kubernetes_hangs(
+def test_sigterm_ends_it_within_its_grace_period_while_kubernetes_hangs(
     shop: Shop, controlplane: ControlPlane, asset: AssetApi, operator: OperatorProcess
 ) -> None:
     asset.behave(Behaviour(latency=2))
@@ -220,7 +222,7 @@ def test_sigterm_ends_it_while_kubernetes_hangs(
         operator.wait_for_output("issued (")
         began = time.monotonic()
         assert operator.terminate() == 0
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 25
 
 
 # The last one: after a long outage the controllers, too, take their time to come back.

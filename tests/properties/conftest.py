@@ -1,6 +1,7 @@
 """How thoroughly properties are tried: always the same examples, so that a run never fails by chance.
 
-`HYPOTHESIS_PROFILE=thorough` tries ten times as many.
+`HYPOTHESIS_PROFILE=thorough` tries ten times as many; `fuzz` is for the three tests that read answers' bodies, of which
+it makes 100,000.
 """
 
 import os
@@ -17,4 +18,5 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.register_profile("thorough", settings.get_profile("quick"), max_examples=2_000)
+settings.register_profile("fuzz", settings.get_profile("quick"), max_examples=34_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
