@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -45,7 +46,10 @@ if TYPE_CHECKING:
 
     from asset_token_operator.model import Key
 
+logger = logging.getLogger("asset_token_operator")
+
 WORKERS: Final = 50
+WATCH_AGAIN_SECONDS: Final = 2.0
 FINISH_SECONDS: Final = 20.0
 """At SIGTERM, for what is in flight: a request's 15 s, and the writes after it."""
 
@@ -245,12 +249,27 @@ async def lead(leadership: Leadership | None, scheduler: Scheduler[Key], stop: a
 
 
 async def watch_cluster(secrets: SecretVersions, stop: asyncio.Event, **how: Any) -> None:  # noqa: ANN401 - kopf's
-    """Let kopf watch, once it is known which Secrets there are."""
+    """Let kopf watch, once it is known which Secrets there are; it ends at some errors, and is then begun anew."""
     await secrets.listed()
-    others = asyncio.all_tasks()
-    tasks = await kopf.spawn_tasks(**how)
-    on_signals(stop.set)  # not kopf's own: what is in flight ends first, and kopf last
-    await kopf.run_tasks(tasks, ignored=others)
+    while not stop.is_set():
+        others = asyncio.all_tasks()
+        tasks = await kopf.spawn_tasks(**how)
+        on_signals(stop.set)  # not kopf's own: what is in flight ends first, and kopf last
+        try:
+            await kopf.run_tasks(tasks, ignored=others)
+        except (Exception, asyncio.CancelledError) as error:
+            if is_cancelled():
+                raise
+            logger.warning("the watch of AssetTokens broke (%s) and is begun anew", type(error).__name__)
+            await asyncio.sleep(WATCH_AGAIN_SECONDS)
+        else:
+            return
+
+
+def is_cancelled() -> bool:
+    """Whether the present task itself shall end."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def on_signals(act: Callable[[], object]) -> None:

@@ -73,7 +73,7 @@ def build_registry(api: ApiServer, wake: Callable[[Key], None], caches: Caches) 
     """
     registry = kopf.OperatorRegistry()
     _connect(registry, api)
-    _index(registry, caches)
+    _index(registry)
     _watch(registry, wake, caches)
     return registry
 
@@ -94,7 +94,7 @@ def _connect(registry: kopf.OperatorRegistry, api: ApiServer) -> None:
         )
 
 
-def _index(registry: kopf.OperatorRegistry, caches: Caches) -> None:
+def _index(registry: kopf.OperatorRegistry) -> None:
     @kopf.index(GROUP, VERSION, PLURAL, id="tokens", registry=registry)
     async def tokens(body: kopf.Body, **_: object) -> Mapping[Key, AssetToken]:
         return {token.key: token for token in _readable(body)}
@@ -118,28 +118,31 @@ def _index(registry: kopf.OperatorRegistry, caches: Caches) -> None:
         owner = owner_name(secret)
         return {Key(secret.key.namespace, owner): secret} if owner else {}
 
-    @kopf.on.startup(registry=registry)
-    async def startup(**given: Any) -> None:  # noqa: ANN401 - kopf gives each index by its id
-        caches.tokens, caches.claims, caches.users = given["tokens"], given["claims"], given["users"]
-        caches.secrets, caches.owned = given["secrets"], given["owned"]
-
 
 def _watch(registry: kopf.OperatorRegistry, wake: Callable[[Key], None], caches: Caches) -> None:
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
-    async def asset_token_changed(body: kopf.Body, **_: object) -> None:
+    async def asset_token_changed(body: kopf.Body, **given: Any) -> None:  # noqa: ANN401 - the indices are in it
+        _adopt(caches, given)
         for token in _readable(body):
             wake(token.key)
             for rival in caches.claims.get(token.secret_key, ()):
                 wake(rival.key)
 
     @kopf.on.event("", "v1", "secrets", registry=registry)
-    async def secret_changed(body: kopf.Body, **_: object) -> None:
+    async def secret_changed(body: kopf.Body, **given: Any) -> None:  # noqa: ANN401 - the indices are in it
+        _adopt(caches, given)
         secret = parse_secret(body)
         for claimant in caches.concerned(secret.key):
             wake(claimant)
         owner = owner_name(secret)
         if owner is not None:
             wake(Key(secret.key.namespace, owner))
+
+
+def _adopt(caches: Caches, given: Mapping[str, Any]) -> None:
+    """Take kopf's indices over: when it calls for an event all of them are filled, also after it was begun anew."""
+    caches.tokens, caches.claims, caches.users = given["tokens"], given["claims"], given["users"]
+    caches.secrets, caches.owned = given["secrets"], given["owned"]
 
 
 def _readable(body: Mapping[str, Any]) -> Iterable[AssetToken]:

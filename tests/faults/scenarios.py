@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, TypeAlias
 
-from tests.faults import failover, failures, kills, limits
+from tests.faults import failover, failures, kills, limits, network
 from tests.faults.findings import Finding
 from tests.faults.stage import Stage
 
@@ -23,6 +23,7 @@ SCENARIOS: Final[Mapping[str, Run]] = {
     "peer": failures.peer,
     "kill": kills.kill,
     "failover": failover.failover,
+    "network": network.network,
 }
 LANES: Final = 4
 """So many scenarios at once in the short form, which measures no seconds: most of them mostly wait."""

@@ -109,12 +109,13 @@ class Stage:
     """Makes scenes on a control plane whose CRDs are applied.
 
     Attributes:
+        controlplane: The control plane.
         short: Whether the scenarios shall be short enough for CI.
         seed: Of all that is random.
     """
 
     def __init__(self, controlplane: ControlPlane, *, short: bool, seed: int) -> None:
-        self._controlplane = controlplane
+        self.controlplane = controlplane
         self._audit_lock = threading.Lock()
         self.short = short
         self.seed = seed
@@ -126,7 +127,7 @@ class Stage:
     def audit(self, namespace: str, since: float) -> list[Any]:
         """What the API server was asked in that namespace since then."""
         with self._audit_lock:
-            return self._controlplane.audit(namespace, datetime.fromtimestamp(since).astimezone())
+            return self.controlplane.audit(namespace, datetime.fromtimestamp(since).astimezone())
 
     @contextmanager
     def scene(
@@ -149,11 +150,11 @@ class Stage:
         with ExitStack() as stack:
             asset = stack.enter_context(AssetApi(rate_limit=rate_limit))
             asset.register(CLIENT_ID, CLIENT_SECRET)
-            namespace = self._controlplane.create_namespace("fault")
-            stack.callback(self._controlplane.delete_namespace, namespace)
-            shop = Shop(self._controlplane, namespace, asset)
+            namespace = self.controlplane.create_namespace("fault")
+            stack.callback(self.controlplane.delete_namespace, namespace)
+            shop = Shop(self.controlplane, namespace, asset)
             operator = OperatorProcess(
-                self._controlplane.kubeconfig,
+                self.controlplane.kubeconfig,
                 self._log_folder(stack, namespace),
                 (
                     f"--namespace={namespace}",

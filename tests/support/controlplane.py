@@ -41,15 +41,22 @@ class ControlPlane(Cluster):
     Args:
         programs: Where they are; found or built where not given.
         apiserver_args: More arguments for the API server, for example feature gates.
+        etcd_args: More arguments for etcd.
+
+    Attributes:
+        certificate: The API server's own, which is its authority too.
 
     Raises:
         BuildError: The programs can't be had.
         StartError: A component didn't start (on entry).
     """
 
-    def __init__(self, programs: Binaries | None = None, apiserver_args: Sequence[str] = ()) -> None:
+    def __init__(
+        self, programs: Binaries | None = None, apiserver_args: Sequence[str] = (), etcd_args: Sequence[str] = ()
+    ) -> None:
         self._programs = programs or binaries()
         self._apiserver_args = apiserver_args
+        self._etcd_args = etcd_args
         super().__init__(self._programs.kubectl)
 
     def __enter__(self) -> Self:
@@ -124,7 +131,7 @@ class ControlPlane(Cluster):
     def _write_files(self) -> None:
         self._audit_log = AuditLog(self.folder / "audit.log")
         self._token = secrets.token_urlsafe()
-        self._certificate = self.folder / "certs" / "apiserver.crt"  # the API server makes it, and its authority
+        self.certificate = self.folder / "certs" / "apiserver.crt"  # the API server makes it, and its authority
         key = ec.generate_private_key(ec.SECP256R1()).private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
         )
@@ -134,7 +141,7 @@ class ControlPlane(Cluster):
         self.kubeconfig = self._write_private("admin.kubeconfig", json.dumps(self._admin_kubeconfig()))
 
     def _admin_kubeconfig(self) -> Json:
-        cluster = {"server": self.server, "certificate-authority": str(self._certificate)}
+        cluster = {"server": self.server, "certificate-authority": str(self.certificate)}
         return {
             "apiVersion": "v1",
             "kind": "Config",
@@ -157,15 +164,16 @@ class ControlPlane(Cluster):
             f"--listen-peer-urls={peer}",
             f"--initial-advertise-peer-urls={peer}",
             f"--initial-cluster=default={peer}",
+            *self._etcd_args,
         ]
 
     def _apiserver_command(self, port: int) -> list[str | Path]:
         return [
             self._programs.apiserver,
-            f"--etcd-servers=http://127.0.0.1:{self._etcd_port}",
+            f"--etcd-servers={self.etcd_url}",
             "--bind-address=127.0.0.1",
             f"--secure-port={port}",
-            f"--cert-dir={self._certificate.parent}",
+            f"--cert-dir={self.certificate.parent}",
             "--authorization-mode=RBAC",
             f"--token-auth-file={self._tokens}",
             "--service-account-issuer=https://kubernetes.default.svc",
@@ -189,19 +197,24 @@ class ControlPlane(Cluster):
             "--kube-api-burst=1000",
             "--use-service-account-credentials",
             f"--service-account-private-key-file={self._signing_key}",
-            f"--root-ca-file={self._certificate}",
+            f"--root-ca-file={self.certificate}",
             "--leader-elect=false",
             "--secure-port=0",
         ]
 
+    @property
+    def etcd_url(self) -> str:
+        """Where etcd listens."""
+        return f"http://127.0.0.1:{self._etcd_port}"
+
     def _etcd_ready(self) -> bool:
         try:
-            return httpx.get(f"http://127.0.0.1:{self._etcd_port}/health", trust_env=False).is_success
+            return httpx.get(f"{self.etcd_url}/health", trust_env=False).is_success
         except httpx.TransportError:
             return False
 
     def _apiserver_ready(self) -> bool:
-        if not self._certificate.with_suffix(".key").exists():  # written after the certificate
+        if not self.certificate.with_suffix(".key").exists():  # written after the certificate
             return False
         with self._client() as client:
             try:
@@ -219,7 +232,7 @@ class ControlPlane(Cluster):
     def _client(self) -> httpx.Client:
         return httpx.Client(
             base_url=self.server,
-            verify=ssl.create_default_context(cafile=self._certificate),
+            verify=ssl.create_default_context(cafile=self.certificate),
             headers={"Authorization": f"Bearer {self._token}"},
             timeout=ANSWER_SECONDS,
             trust_env=False,  # no proxy of the user's is a way to loopback

@@ -12,6 +12,7 @@ from asset_token_operator.model import Key, parse_asset_token, parse_secret
 from asset_token_operator.reconciler import Caches
 from tests.support.builders import ENDPOINTS, an_asset_token, an_issued_token, as_stored
 
+INDICES = ("tokens", "claims", "users", "secrets", "owned")
 READER, WRITER = Key("shop", "ledger-reader"), Key("shop", "ledger-writer")
 
 
@@ -38,12 +39,13 @@ class Kopf:
                 found[str(handler.id)] = await handler.fn(body=body)
         return found
 
-    async def event(self, resource: str, body: dict[str, Any]) -> list[Key]:
-        """What is woken by an event about an object."""
+    async def event(self, resource: str, body: dict[str, Any], **indices: Any) -> list[Key]:
+        """What is woken by an event about an object; the indices are those that the caches have, unless given."""
         self.woken.clear()
+        given = {name: getattr(self.caches, name) for name in INDICES} | indices
         for handler in self.registry._watching.get_all_handlers():  # noqa: SLF001 - as above
             if handler.selector is not None and handler.selector.any_name == resource:
-                assert await handler.fn(type="MODIFIED", event={}, body=body) is None
+                assert await handler.fn(type="MODIFIED", event={}, body=body, **given) is None
         return list(self.woken)
 
     def activities(self) -> dict[str, Any]:
@@ -93,7 +95,7 @@ def test_registers_nothing_that_writes_to_the_users_objects(operator: Kopf) -> N
     assert registry._webhooks.get_all_handlers() == []  # noqa: SLF001 - as above
 
 
-def test_registers_five_indices_two_watches_the_start_and_the_login(operator: Kopf) -> None:
+def test_registers_five_indices_two_watches_and_the_login(operator: Kopf) -> None:
     indices = [str(handler.id) for handler in operator.registry._indexing.get_all_handlers()]  # noqa: SLF001 - as above
     watches = [
         handler.selector.any_name
@@ -101,9 +103,9 @@ def test_registers_five_indices_two_watches_the_start_and_the_login(operator: Ko
         if handler.selector is not None
     ]
 
-    assert sorted(indices) == ["claims", "owned", "secrets", "tokens", "users"]
+    assert sorted(indices) == sorted(INDICES)
     assert sorted(watches) == ["assettokens", "secrets"]
-    assert sorted(operator.activities()) == ["authentication", "startup"]
+    assert sorted(operator.activities()) == ["authentication"]
 
 
 def test_kopf_posts_and_scans_nothing_and_watches_only_labelled_secrets() -> None:
@@ -139,10 +141,13 @@ async def test_logs_in_with_the_clients_own_connection(operator: Kopf) -> None:
     )
 
 
-async def test_the_indices_become_the_caches_before_anything_is_woken(operator: Kopf) -> None:
-    indices: dict[str, Any] = {name: {} for name in ("tokens", "claims", "users", "secrets", "owned")}
+@pytest.mark.parametrize("resource", ["assettokens", "secrets"])
+async def test_the_indices_become_the_caches_with_each_event_also_when_kopf_was_begun_anew(
+    operator: Kopf, resource: str
+) -> None:
+    indices: dict[str, Any] = {name: {} for name in INDICES}
 
-    await operator.activities()["startup"].fn(**indices, logger=None)
+    await operator.event(resource, token_body() if resource == "assettokens" else secret_body(), **indices)
 
     for name, index in indices.items():
         assert getattr(operator.caches, name) is index
