@@ -1,0 +1,259 @@
+"""What the chart makes of its values, and which values it refuses."""
+
+import json
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from asset_token_operator.__main__ import run
+from tests.deploy.variants import VARIANTS, leaves
+from tests.support.cluster import Json
+from tests.support.helm import CHART, RELEASE, ROOT, Helm, HelmError, container, find, kinds
+
+ROLES = {"ClusterRole", "Role"}
+PERMITTED = {"get", "list", "watch", "create", "update", "patch", "delete"}
+
+
+def defaults() -> Json:
+    values: Json = yaml.safe_load((CHART / "values.yaml").read_text())
+    return values
+
+
+def schema() -> Json:
+    read: Json = json.loads((CHART / "values.schema.json").read_text())
+    return read
+
+
+def every_variant() -> list[Any]:
+    return [pytest.param(values, id=name) for name, values in VARIANTS.items()]
+
+
+def test_helm_finds_nothing_wrong_with_the_chart(helm: Helm) -> None:
+    said, _ = helm.run("lint", "--strict", str(CHART))
+
+    assert not re.findall(r"\[(?:WARNING|ERROR)\].*", said)
+    assert "1 chart(s) linted, 0 chart(s) failed" in said
+
+
+def test_chart_has_the_operators_version() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+    assert (chart["name"], chart["appVersion"]) == (project["name"], project["version"])
+
+
+def test_every_value_is_tried() -> None:
+    tried = set().union(*(leaves(values) for values in VARIANTS.values()))
+    untried = {path for path in leaves(defaults()) if not any(f"{other}.".startswith(f"{path}.") for other in tried)}
+
+    assert untried == set()
+
+
+def test_every_value_is_in_the_schema_and_no_other() -> None:
+    def paths(part: Json, path: str = "") -> Iterator[str]:
+        for name, value in part.get("properties", {}).items():
+            yield from paths(value, f"{path}{name}.") if "properties" in value else [f"{path}{name}"]
+
+    below = {"resources.requests.cpu", "resources.requests.memory", "resources.limits.memory"}
+    from_schema = set(paths(schema())) - {"global", "resources.requests", "resources.limits"}
+    assert from_schema == leaves(defaults()) - below
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        pytest.param({"replcas": 3}, "additional properties 'replcas' not allowed", id="a name misspelt"),
+        pytest.param(
+            {"networkPolicy": {"dsn": {}}}, "at '/networkPolicy': additional properties 'dsn'", id="a name within"
+        ),
+        pytest.param({"replicas": 0}, "at '/replicas': minimum: got 0, want 1", id="no replica"),
+        pytest.param({"replicas": "2"}, "at '/replicas': got string, want integer", id="text for a number"),
+        pytest.param({"log": {"format": "xml"}}, "at '/log/format': value must be one of", id="a format not known"),
+        pytest.param({"log": {"level": "trace"}}, "at '/log/level': value must be one of", id="a level not known"),
+        pytest.param({"watchNamespaces": "shop"}, "at '/watchNamespaces': got string, want array", id="no list"),
+        pytest.param({"watchNamespaces": ["*"]}, "at '/watchNamespaces/0': '*' does not match", id="all by a star"),
+        pytest.param({"watchNamespaces": ["a", "a"]}, "at '/watchNamespaces': items", id="a namespace twice"),
+        pytest.param({"sandboxUrl": "http://asset.test"}, "at '/sandboxUrl'", id="plain http"),
+        pytest.param({"productionUrl": "https://u:p@asset.test"}, "at '/productionUrl'", id="a password in a URL"),
+        pytest.param({"renewalReserve": 91}, "at '/renewalReserve': maximum: got 91, want 90", id="too much reserve"),
+        pytest.param({"image": {"digest": "1.2.3"}}, "at '/image/digest'", id="no digest"),
+        pytest.param({"extraEnv": [{"name": "A"}]}, "at '/extraEnv/0'", id="a variable without a value"),
+        pytest.param({"networkPolicy": {"asset": {"ports": []}}}, "at '/networkPolicy/asset/ports'", id="no way out"),
+        pytest.param(
+            {"networkPolicy": {"metrics": {"from": [{}]}}}, "at '/networkPolicy/metrics/from/0'", id="no peer"
+        ),
+        pytest.param({"fullnameOverride": "Tokens"}, "at '/fullnameOverride'", id="no name of an object"),
+    ],
+)
+def test_wrong_value_is_refused_with_its_place(helm: Helm, values: Json, complaint: str) -> None:
+    with pytest.raises(HelmError) as refused:
+        helm.template(values)
+
+    assert complaint in str(refused.value)
+
+
+def test_crd_is_the_one_in_crds_and_is_kept_at_uninstall(helm: Helm) -> None:
+    (source,) = (yaml.safe_load(path.read_text()) for path in (ROOT / "crds").glob("*.yaml"))
+    rendered = find(helm.template(), "CustomResourceDefinition", "assettokens.auth.getasset.com")
+
+    assert rendered["metadata"].pop("annotations") == {"helm.sh/resource-policy": "keep"}
+    assert rendered["metadata"].pop("labels")["app.kubernetes.io/version"]
+    assert rendered == source
+
+
+def test_crd_is_left_out_where_it_is_not_wanted(helm: Helm) -> None:
+    assert "CustomResourceDefinition" not in kinds(helm.template({"crds": {"install": False}}))
+
+
+def test_packaged_chart_holds_the_crd(helm: Helm, tmp_path: Path) -> None:
+    helm.run("package", str(CHART), f"--destination={tmp_path}")
+    (package,) = tmp_path.glob("*.tgz")
+
+    rendered, said = helm.run("template", RELEASE, str(package))
+
+    assert "kind: CustomResourceDefinition" in rendered
+    assert said == ""
+
+
+def test_chart_without_its_crds_says_so(helm: Helm, tmp_path: Path) -> None:
+    for path in CHART.rglob("*"):
+        if path.is_file() and "crds" not in path.relative_to(CHART).parts:
+            copy = tmp_path / "chart" / path.relative_to(CHART)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(path.read_bytes())
+
+    with pytest.raises(HelmError, match="files/crds, a link to the folder crds, is missing"):
+        helm.run("template", RELEASE, str(tmp_path / "chart"))
+
+
+@pytest.mark.parametrize("values", every_variant())
+def test_roles_name_what_they_allow(helm: Helm, values: Json) -> None:
+    for role in (item for item in helm.template(values) if item["kind"] in ROLES):
+        for rule in role["rules"]:
+            assert "*" not in rule["apiGroups"] + rule["resources"]
+            assert set(rule["verbs"]) <= PERMITTED
+
+
+def test_for_some_namespaces_it_gets_roles_there_and_nothing_cluster_wide(helm: Helm) -> None:
+    everywhere = find(helm.template(), "ClusterRole")["rules"]
+
+    objects = helm.template({"watchNamespaces": ["shop", "payroll"]})
+
+    assert not kinds(objects) & {"ClusterRole", "ClusterRoleBinding"}
+    roles = [item for item in objects if item["kind"] == "Role" and item["metadata"]["name"] == RELEASE]
+    assert [(role["metadata"]["namespace"], role["rules"]) for role in roles] == [
+        ("shop", everywhere),
+        ("payroll", everywhere),
+    ]
+    bindings = [item for item in objects if item["kind"] == "RoleBinding" and item["metadata"]["name"] == RELEASE]
+    assert [binding["metadata"]["namespace"] for binding in bindings] == ["shop", "payroll"]
+    assert all(
+        binding["subjects"] == [{"kind": "ServiceAccount", "name": RELEASE, "namespace": RELEASE}]
+        for binding in bindings
+    )
+    arguments = container(find(objects, "Deployment"))["args"]
+    assert {"--namespace=shop", "--namespace=payroll"} <= set(arguments)
+
+
+@pytest.mark.parametrize("values", every_variant())
+def test_every_argument_is_one_that_the_operator_has(helm: Helm, values: Json) -> None:
+    options = {name for option in run.params for name in (*option.opts, *option.secondary_opts)}
+    command, *arguments = container(find(helm.template(values | {"fullnameOverride": RELEASE}), "Deployment"))["args"]
+
+    assert command == "run"
+    assert {argument.partition("=")[0] for argument in arguments} <= options
+
+
+@pytest.mark.parametrize(
+    ("values", "argument"),
+    [
+        pytest.param(
+            {"sandboxUrl": "https://a.test/x"}, "--sandbox-url=https://a.test/x", id="the address of the sandbox"
+        ),
+        pytest.param({"productionUrl": "https://a.test"}, "--production-url=https://a.test", id="that of production"),
+        pytest.param({"renewalReserve": 0}, "--renewal-reserve=0", id="no reserve for renewals"),
+        pytest.param({"issueReserve": 0}, "--issue-reserve=0", id="no reserve for first issues"),
+        pytest.param({"log": {"level": "debug"}}, "--log-level=debug", id="a level"),
+        pytest.param({"log": {"format": "text"}}, "--log-format=text", id="a format"),
+        pytest.param({"metrics": {"tokens": False}}, "--no-token-metrics", id="no series for each token"),
+        pytest.param(
+            {"caBundle": {"configMapName": "ca", "key": "a.pem"}}, "--ca-file=/etc/asset-token-operator/a.pem", id="CAs"
+        ),
+    ],
+)
+def test_value_becomes_an_argument(helm: Helm, values: Json, argument: str) -> None:
+    assert argument in container(find(helm.template(values), "Deployment"))["args"]
+    assert argument not in container(find(helm.template(), "Deployment"))["args"]
+
+
+def test_certificates_are_mounted_where_the_argument_says(helm: Helm) -> None:
+    deployment = find(helm.template({"caBundle": {"configMapName": "company-ca"}}), "Deployment")
+
+    (mount,) = container(deployment)["volumeMounts"]
+    (volume,) = deployment["spec"]["template"]["spec"]["volumes"]
+    assert (mount["mountPath"], mount["name"]) == ("/etc/asset-token-operator", volume["name"])
+    assert volume["configMap"] == {"name": "company-ca", "items": [{"key": "ca.crt", "path": "ca.crt"}]}
+
+
+def test_digest_counts_more_than_tag(helm: Helm) -> None:
+    digest = f"sha256:{'0' * 64}"
+    deployment = find(helm.template({"image": {"tag": "2", "digest": digest}}), "Deployment")
+
+    assert container(deployment)["image"] == f"asset-token-operator@{digest}"
+
+
+@pytest.mark.parametrize(
+    ("release", "values", "name"),
+    [
+        pytest.param("asset-token-operator", {}, "asset-token-operator", id="the chart's name"),
+        pytest.param("tokens", {}, "tokens-asset-token-operator", id="another name"),
+        pytest.param("tokens", {"fullnameOverride": "astok"}, "astok", id="a name that was asked for"),
+        pytest.param("x" * 53, {}, f"{'x' * 19}-asset-token-operator", id="the longest name"),
+    ],
+)
+def test_release_names_its_objects(helm: Helm, release: str, values: Json, name: str) -> None:
+    objects = helm.template(values, release=release)
+
+    ours = {item["metadata"]["name"] for item in objects if item["kind"] != "CustomResourceDefinition"}
+    assert {found for found in ours if not found.startswith(name)} == set()
+    assert max(map(len, ours)) <= 63
+    assert find(objects, "Deployment", name)["spec"]["template"]["spec"]["serviceAccountName"] == name
+
+
+def test_monitor_policy_service_and_budget_select_the_pods(helm: Helm) -> None:
+    objects = helm.template({"metrics": {"serviceMonitor": {"enabled": True}}, "podLabels": {"team": "ledger"}})
+
+    pod = find(objects, "Deployment")["spec"]["template"]["metadata"]["labels"].items()
+    service = find(objects, "Service", f"{RELEASE}-metrics")
+    assert service["spec"]["selector"].items() <= pod
+    assert find(objects, "PodDisruptionBudget")["spec"]["selector"]["matchLabels"].items() <= pod
+    assert find(objects, "NetworkPolicy")["spec"]["podSelector"]["matchLabels"].items() <= pod
+    monitor = find(objects, "ServiceMonitor")["spec"]
+    assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    assert [endpoint["port"] for endpoint in monitor["endpoints"]] == [
+        port["name"] for port in service["spec"]["ports"]
+    ]
+
+
+def test_pod_of_helm_test_is_none_of_the_operators(helm: Helm) -> None:
+    objects = helm.template()
+
+    test = find(objects, "Pod", f"{RELEASE}-test")
+    selector = find(objects, "Deployment")["spec"]["selector"]["matchLabels"]
+    assert not selector.items() <= test["metadata"]["labels"].items()
+    assert test["metadata"]["annotations"]["helm.sh/hook"] == "test"
+    (only,) = test["spec"]["containers"]
+    assert only["image"] == container(find(objects, "Deployment"))["image"]
+    assert only["command"][2].strip() == (CHART / "files" / "operator_works.py").read_text().strip()
+
+
+def test_notes_name_the_namespaces(helm: Helm) -> None:
+    notes, _ = helm.run("install", RELEASE, str(CHART), "--dry-run=client", values={"watchNamespaces": ["shop", "b"]})
+
+    assert "serves AssetTokens in shop, b." in notes
+    assert "--namespace shop" in notes

@@ -1,0 +1,56 @@
+"""The chart and the kustomize folders say the same."""
+
+from collections.abc import Callable
+from typing import Any
+
+from tests.support.cluster import Json
+from tests.support.helm import RELEASE, Helm, container, find
+
+CHARTS_OWN = {
+    "app.kubernetes.io/instance",
+    "app.kubernetes.io/managed-by",
+    "app.kubernetes.io/version",
+    "helm.sh/chart",
+}
+"""Labels that only a release can have."""
+
+
+def plain(part: Any) -> Any:
+    """Without the labels that only a release has, wherever they are."""
+    if isinstance(part, dict):
+        return {key: plain(value) for key, value in part.items() if key not in CHARTS_OWN}
+    return [plain(value) for value in part] if isinstance(part, list) else part
+
+
+def by_name(objects: list[Json]) -> dict[tuple[str, str, str], Json]:
+    """Objects by their kind, namespace and name; no hooks, and neither what is installed apart with kustomize."""
+    apart = {"CustomResourceDefinition", "Namespace"}
+    return {
+        (item["kind"], item["metadata"].get("namespace", ""), item["metadata"]["name"]): plain(item)
+        for item in objects
+        if item["kind"] not in apart and "helm.sh/hook" not in item["metadata"].get("annotations", {})
+    }
+
+
+def test_chart_as_it_is_makes_what_base_makes(helm: Helm, kustomized: Callable[[str], list[Json]]) -> None:
+    assert by_name(helm.template()) == by_name(kustomized("base"))
+
+
+def test_chart_for_a_namespace_makes_what_namespaced_makes(helm: Helm, kustomized: Callable[[str], list[Json]]) -> None:
+    assert by_name(helm.template({"watchNamespaces": ["shop"]})) == by_name(kustomized("namespaced"))
+
+
+def test_overlay_has_the_base_s_rules_in_a_role_and_no_cluster_role(kustomized: Callable[[str], list[Json]]) -> None:
+    base, namespaced = kustomized("base"), kustomized("namespaced")
+
+    assert find(namespaced, "Role")["rules"] == find(base, "ClusterRole")["rules"]
+    assert not [item["kind"] for item in namespaced if item["kind"].startswith("Cluster")]
+    assert "--namespace=shop" in container(find(namespaced, "Deployment"))["args"]
+
+
+def test_kustomize_installs_into_a_namespace_that_enforces_restricted(
+    kustomized: Callable[[str], list[Json]],
+) -> None:
+    labels = find(kustomized("base"), "Namespace", RELEASE)["metadata"]["labels"]
+
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
