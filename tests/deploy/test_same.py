@@ -1,10 +1,12 @@
 """The chart and the kustomize folders say the same."""
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from tests.support.cluster import Json
-from tests.support.helm import RELEASE, Helm, container, find
+from tests.support.helm import RELEASE, ROOT, Helm, container, find
 
 CHARTS_OWN = {
     "app.kubernetes.io/instance",
@@ -38,6 +40,24 @@ def test_chart_as_it_is_makes_what_base_makes(helm: Helm, kustomized: Callable[[
 
 def test_chart_for_a_namespace_makes_what_namespaced_makes(helm: Helm, kustomized: Callable[[str], list[Json]]) -> None:
     assert by_name(helm.template({"watchNamespaces": ["shop"]})) == by_name(kustomized("namespaced"))
+
+
+def test_namespace_is_added_to_namespaced_as_its_comment_says(
+    helm: Helm, kustomized: Callable[[str], list[Json]], tmp_path: Path
+) -> None:
+    shutil.copytree(ROOT / "deploy" / "base", tmp_path / "base")
+    shutil.copytree(ROOT / "deploy" / "namespaced", tmp_path / "namespaced")
+    shop, overlay = tmp_path / "namespaced" / "shop.yaml", tmp_path / "namespaced" / "kustomization.yaml"
+    text = overlay.read_text()
+    last_patch = text[text.rindex("  - target:") :]
+
+    copied = shop.read_text().replace("namespace: shop", "namespace: payroll")
+    (tmp_path / "namespaced" / "payroll.yaml").write_text(copied)
+    named = text.replace("  - shop.yaml\n", "  - shop.yaml\n  - payroll.yaml\n")
+    overlay.write_text(named + last_patch.replace("--namespace=shop", "--namespace=payroll"))
+
+    made = by_name(kustomized(str(tmp_path / "namespaced")))
+    assert made == by_name(helm.template({"watchNamespaces": ["shop", "payroll"]}))
 
 
 def test_overlay_has_the_base_s_rules_in_a_role_and_no_cluster_role(kustomized: Callable[[str], list[Json]]) -> None:
