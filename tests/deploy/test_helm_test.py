@@ -1,16 +1,25 @@
 """What the Pod of `helm test` finds right and wrong, with the operator's rights on a real API server."""
 
+import base64
 import importlib.util
+import json
+import urllib.parse
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
-from tests.support.cluster import ApiError, Cluster, Json
-from tests.support.helm import CHART, Helm
+from tests.support.cluster import Cluster, Json, wait_until
+from tests.support.component import free_ports
+from tests.support.helm import CHART, Helm, container, find
+from tests.support.operator_process import OperatorProcess
 
+ACCESS = {"ServiceAccount", "Role", "RoleBinding"}
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/{}/leases"
 
 
@@ -82,22 +91,63 @@ def test_refusal_and_silence_are_problems(check: ModuleType) -> None:
     assert check.find_problem(be_silent, "/lease") == "The API server can't be reached: refused"
 
 
-def test_operators_own_rights_are_enough_for_it(
-    check: ModuleType, controlplane: Cluster, helm: Helm, namespace: str
-) -> None:
-    wanted = {"ServiceAccount", "Role", "RoleBinding"}
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """What the chart makes for a namespace, with the operator's rights applied."""
+
+    namespace: str
+    arguments: list[str]
+    kubeconfig: Path
+
+
+@pytest.fixture
+def installed(controlplane: Cluster, crds: None, helm: Helm, namespace: str) -> Installed:
     objects = helm.template({"watchNamespaces": [namespace]}, namespace=namespace)
-    access: list[Any] = [item for item in objects if item["kind"] in wanted]
+    access: list[Any] = [item for item in objects if item["kind"] in ACCESS]
     controlplane.kubectl("apply", "--filename=-", input=yaml.safe_dump_all(access))
-    kubeconfig = controlplane.kubeconfig_for(namespace, "asset-token-operator")
-    lease = check.LEASE.format(namespace)
+    _, *arguments = container(find(objects, "Deployment"))["args"]
+    return Installed(namespace, arguments, controlplane.kubeconfig_for(namespace, "asset-token-operator"))
 
-    def may(verb: str, path: str) -> bool:
-        answer = controlplane.kubectl(f"--kubeconfig={kubeconfig}", "auth", "can-i", verb, path, check=False)
-        return answer.strip() == "yes"
 
-    assert may("get", check.CRD)
-    assert may("get", "leases.coordination.k8s.io/asset-token-operator")
-    assert not may("get", "leases.coordination.k8s.io/another")
-    with pytest.raises(ApiError):
-        controlplane.api.get(lease)
+def test_operator_with_the_charts_arguments_and_rights_passes(
+    check: ModuleType,
+    installed: Installed,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    be_in_a_pod(check, installed, tmp_path, monkeypatch)
+    health, metrics = (f"127.0.0.1:{port}" for port in free_ports(2))
+    here = {"$(POD_NAMESPACE)": installed.namespace, "0.0.0.0:8081": health, "0.0.0.0:8080": metrics}
+    arguments = installed.arguments
+    for given, instead in here.items():
+        arguments = [argument.replace(given, instead) for argument in arguments]
+
+    with OperatorProcess(installed.kubeconfig, tmp_path, arguments, {"POD_ID": "operator-1"}):
+        wait_until(lambda: answers(f"http://{health}/readyz"), 30, "it is ready")
+        check.main()
+        assert answers(f"http://{health}/healthz")
+        assert answers(f"http://{metrics}/metrics")
+
+    assert capsys.readouterr().out == "AssetTokens are served, and an operator is at work.\n"
+
+
+def be_in_a_pod(check: ModuleType, installed: Installed, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the check find what it would find in a Pod."""
+    kubeconfig: Json = json.loads(installed.kubeconfig.read_text())
+    cluster = kubeconfig["clusters"][0]["cluster"]
+    server = urllib.parse.urlsplit(cluster["server"])
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", str(server.hostname))
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(server.port))
+    (folder / "token").write_text(kubeconfig["users"][0]["user"]["token"])
+    (folder / "ca.crt").write_bytes(base64.b64decode(cluster["certificate-authority-data"]))
+    (folder / "namespace").write_text(installed.namespace)
+    monkeypatch.setattr(check, "ACCOUNT", folder)
+
+
+def answers(url: str) -> bool:
+    """Whether it answers, and well."""
+    try:
+        return httpx.get(url, trust_env=False).is_success
+    except httpx.TransportError:
+        return False
