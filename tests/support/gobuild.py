@@ -110,7 +110,10 @@ def binaries(report: Report = print) -> Binaries:
     """
     assets = os.environ.get("KUBEBUILDER_ASSETS")
     if not assets:
-        return _as_binaries(_built(CONTROLPLANE, CONTROLPLANE.packages, report))
+        try:
+            return _as_binaries(_built(CONTROLPLANE, CONTROLPLANE.packages, report))
+        except BuildError as error:
+            raise BuildError(f"{error}Or set KUBEBUILDER_ASSETS to what is built already") from None
     found = {name: Path(assets, name) for name in CONTROLPLANE.packages if os.access(Path(assets, name), os.X_OK)}
     missing = CONTROLPLANE.packages.keys() - found.keys() - {"kube-controller-manager"}
     if missing:
