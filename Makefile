@@ -22,7 +22,7 @@ test: check ## Run all checks and all tests, and the short form of the fault sui
 	$(BIN)/pytest --numprocesses=2 --dist=worksteal $(ARGS)
 	$(BIN)/python -m tests.faults --short
 
-chaos: .venv/installed ## Measure the operator under faults (ARGS=--short: in minutes; else about an hour)
+chaos: .venv/installed ## Measure the operator under faults (ARGS=--short: in minutes; else an hour and a half)
 	$(BIN)/python -m tests.faults $(ARGS)
 	$(BIN)/pytest tests/faults
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest tests/properties/test_answers.py -k "read_or_refused" --timeout=1800
