@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from typing import TYPE_CHECKING, Any, Final
 
 from pythonjsonlogger.json import JsonFormatter
@@ -20,6 +21,19 @@ CHATTY: Final = ("kopf", "kubernetes", "aiohttp", "asyncio")
 TEXT: Final = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
 
+class DiscreetFormatter(logging.Formatter):
+    """Tells of an exception, whoever logs it, where it was raised and not its text: that may quote a secret."""
+
+    def formatException(self, ei: Any) -> str:  # noqa: ANN401, N802 - logging's own
+        """The frames, and the exception's type."""
+        kind, _, trace = ei
+        return "".join(traceback.format_tb(trace)) + (kind.__name__ if kind else "")
+
+
+class DiscreetJsonFormatter(DiscreetFormatter, JsonFormatter):
+    """One JSON object a line."""
+
+
 def configure_logging(level: str, style: str) -> None:
     """Log to standard error; libraries that log each call are heard only at `debug`.
 
@@ -28,7 +42,7 @@ def configure_logging(level: str, style: str) -> None:
         style: One of `config.LOG_FORMATS`.
     """
     handler = logging.StreamHandler()
-    handler.setFormatter(_json() if style == "json" else logging.Formatter(TEXT))
+    handler.setFormatter(_json() if style == "json" else DiscreetFormatter(TEXT))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for name in () if level == "debug" else CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -40,7 +54,7 @@ def about(key: Key, **fields: object) -> Mapping[str, Any]:
 
 
 def _json() -> logging.Formatter:
-    return JsonFormatter(
+    return DiscreetJsonFormatter(
         ["levelname", "name", "message"],
         rename_fields={"levelname": "level", "name": "logger"},
         timestamp="time",
