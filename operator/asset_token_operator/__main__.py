@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,8 +29,8 @@ from asset_token_operator.config import (
     Settings,
     read_settings,
 )
-from asset_token_operator.errors import ListenError, OperatorError
-from asset_token_operator.handlers import build_registry, kopf_settings
+from asset_token_operator.errors import KubeError, ListenError, OperatorError
+from asset_token_operator.handlers import WATCH_SECONDS, build_registry, kopf_settings
 from asset_token_operator.health import Health, serving
 from asset_token_operator.issuer import Issuer
 from asset_token_operator.kube import KubeClient
@@ -39,17 +40,21 @@ from asset_token_operator.metrics import Metrics
 from asset_token_operator.reconciler import Caches, Reconciler
 from asset_token_operator.reflector import SecretVersions
 from asset_token_operator.scheduler import Scheduler
-from asset_token_operator.state_metrics import OperatorMetrics, TokenMetrics, sample
+from asset_token_operator.state_metrics import OperatorMetrics, render, sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from asset_token_operator.clock import Clock
     from asset_token_operator.model import Key
 
 logger = logging.getLogger("asset_token_operator")
 
 WORKERS: Final = 50
 WATCH_AGAIN_SECONDS: Final = 2.0
+KOPF_PATIENCE: Final = timedelta(seconds=2 * WATCH_SECONDS)
+"""How long kopf may begin no request before it is taken for stuck."""
+
 FINISH_SECONDS: Final = 20.0
 """At SIGTERM, for what is in flight: a request's 15 s, and the writes after it."""
 
@@ -188,31 +193,35 @@ async def serve(settings: Settings) -> None:
         kube = KubeClient(api, time_left)
         await kube.require_crd()
         async with AssetClient.connect(settings.endpoints, settings.ca_file, time_left) as asset:
-            caches, metrics, health = Caches(), Metrics(), Health(clock, asyncio.Event())
+            caches, metrics = Caches(), Metrics()
+            health = Health(clock, lambda: caches.filled)
             scheduler: Scheduler[Key] = Scheduler(clock, WORKERS, partial(health.beat, "scheduler"))
 
             def secret_changed(secret: Key) -> None:
                 for key in caches.concerned(secret):
                     scheduler.wake(key)
 
-            watched = partial(health.beat, "watch of Secrets")
-            secrets = SecretVersions(kube, settings.namespaces, secret_changed, clock, watched)
+            def heard_of_secrets(scope: str) -> None:
+                health.beat(f"watch of Secrets in {scope or 'all namespaces'}")
+
+            secrets = SecretVersions(kube, settings.namespaces, secret_changed, clock, heard_of_secrets)
             budgets = Budgets(scheduler.wake, clock, settings.reserves)
             issuer = Issuer(kube, asset, budgets, secrets, clock, metrics)
             reconciler = Reconciler(caches, kube, issuer, secrets, settings.endpoints, clock, instance, metrics)
             leads = scheduler.is_open if leadership is None else leadership.leads
-            metrics.registry.register(OperatorMetrics(budgets, issuer, scheduler, leads))
-            if settings.token_metrics:
-                metrics.registry.register(TokenMetrics(caches))
+            metrics.registry.register(OperatorMetrics(caches, budgets, issuer, scheduler, leads))
+            scrape = partial(render, metrics, caches if settings.token_metrics else None)
             stop = asyncio.Event()
             on_signals(stop.set)
-            async with serving(health, metrics.registry, settings.health_address, settings.metrics_address):
+            async with serving(health, scrape, settings.health_address, settings.metrics_address):
                 # These start before kopf does: when kopf stops, it cancels all tasks that were started after it.
                 work = asyncio.gather(
                     scheduler.start(reconciler.reconcile),
                     secrets.start(),
                     asyncio.create_task(budgets.serve()),
-                    asyncio.create_task(sample(metrics, caches, clock)),
+                    asyncio.create_task(sample(metrics, caches, issuer, clock)),
+                    asyncio.create_task(health.count()),
+                    asyncio.create_task(learn_whether_filled(caches, kube, secrets, clock)),
                     asyncio.create_task(lead(leadership, scheduler, stop)),
                 )
                 watch = asyncio.create_task(
@@ -220,11 +229,10 @@ async def serve(settings: Settings) -> None:
                         secrets,
                         stop,
                         registry=build_registry(api, scheduler.wake, caches),
-                        settings=kopf_settings(),
+                        settings=kopf_settings(partial(health.beat, "watch of AssetTokens", KOPF_PATIENCE)),
                         standalone=True,
                         clusterwide=not settings.namespaces,
                         namespaces=settings.namespaces,
-                        ready_flag=health.ready,
                     )
                 )
                 await run_until(stop, work, watch)
@@ -246,6 +254,16 @@ async def lead(leadership: Leadership | None, scheduler: Scheduler[Key], stop: a
         scheduler.open()
         await leadership.keep()
         await scheduler.close()
+
+
+async def learn_whether_filled(caches: Caches, kube: KubeClient, secrets: SecretVersions, clock: Clock) -> None:
+    """Learn that there is nothing that the caches could be filled with: kopf doesn't tell, as it calls no handler."""
+    await secrets.listed()
+    while not caches.filled:
+        with contextlib.suppress(KubeError):
+            if not any([await kube.has_asset_tokens(scope) for scope in secrets.scopes()]):
+                caches.filled = True
+        await clock.wait(asyncio.Event(), 1)
 
 
 async def watch_cluster(secrets: SecretVersions, stop: asyncio.Event, **how: Any) -> None:  # noqa: ANN401 - kopf's

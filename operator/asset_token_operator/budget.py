@@ -97,7 +97,7 @@ class BudgetState:
     """A tenant's budget as metrics show it.
 
     Attributes:
-        remaining: What is left of this window; all of it where that has to be learned first.
+        remaining: What is left of this window: nothing after a 429, all where it has to be learned first.
         pauses: How often it has paused.
     """
 
@@ -260,15 +260,11 @@ class Budgets:
         """Each tenant's budget."""
         now = self._now()
         for tenant, account in self._accounts.items():
-            known = account.resets_at is not None and account.resets_at > now and account.said
-            yield BudgetState(
-                tenant,
-                account.limit,
-                account.remaining() if known else account.limit,
-                account.is_paused(now),
-                len(account.queue),
-                account.pauses,
-            )
+            paused = account.is_paused(now)
+            known = account.resets_at is not None and account.resets_at > now
+            remaining = max(0, account.remaining()) if known else account.limit
+            queued = len(account.queue)
+            yield BudgetState(tenant, account.limit, 0 if paused else remaining, paused, queued, account.pauses)
 
     def take(self, place: Place) -> bool:
         """Take a place, if one is free or was kept; else wait for one in the queue, to be woken then.

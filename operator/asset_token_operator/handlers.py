@@ -43,20 +43,28 @@ class ForEver:
 
     kopf's own give up after a minute, which ends the operator, and grow to 21 s, which is how late it would be after an
     outage.
+
+    Args:
+        beat: Called before each try: kopf lists or watches anew every `WATCH_SECONDS` at least.
     """
 
+    def __init__(self, beat: Callable[[], None]) -> None:
+        self._beat = beat
+
     def __iter__(self) -> Iterator[float]:
-        """For one call."""
-        return itertools.chain((0.5, 1.0), itertools.repeat(2.0))
+        """For one call, which asks for the first before it is sent."""
+        for seconds in itertools.chain((0.5, 1.0), itertools.repeat(2.0)):
+            self._beat()
+            yield seconds
 
 
-def kopf_settings() -> kopf.OperatorSettings:
+def kopf_settings(beat: Callable[[], None]) -> kopf.OperatorSettings:
     """How kopf shall behave: watch what is ours, write nothing, need no more rights than that."""
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
     settings.scanning.disabled = True
     settings.networking.trust_env = True
-    settings.networking.error_backoffs = ForEver()
+    settings.networking.error_backoffs = ForEver(beat)
     settings.watching.server_timeout = WATCH_SECONDS
     settings.watching.chunk_size = 500
     settings.watching.label_selectors["", "v1", "secrets"] = f"{MANAGED_BY_LABEL}={OPERATOR}"
@@ -143,6 +151,7 @@ def _adopt(caches: Caches, given: Mapping[str, Any]) -> None:
     """Take kopf's indices over: when it calls for an event all of them are filled, also after it was begun anew."""
     caches.tokens, caches.claims, caches.users = given["tokens"], given["claims"], given["users"]
     caches.secrets, caches.owned = given["secrets"], given["owned"]
+    caches.filled = True
 
 
 def _readable(body: Mapping[str, Any]) -> Iterable[AssetToken]:

@@ -2,11 +2,13 @@
 
 `/healthz` fails for what a restart mends: a part that hasn't come round for minutes. That Asset or the API server
 doesn't answer is no such thing: the parts go on trying. An event loop that is stuck can't answer at all, which the
-kubelet takes for a failure. `/readyz` is true when the caches are filled, for a standby too.
+kubelet takes for a failure. Time is counted in seconds in which the event loop ran, so that a machine that was
+suspended finds nobody stuck. `/readyz` is true when the caches are filled, for a standby too.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,23 +16,20 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from asset_token_operator.errors import ListenError
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import AsyncIterator
-
-    from prometheus_client import CollectorRegistry
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from asset_token_operator.clock import Clock
     from asset_token_operator.config import Address
 
 logger = logging.getLogger(__name__)
 
-PATIENCE: Final = timedelta(minutes=3)
-"""For each part: twice the longest silence that is usual, a watch's."""
+PATIENCE: Final = timedelta(minutes=5)
+"""For a part that doesn't say otherwise: a watch is silent for a minute, and for longer while all is listed anew."""
 
 
 @dataclass(slots=True)
@@ -38,28 +37,44 @@ class Health:
     """When each part was last seen alive.
 
     Attributes:
-        ready: Set when the caches are filled.
+        clock: Only waited on.
+        is_ready: Whether the caches are filled.
     """
 
     clock: Clock
-    ready: asyncio.Event
-    _beats: dict[str, timedelta] = field(default_factory=dict)
+    is_ready: Callable[[], bool]
+    _seconds: int = 0
+    _until: dict[str, float] = field(default_factory=dict)
 
-    def beat(self, part: str) -> None:
-        """The part is alive."""
-        self._beats[part] = self.clock.elapsed()
+    async def count(self) -> None:
+        """Count the seconds, until cancelled."""
+        while True:
+            await self.clock.wait(asyncio.Event(), 1)
+            self._seconds += 1
+
+    def beat(self, part: str, patience: timedelta = PATIENCE) -> None:
+        """The part is alive, and may be silent for so long from now on."""
+        self._until[part] = self._seconds + patience.total_seconds()
 
     def stuck(self) -> list[str]:
         """The parts that have been silent for too long."""
-        now = self.clock.elapsed()
-        return [part for part, beat in self._beats.items() if now - beat > PATIENCE]
+        return [part for part, until in self._until.items() if self._seconds > until]
 
 
 @asynccontextmanager
 async def serving(
-    health: Health, registry: CollectorRegistry, health_address: Address | None, metrics_address: Address | None
+    health: Health,
+    render: Callable[[], Awaitable[bytes]],
+    health_address: Address | None,
+    metrics_address: Address | None,
 ) -> AsyncIterator[None]:
     """Serve both as long as the context is open, on one listener where the addresses are the same.
+
+    Args:
+        health: What the probes tell.
+        render: Makes what a scrape gets.
+        health_address: Where the probes are; None for nowhere.
+        metrics_address: The same for the metrics.
 
     Raises:
         ListenError: An address can't be listened on.
@@ -68,7 +83,7 @@ async def serving(
     if health_address is not None:
         wanted.setdefault(health_address, []).extend(_health_routes(health))
     if metrics_address is not None:
-        wanted.setdefault(metrics_address, []).append(_metrics_route(registry))
+        wanted.setdefault(metrics_address, []).append(_metrics_route(render))
     async with AsyncExitStack() as stack:
         for address, routes in wanted.items():
             runner = await _listen(address, routes)
@@ -79,7 +94,7 @@ async def serving(
 async def _listen(address: Address, routes: list[web.RouteDef]) -> web.AppRunner:
     app = web.Application()
     app.add_routes(routes)
-    runner = web.AppRunner(app, access_log=None)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
     await runner.setup()
     try:
         await web.TCPSite(runner, address.host, address.port).start()
@@ -98,14 +113,22 @@ def _health_routes(health: Health) -> list[web.RouteDef]:
         return web.Response(status=503, text=f"stuck: {', '.join(stuck)}\n") if stuck else web.Response(text="ok\n")
 
     async def readyz(_: web.Request) -> web.Response:
-        ready = health.ready.is_set()
-        return web.Response(text="ok\n") if ready else web.Response(status=503, text="the caches are being filled\n")
+        return (
+            web.Response(text="ok\n")
+            if health.is_ready()
+            else web.Response(status=503, text="the caches are being filled\n")
+        )
 
     return [web.get("/healthz", healthz), web.get("/readyz", readyz)]
 
 
-def _metrics_route(registry: CollectorRegistry) -> web.RouteDef:
+def _metrics_route(render: Callable[[], Awaitable[bytes]]) -> web.RouteDef:
     async def metrics(_: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
+        try:
+            return web.Response(body=await render(), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
+        except Exception as error:  # noqa: BLE001 - a defect of theirs must cost a scrape and nothing else
+            # Its text isn't told, as it may quote what it stumbled over.
+            logger.error("no metrics: unexpected %s", type(error).__name__)  # noqa: TRY400
+            return web.Response(status=500, text="unexpected error\n")
 
     return web.get("/metrics", metrics)

@@ -7,6 +7,7 @@ accept, and how far Asset's clock is ahead.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from http import HTTPStatus
@@ -30,6 +31,7 @@ from asset_token_operator.model import Credentials, Recovery, digest, format_tim
 from asset_token_operator.outcome import failure_of, issued_token
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
 
     from asset_token_operator.answers import Reply
@@ -211,9 +213,15 @@ class Issuer:
             self._budgets.answered(place, reply)
         return reply
 
-    def refused(self, environment: Environment) -> int:
-        """How many credentials Asset refuses."""
-        return sum(of == environment for of, _ in self._parked)
+    def refused(self, tokens: Iterable[AssetToken]) -> Counter[Environment]:
+        """How many credentials Asset refuses of those that these AssetTokens use now."""
+        used = {(token.spec.environment, token.key.namespace, token.spec.credentials) for token in tokens}
+        known = set()
+        for environment, namespace, ref in used:
+            read = self._read.get((namespace, ref))
+            if read is not None and isinstance(read.found, Credentials):
+                known.add((environment, read.found.identity()))
+        return Counter(environment for environment, _ in known & self._parked.keys())
 
     def skew(self, environment: Environment) -> timedelta | None:
         """How far Asset's clock is ahead of ours now, also if ours was set since; None where it hasn't been seen."""

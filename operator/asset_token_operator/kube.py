@@ -63,6 +63,12 @@ class KubeClient:
                 return
         raise KubeUnavailableError(f"The cluster has no {PLURAL}.{GROUP}/{VERSION}; install the CRD (crds/) first.")
 
+    async def has_asset_tokens(self, namespace: str) -> bool:
+        """Whether there are AssetTokens in a namespace, or with an empty one anywhere."""
+        within = f"/namespaces/{namespace}" if namespace else ""
+        path = f"/apis/{GROUP}/{VERSION}{within}/{PLURAL}"
+        return await self.api.call("GET", path, _has_items, query=[("limit", "1")], accept=METADATA_LIST)
+
     async def read_secret(self, key: Key) -> SecretState | None:
         """The Secret as it stands now; None where there is none."""
         try:
@@ -213,6 +219,10 @@ def _key(metadata: Mapping[str, Any]) -> Key:
 
 def _serves_asset_tokens(answer: dict[str, Any]) -> bool:
     return any(resource["name"] == PLURAL for resource in answer["resources"])
+
+
+def _has_items(answer: dict[str, Any]) -> bool:
+    return bool(answer["items"])
 
 
 def _read_version(answer: dict[str, Any]) -> int:

@@ -8,14 +8,12 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, Info
+from prometheus_client import CollectorRegistry, Counter, Histogram, Info, disable_created_metrics
 
-from asset_token_operator.model import OPERATOR
+from asset_token_operator.model import OPERATOR, Environment
 
 if TYPE_CHECKING:
     from datetime import timedelta
-
-    from asset_token_operator.model import Environment
 
 PREFIX: Final = "asset_token_operator"
 ISSUED: Final = "issued"
@@ -25,6 +23,8 @@ REQUEST_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15)
 LATENESS_SECONDS: Final = (1, 5, 15, 60, 300, 900, 3600)
 LIFETIME_SECONDS: Final = (0, 60, 300, 600, 1200, 1800, 3600, 7200, 21600, 86400)
 LAG_SECONDS: Final = (0.001, 0.01, 0.05, 0.1, 0.5, 1, 5)
+
+disable_created_metrics()  # when a series began is of no use here
 
 
 class Metrics:
@@ -38,6 +38,8 @@ class Metrics:
             ["environment", "outcome"],
             registry=self.registry,
         )
+        for environment in Environment:
+            self._requests.labels(environment, ISSUED)
         self._duration = Histogram(
             f"{PREFIX}_token_request_duration_seconds",
             "How long requests for tokens took, whatever they ended with.",
@@ -80,9 +82,9 @@ class Metrics:
         self._lateness.observe(max(0.0, late.total_seconds()))
         self._remaining.observe(max(0.0, left.total_seconds()))
 
-    def served_expired(self, secrets: int, lasted: timedelta) -> None:
-        """So many Secrets held an expired token for so long."""
-        self._expired.inc(secrets * lasted.total_seconds())
+    def served_expired(self, lasted: timedelta) -> None:
+        """A Secret held an expired token for so long."""
+        self._expired.inc(lasted.total_seconds())
 
     def lagged(self, by: timedelta) -> None:
         """The event loop was late."""

@@ -76,6 +76,7 @@ class Caches:
         users: The same, by the namespace and name of their credentials Secret.
         secrets: The Secrets that carry the operator's label, by namespace and name.
         owned: The same, by the namespace and name of the AssetToken that they say they are of.
+        filled: Whether all that was there at the start has been seen.
     """
 
     tokens: Mapping[Key, Collection[AssetToken]] = field(default_factory=dict)
@@ -83,6 +84,7 @@ class Caches:
     secrets: Mapping[Key, Collection[SecretState]] = field(default_factory=dict)
     owned: Mapping[Key, Collection[SecretState]] = field(default_factory=dict)
     users: Mapping[Key, Collection[AssetToken]] = field(default_factory=dict)
+    filled: bool = False
 
     def concerned(self, secret: Key) -> Iterator[Key]:
         """The AssetTokens whose token goes to that Secret or whose credentials are in it."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from asset_token_operator.errors import KubeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from asset_token_operator.clock import Clock
     from asset_token_operator.kube import KubeClient
@@ -39,7 +39,7 @@ class SecretVersions:
         namespaces: The namespaces that are followed; none means all.
         changed: Called with each Secret that was created, changed or deleted.
         clock: The clock.
-        beat: Called whenever something was heard of the API server, or will be asked again.
+        beat: Called with the scope whenever something was heard of the API server, or will be asked again.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class SecretVersions:
         namespaces: Sequence[str],
         changed: Callable[[Key], None],
         clock: Clock,
-        beat: Callable[[], None] = lambda: None,
+        beat: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._kube = kube
         self._changed = changed
@@ -66,6 +66,10 @@ class SecretVersions:
         """Whether a Secret that had that version once is known not to be there any more."""
         as_of = self._as_of.get(key.namespace, self._as_of.get(EVERYWHERE, 0))
         return key not in self._versions and as_of >= version
+
+    def scopes(self) -> Collection[str]:
+        """The namespaces that are followed, or `EVERYWHERE`."""
+        return self._as_of.keys()
 
     async def listed(self) -> None:
         """Wait until all Secrets are known."""
@@ -88,14 +92,14 @@ class SecretVersions:
                 retry = FIRST_RETRY
                 while True:
                     await self._watch(scope)
-                    await self._wait(FIRST_RETRY)
+                    await self._wait(scope, FIRST_RETRY)
             except KubeError as error:
                 logger.warning("Secrets can't be followed, tried again in %s: %s", retry, error)
-                await self._wait(retry)
+                await self._wait(scope, retry)
                 retry = min(retry * 2, LONGEST_RETRY)
 
-    async def _wait(self, time: timedelta) -> None:
-        self._beat()
+    async def _wait(self, scope: str, time: timedelta) -> None:
+        self._beat(scope)
         await self._clock.wait(asyncio.Event(), time.total_seconds())
 
     async def _list(self, scope: str) -> None:
@@ -112,7 +116,7 @@ class SecretVersions:
 
     async def _watch(self, scope: str) -> None:
         async for event, key, version in self._kube.watch_secret_versions(scope, str(self._as_of[scope])):
-            self._beat()
+            self._beat(scope)
             self._as_of[scope] = int(version)
             if event == "BOOKMARK":
                 continue

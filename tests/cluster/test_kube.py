@@ -475,6 +475,13 @@ class TestWatchingSecrets:
         versions, _ = await kube.list_secret_versions(None)
         assert versions[Key(space.name, NAME)] == created["metadata"]["resourceVersion"]
 
+    @pytest.mark.usefixtures("crds")
+    async def test_tells_whether_there_are_asset_tokens(self, kube: KubeClient, space: Space) -> None:
+        assert not await kube.has_asset_tokens(space.name)
+        space.create_asset_token()
+        assert await kube.has_asset_tokens(space.name)
+        assert await kube.has_asset_tokens("")
+
     async def test_begins_with_nothing_in_an_empty_namespace(self, kube: KubeClient, namespace: str) -> None:
         versions, since = await kube.list_secret_versions(namespace)
         assert versions == {}

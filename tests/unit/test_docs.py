@@ -10,7 +10,7 @@ from asset_token_operator.__main__ import run
 from asset_token_operator.model import Reason, parse_asset_token
 from asset_token_operator.outcome import Event
 from asset_token_operator.scheduler import Scheduler
-from asset_token_operator.state_metrics import OperatorMetrics, TokenMetrics
+from asset_token_operator.state_metrics import OperatorMetrics, TokenMetrics, tokens
 from tests.support.fakes import World
 
 ROOT: Final = Path(__file__).parents[2]
@@ -34,8 +34,11 @@ def test_every_metric_is_documented_with_its_labels_and_type_and_no_other() -> N
     world.reconcile()
     world.reconcile()
     registry = world.metrics.registry
-    registry.register(TokenMetrics(world.caches))
-    registry.register(OperatorMetrics(world.budgets, world.issuer, Scheduler(world.clock, 1), lambda: True))
+    world.sync()
+    registry.register(TokenMetrics(list(tokens(world.caches))))
+    registry.register(
+        OperatorMetrics(world.caches, world.budgets, world.issuer, Scheduler(world.clock, 1), lambda: True)
+    )
     found = {}
     for family in registry.collect():
         name = {"counter": f"{family.name}_total", "info": f"{family.name}_info"}.get(family.type, family.name)

@@ -109,7 +109,7 @@ def test_registers_five_indices_two_watches_and_the_login(operator: Kopf) -> Non
 
 
 def test_kopf_posts_and_scans_nothing_and_watches_only_labelled_secrets() -> None:
-    settings = kopf_settings()
+    settings = kopf_settings(lambda: None)
 
     assert not settings.posting.enabled
     assert settings.scanning.disabled
@@ -119,11 +119,24 @@ def test_kopf_posts_and_scans_nothing_and_watches_only_labelled_secrets() -> Non
 
 
 def test_kopf_never_gives_the_api_server_up_and_asks_it_every_two_seconds() -> None:
-    backoffs = kopf_settings().networking.error_backoffs
+    backoffs = kopf_settings(lambda: None).networking.error_backoffs
     assert isinstance(backoffs, Iterable)
 
     assert list(itertools.islice(backoffs, 100)) == [0.5, 1.0] + [2.0] * 98
     assert next(iter(backoffs)) == 0.5, "each call begins anew"
+
+
+def test_each_try_of_kopf_is_a_sign_of_life_before_it_is_made() -> None:
+    beats: list[None] = []
+    backoffs = kopf_settings(lambda: beats.append(None)).networking.error_backoffs
+    assert isinstance(backoffs, Iterable)
+    first, second = iter(backoffs), iter(backoffs)
+    assert not beats
+
+    for call in (first, second, first):
+        next(call)
+
+    assert len(beats) == 3
 
 
 async def test_logs_in_with_the_clients_own_connection(operator: Kopf) -> None:
@@ -181,6 +194,14 @@ async def test_a_secret_of_no_asset_token_is_found_by_its_name_only(operator: Ko
 
 async def test_a_changed_asset_token_wakes_itself(operator: Kopf) -> None:
     assert await operator.event("assettokens", token_body()) == [WRITER]
+
+
+async def test_the_caches_are_filled_when_the_first_asset_token_is_told_of(operator: Kopf) -> None:
+    assert not operator.caches.filled
+
+    await operator.event("assettokens", token_body())
+
+    assert operator.caches.filled
 
 
 async def test_a_changed_asset_token_wakes_those_that_name_the_same_secret(operator: Kopf) -> None:

@@ -1,0 +1,179 @@
+"""What the probes answer, over a real socket, and what they don't fail for."""
+
+import asyncio
+import logging
+import re
+import socket
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import httpx
+import pytest
+
+from asset_token_operator.config import Address
+from asset_token_operator.errors import ListenError
+from asset_token_operator.health import PATIENCE, Health, serving
+from tests.support.clock import ManualClock, settle
+
+SECOND = timedelta(seconds=1)
+SECONDS = int(PATIENCE.total_seconds())
+ANY = Address("127.0.0.1", 0)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+async def health(clock: ManualClock) -> AsyncIterator[Health]:
+    health = Health(clock, lambda: True)
+    work = asyncio.create_task(health.count())
+    await settle()
+    yield health
+    work.cancel()
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.INFO, "asset_token_operator")
+    return caplog
+
+
+async def pass_seconds(clock: ManualClock, seconds: int) -> None:
+    for _ in range(seconds):
+        await clock.advance(SECOND)
+
+
+async def metrics() -> bytes:
+    return b"up 1\n"
+
+
+async def broken() -> bytes:
+    raise ValueError("canary-in-an-error")
+
+
+def addresses(log: pytest.LogCaptureFixture) -> list[str]:
+    """Where is served, by the log."""
+    return re.findall(r"listens on (\S+) for", log.text)
+
+
+async def get(address: str, path: str, method: str = "GET") -> httpx.Response:
+    async with httpx.AsyncClient(trust_env=False) as client:
+        return await client.request(method, f"http://{address}{path}")
+
+
+class TestHealth:
+    async def test_nothing_is_stuck_as_long_as_each_part_is_heard_of(self, health: Health, clock: ManualClock) -> None:
+        for _ in range(3):
+            health.beat("scheduler")
+            await pass_seconds(clock, SECONDS)
+            assert health.stuck() == []
+
+    async def test_a_part_that_is_silent_for_longer_is_named_until_it_is_heard_of(
+        self, health: Health, clock: ManualClock
+    ) -> None:
+        health.beat("scheduler")
+        await pass_seconds(clock, SECONDS)
+        health.beat("watch")
+        await pass_seconds(clock, 1)
+        assert health.stuck() == ["scheduler"]
+
+        health.beat("scheduler")
+        assert health.stuck() == []
+
+    async def test_a_part_may_ask_for_more_patience(self, health: Health, clock: ManualClock) -> None:
+        health.beat("watch", 2 * PATIENCE)
+        await pass_seconds(clock, 2 * SECONDS)
+        assert health.stuck() == []
+
+        await pass_seconds(clock, 1)
+        assert health.stuck() == ["watch"]
+
+    async def test_what_has_not_begun_is_not_stuck(self, health: Health, clock: ManualClock) -> None:
+        await pass_seconds(clock, 2 * SECONDS)
+
+        assert health.stuck() == []
+
+    async def test_a_suspended_machine_finds_nobody_stuck(self, health: Health, clock: ManualClock) -> None:
+        health.beat("scheduler")
+        await clock.suspend(timedelta(hours=8))
+        await pass_seconds(clock, 1)
+
+        assert health.stuck() == []
+
+
+class TestServing:
+    async def test_all_is_served_at_one_address_which_is_logged(
+        self, health: Health, log: pytest.LogCaptureFixture
+    ) -> None:
+        async with serving(health, metrics, ANY, ANY):
+            (address,) = addresses(log)
+            answers = [await get(address, path) for path in ("/healthz", "/readyz", "/metrics")]
+
+        assert [(answer.status_code, answer.text) for answer in answers] == [
+            (200, "ok\n"),
+            (200, "ok\n"),
+            (200, "up 1\n"),
+        ]
+        assert answers[2].headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+
+    async def test_each_address_has_its_own_pages(self, health: Health, log: pytest.LogCaptureFixture) -> None:
+        async with serving(health, metrics, ANY, Address("localhost", 0)):
+            probes, scrapes = addresses(log)[0], addresses(log)[-1]
+            assert (await get(probes, "/healthz")).status_code == 200
+            assert (await get(probes, "/metrics")).status_code == 404
+
+            assert (await get(scrapes, "/metrics")).status_code == 200
+            assert (await get(scrapes, "/healthz")).status_code == 404
+
+    async def test_nothing_is_served_without_an_address(self, health: Health, log: pytest.LogCaptureFixture) -> None:
+        async with serving(health, metrics, None, None):
+            assert addresses(log) == []
+
+    async def test_what_is_stuck_is_said_with_503(
+        self, health: Health, clock: ManualClock, log: pytest.LogCaptureFixture
+    ) -> None:
+        health.beat("scheduler")
+        await pass_seconds(clock, SECONDS + 1)
+        async with serving(health, metrics, ANY, None):
+            answer = await get(addresses(log)[0], "/healthz")
+
+        assert (answer.status_code, answer.text) == (503, "stuck: scheduler\n")
+
+    async def test_it_is_ready_when_the_caches_are_filled(
+        self, clock: ManualClock, log: pytest.LogCaptureFixture
+    ) -> None:
+        filled = False
+        async with serving(Health(clock, lambda: filled), metrics, ANY, None):
+            (address,) = addresses(log)
+            assert (await get(address, "/readyz")).status_code == 503
+
+            filled = True
+            assert (await get(address, "/readyz")).status_code == 200
+
+    @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+    async def test_nothing_can_be_sent(self, health: Health, log: pytest.LogCaptureFixture, method: str) -> None:
+        async with serving(health, metrics, ANY, ANY):
+            assert (await get(addresses(log)[0], "/metrics", method)).status_code == 405
+
+    async def test_metrics_that_cannot_be_had_say_nothing_of_why_and_the_probes_go_on(
+        self, health: Health, log: pytest.LogCaptureFixture
+    ) -> None:
+        async with serving(health, broken, ANY, ANY):
+            (address,) = addresses(log)
+            failed = await get(address, "/metrics")
+            assert (failed.status_code, failed.text) == (500, "unexpected error\n")
+            assert (await get(address, "/healthz")).status_code == 200
+
+        assert "no metrics: unexpected ValueError" in log.text
+        assert "canary" not in log.text
+
+    async def test_an_address_in_use_is_said_in_a_sentence(self, health: Health) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            with pytest.raises(
+                ListenError, match=rf"^127\.0\.0\.1:{port} can't be listened on \(.+\); choose another\.$"
+            ):
+                async with serving(health, metrics, Address("127.0.0.1", port), None):
+                    raise AssertionError("it must not get here")
