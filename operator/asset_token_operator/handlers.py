@@ -1,11 +1,14 @@
 """What kopf sees in the cluster goes into indices and wakes the scheduler; nothing else happens here.
 
+The only importer of kopf.
+
 Only kopf's low-level handlers are used: its timers and daemons put a finalizer on every object, and its create and
 update handlers an annotation (which for a Secret would hold a copy of its data).
 """
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import logging
 from typing import TYPE_CHECKING, Any, Final
@@ -26,7 +29,7 @@ from asset_token_operator.model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from asset_token_operator.api_server import ApiServer
     from asset_token_operator.model import AssetToken, SecretState
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+WATCH_AGAIN_SECONDS: Final = 2.0
 WATCH_SECONDS: Final = 300
 """How long one watch request lasts, so that one that went silent ends."""
 
@@ -69,6 +73,45 @@ def kopf_settings(beat: Callable[[], None]) -> kopf.OperatorSettings:
     settings.watching.chunk_size = 500
     settings.watching.label_selectors["", "v1", "secrets"] = f"{MANAGED_BY_LABEL}={OPERATOR}"
     return settings
+
+
+async def watch_cluster(
+    registry: kopf.OperatorRegistry,
+    settings: kopf.OperatorSettings,
+    namespaces: Sequence[str],
+    began: Callable[[], None],
+) -> None:
+    """Let kopf watch until this is cancelled. It ends at some errors, and is then begun anew.
+
+    Args:
+        registry: The handlers.
+        settings: How it shall behave.
+        namespaces: What it watches; none means all.
+        began: Called when it has begun, by when it has taken the signals.
+    """
+    while True:
+        others = asyncio.all_tasks()
+        tasks = await kopf.spawn_tasks(
+            registry=registry,
+            settings=settings,
+            standalone=True,
+            clusterwide=not namespaces,
+            namespaces=namespaces,
+        )
+        began()
+        try:
+            await kopf.run_tasks(tasks, ignored=others)
+        except (Exception, asyncio.CancelledError) as error:
+            if _is_cancelled():
+                raise
+            logger.warning("the watch of AssetTokens broke (%s) and is begun anew", type(error).__name__)
+        await asyncio.sleep(WATCH_AGAIN_SECONDS)
+
+
+def _is_cancelled() -> bool:
+    """Whether the present task itself shall end, and not only one that it waits for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def build_registry(api: ApiServer, wake: Callable[[Key], None], caches: Caches) -> kopf.OperatorRegistry:
