@@ -153,19 +153,24 @@ class Issuer:
                 raise found
             token = await self._issue(seen, seen.credentials, request.reason, sent_at)
         except OperatorError as error:
-            logger.warning("%s: no token (%s): %s", key, request.reason, error, extra=about(key, reason=error.reason))
+            said = {"outcome": "failed", "reason": error.reason, "seconds": self._seconds_since(sent_at)}
+            logger.warning("%s: no token (%s): %s", key, request.reason, error, extra=about(key, **said))
             if seen.endpoint_down and error.recovery is Recovery.ENDPOINT:
                 attempts = replace(attempts, times=seen.requests.times)  # a probe for all is no attempt of its own
             return self._view(replace(seen, requests=attempts.failed(failure_of(error, self._clock.now()))))
         said = {
+            "outcome": "issued" if token.revision == 1 else "renewed",
             "reason": request.reason,
-            "seconds": round((self._clock.now() - sent_at).total_seconds(), 3),
+            "seconds": self._seconds_since(sent_at),
             "token_id": token.token_id,
             "expires_at": format_time(token.expires_at),
         }
-        text = "%(key)s: issued (%(reason)s) in %(seconds).3f s, id %(token_id)s, expires %(expires_at)s"
+        text = "%(key)s: %(outcome)s (%(reason)s) in %(seconds).3f s, id %(token_id)s, expires %(expires_at)s"
         logger.info(text, {"key": key, **said}, extra=about(key, **said))
         return self._view(replace(seen, held=token, requests=attempts.succeeded()))
+
+    def _seconds_since(self, moment: datetime) -> float:
+        return round((self._clock.now() - moment).total_seconds(), 3)
 
     async def _issue(self, seen: Observed, credentials: Credentials, reason: Reason, sent_at: datetime) -> IssuedToken:
         environment = seen.token.spec.environment

@@ -273,7 +273,9 @@ class Reconciler:
 
     def _tell_of_write(self, seen: Observed, secret: SecretState) -> None:
         key, old, new = seen.token.key, seen.stored(), seen.current()
-        logger.info("%s: wrote Secret %s", key, secret.key.name, extra=about(key, secret=secret.key.name))
+        outcome = "wrote" if self._memories[key].unreported else "repaired"
+        said = about(key, outcome=outcome, secret=secret.key.name, token_id=new and new.token_id)
+        logger.info("%s: %s Secret %s", key, outcome, secret.key.name, extra=said)
         if old is not None and new is not None and new.revision != old.revision and new.reason in DUE:
             now = seen.asset_now(old, self._clock.now())
             self._metrics.renewed(now - seen.renews_at(old), old.expires_at - now)

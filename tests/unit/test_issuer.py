@@ -602,3 +602,36 @@ async def test_a_probe_of_an_endpoint_that_is_down_is_no_attempt_of_its_own(worl
     assert own.requests.times == (NOW,)
     assert probe.requests.times == own.requests.times
     assert probe.requests.failures == 2
+
+
+# What is logged of it
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
+    """What the lines say besides their text, as JSON has it."""
+    names = ("outcome", "reason", "seconds", "token_id", "expires_at")
+    return [
+        {name: getattr(line, name) for name in names if hasattr(line, name)}
+        for line in caplog.records
+        if line.name == "asset_token_operator.issuer"
+    ]
+
+
+def test_each_request_is_a_line_with_its_outcome(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    world.add()
+    world.asset.before_request = lambda _: world.pass_time(2 * SECOND)
+    world.reconcile()
+    world.pass_time(HOUR)
+    world.asset.faults.fail("request_token", TIMEOUT, times=1)
+    world.reconcile()
+    world.pass_time(MINUTE)
+    world.reconcile()
+
+    issued, failed, renewed = told(caplog)
+    assert (issued["outcome"], issued["reason"], issued["seconds"]) == ("issued", "DoesNotExist", 2)
+    assert failed == {"outcome": "failed", "reason": "AssetUnavailable", "seconds": 2}
+    assert (renewed["outcome"], renewed["reason"]) == ("renewed", "Expired")
+    assert renewed["token_id"] == world.token().status["tokenId"]
+    assert renewed["expires_at"] == world.token().status["expirationTime"]
+    assert "canary" not in caplog.text

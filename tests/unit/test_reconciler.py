@@ -1032,3 +1032,19 @@ def test_an_operator_that_does_not_lead_any_more_leaves_everything_to_the_leader
     assert world.conditions()["Ready"][0] == "True"
     assert len(world.asset.requests) == (2 if method == "request_token" else 1), "what was issued is kept"
     assert "failedAttempts" not in world.token().status
+
+
+def test_a_repair_is_logged_as_such_and_the_write_of_a_new_token_is_not(
+    issued: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    issued.kube.secrets.clear()
+    issued.reconcile()
+    issued.kube.put_token(replace(issued.token(), renew_request="now"))
+    issued.reconcile()
+
+    written = [line for line in caplog.records if line.name == "asset_token_operator.reconciler"]
+    assert [line.getMessage() for line in written] == [
+        "shop/ledger-writer: repaired Secret ledger-writer-token",
+        "shop/ledger-writer: wrote Secret ledger-writer-token",
+    ]
