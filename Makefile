@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help check format test chaos demo lock clean
+.PHONY: help check format test chaos demo audit sbom lock clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,11 +37,24 @@ format: .venv/installed ## Format the code and apply safe fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+.venv-release/installed: requirements/release.txt
+	$(PYTHON) -m venv .venv-release
+	.venv-release/bin/pip install --quiet --require-hashes --requirement requirements/release.txt
+	touch $@
+
+audit: .venv-release/installed ## Look for known weaknesses in what the image has
+	.venv-release/bin/pip-audit --disable-pip --require-hashes --requirement requirements/run.txt
+
+sbom: .venv-release/installed ## Write the CycloneDX SBOM of the image's Python part to dist/
+	mkdir -p dist
+	.venv-release/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --output-file dist/sbom.cdx.json requirements/run.txt
+
 lock: ## Renew the locked dependencies (needs uv)
 	uv pip compile pyproject.toml $(LOCK) -o requirements/run.txt
 	uv pip compile --group build $(LOCK) -o requirements/build.txt
+	uv pip compile --group release $(LOCK) -o requirements/release.txt
 	uv pip compile pyproject.toml --group dev -c requirements/run.txt $(LOCK) -o requirements/dev.txt
 LOCK := --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --upgrade -q
 
 clean: ## Remove what the targets above made here
-	rm -rf .venv dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-release dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
