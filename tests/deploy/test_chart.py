@@ -59,8 +59,18 @@ def test_every_value_is_in_the_schema_and_no_other() -> None:
         for name, value in part.get("properties", {}).items():
             yield from paths(value, f"{path}{name}.") if "properties" in value else [f"{path}{name}"]
 
-    below = {"resources.requests.cpu", "resources.requests.memory", "resources.limits.memory"}
-    from_schema = set(paths(schema())) - {"global", "resources.requests", "resources.limits"}
+    below = {
+        "metrics.dashboard.labels.grafana_dashboard",
+        "resources.requests.cpu",
+        "resources.requests.memory",
+        "resources.limits.memory",
+    }
+    from_schema = set(paths(schema())) - {
+        "global",
+        "metrics.dashboard.labels",
+        "resources.requests",
+        "resources.limits",
+    }
     assert from_schema == leaves(defaults()) - below
 
 
@@ -257,3 +267,13 @@ def test_notes_name_the_namespaces(helm: Helm) -> None:
 
     assert "serves AssetTokens in shop, b." in notes
     assert "--namespace shop" in notes
+
+
+def test_alerts_and_dashboard_are_those_in_the_files(helm: Helm) -> None:
+    objects = helm.template({"metrics": {"prometheusRule": {"enabled": True}, "dashboard": {"enabled": True}}})
+
+    rules = find(objects, "PrometheusRule")
+    assert rules["spec"] == yaml.safe_load((CHART / "files" / "rules.yaml").read_text())
+    dashboard = find(objects, "ConfigMap", f"{RELEASE}-dashboard")
+    assert dashboard["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert dashboard["data"] == {"asset-token-operator.json": (CHART / "files" / "dashboard.json").read_text()}

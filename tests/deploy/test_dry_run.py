@@ -11,7 +11,7 @@ from tests.support.cluster import CRDS_PATH, Cluster, Json, KubectlError
 from tests.support.controlplane import ControlPlane
 from tests.support.helm import RELEASE, Helm
 
-MONITORS = "servicemonitors.monitoring.coreos.com"
+MONITORING = {"ServiceMonitor": "servicemonitors", "PrometheusRule": "prometheusrules"}
 ANYTHING = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 UNSAFE = """
 apiVersion: v1
@@ -40,17 +40,19 @@ def apply(controlplane: Cluster, crds: None) -> Callable[[list[Json]], None]:
 
 @pytest.fixture(scope="module")
 def monitoring(controlplane: Cluster) -> None:
-    """The API server knows ServiceMonitors, whatever is in them."""
-    if controlplane.api.find(f"{CRDS_PATH}/{MONITORS}"):
-        return
-    if not isinstance(controlplane, ControlPlane):
-        pytest.skip("the existing cluster has no CRD of the Prometheus operator")
-    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": ANYTHING}}
-    names = {"kind": "ServiceMonitor", "plural": "servicemonitors", "singular": "servicemonitor"}
-    spec = {"group": "monitoring.coreos.com", "scope": "Namespaced", "names": names, "versions": [version]}
-    crd = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": MONITORS}}
-    controlplane.kubectl("apply", "--filename=-", input=yaml.safe_dump(crd | {"spec": spec}))
-    controlplane.kubectl("wait", "--for=condition=Established", "--timeout=60s", f"crd/{MONITORS}")
+    """The API server knows the Prometheus operator's resources, whatever is in them."""
+    for kind, plural in MONITORING.items():
+        name = f"{plural}.monitoring.coreos.com"
+        if controlplane.api.find(f"{CRDS_PATH}/{name}"):
+            continue
+        if not isinstance(controlplane, ControlPlane):
+            pytest.skip("the existing cluster lacks CRDs of the Prometheus operator")
+        version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": ANYTHING}}
+        names = {"kind": kind, "plural": plural, "singular": kind.lower()}
+        spec = {"group": "monitoring.coreos.com", "scope": "Namespaced", "names": names, "versions": [version]}
+        crd = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": name}}
+        controlplane.kubectl("apply", "--filename=-", input=yaml.safe_dump(crd | {"spec": spec}))
+        controlplane.kubectl("wait", "--for=condition=Established", "--timeout=60s", f"crd/{name}")
 
 
 def moved(objects: list[Json], to: str) -> list[Json]:

@@ -37,8 +37,12 @@ VARIANTS: Final[dict[str, Json]] = {
     "logs for people": {"log": {"format": "text", "level": "debug"}},
     "no series for each token": {"metrics": {"tokens": False}},
     "the Prometheus operator": {
-        "metrics": {"serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}, "interval": "1m"}}
+        "metrics": {
+            "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}, "interval": "1m"},
+            "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
+        }
     },
+    "Grafana": {"metrics": {"dashboard": {"enabled": True, "labels": {"grafana_dashboard": "yes"}}}},
     "other resources": {
         "resources": {"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"cpu": 2, "memory": "2Gi"}}
     },
