@@ -12,7 +12,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY operator operator
 RUN /pip/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /dist . \
  && /pip/bin/pip --python /opt/operator/bin/python install --no-cache-dir --no-compile --no-deps /dist/*.whl \
- && find /opt/operator/lib -type d -name tests -prune -exec rm -r {} +
+ && find /opt/operator/lib -type d \( -name tests -o -name __pycache__ \) -prune -exec rm -r {} +
 # A read-only root file system can't keep compiled code, so what a start imports, the standard library's too, is compiled
 # here; a hash of the source and not its time says that it is current. The rest, above all thousands of generated models
 # of the Kubernetes client, isn't used and isn't compiled.

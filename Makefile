@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help check format test chaos demo audit sbom lock clean
+.PHONY: help check format test e2e-node chaos demo audit sbom lock clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,10 @@ test: check ## Run all checks and all tests, and the short form of the fault sui
 	-$(BIN)/python -m tests.support.gobuild
 	$(BIN)/pytest --numprocesses=2 --dist=worksteal $(ARGS)
 	$(BIN)/python -m tests.faults --short
+
+e2e-node: .venv/installed ## Build the image and run it as Pods of the chart on a real node (Linux, root, Debian's packages)
+	$(BIN)/python -m tests.support.node
+	$(BIN)/pytest tests/node --timeout=900 $(ARGS)
 
 chaos: .venv/installed ## Measure the operator under faults (ARGS=--short: in minutes; else an hour and a half)
 	$(BIN)/python -m tests.faults $(ARGS)

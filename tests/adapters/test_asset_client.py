@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import json
 import logging
 import math
 import os
 import re
 import socket
-import ssl
 import traceback
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -20,10 +18,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from pydantic import SecretStr
 
 from asset_token_operator import asset_client
@@ -54,8 +48,10 @@ from tests.support.asset_behaviour import (
 )
 from tests.support.asset_rules import RateLimit
 from tests.support.builders import CREDENTIALS, a_spec
+from tests.support.certificates import a_certificate
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
     from pathlib import Path
 
@@ -199,45 +195,6 @@ async def serving(
 def an_http_answer(body: bytes = ANSWER, status: str = "200 OK", headers: Mapping[str, str] | None = None) -> bytes:
     lines = [f"HTTP/1.1 {status}", f"content-length: {len(body)}", *(f"{k}: {v}" for k, v in (headers or {}).items())]
     return "\r\n".join([*lines, "", ""]).encode() + body
-
-
-@dataclass(frozen=True)
-class Certificate:
-    """A certificate that signed itself, and a TLS server's context with it."""
-
-    path: Path
-    context: ssl.SSLContext
-
-
-def a_certificate(folder: Path, *, host: str = "127.0.0.1", expired: bool = False) -> Certificate:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a test")])
-    alternative = x509.DNSName(host) if host[0].isalpha() else x509.IPAddress(ipaddress.ip_address(host))
-    usage = dict.fromkeys(
-        ("content_commitment", "data_encipherment", "key_agreement", "crl_sign", "encipher_only", "decipher_only"),
-        False,
-    )
-    begin = datetime.now(UTC) - timedelta(days=2)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(begin)
-        .not_valid_after(begin + timedelta(days=1 if expired else 30))
-        .add_extension(x509.SubjectAlternativeName([alternative]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(
-            x509.KeyUsage(digital_signature=True, key_cert_sign=True, key_encipherment=True, **usage), critical=True
-        )
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    path, key_path = folder / "server.crt", folder / "server.key"
-    path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    key_path.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(path, key_path)
-    return Certificate(path, context)
 
 
 async def ask(client: AssetClient, spec: Spec | None = None, credentials: Credentials = CREDENTIALS) -> TokenAnswer:

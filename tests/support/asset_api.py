@@ -50,6 +50,7 @@ from tests.support.asset_rules import (
 )
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Collection, Iterator, Sequence
     from types import TracebackType
 
@@ -114,14 +115,18 @@ class AssetApi:
         now: Callable[[], float] = time.time,
         rate_limit: RateLimit | None = None,
         lifetime_cap: int | None = None,
+        address: str = "127.0.0.1",
         port: int = 0,
+        tls: ssl.SSLContext | None = None,
         on_request: Callable[[Recorded], None] | None = None,
     ) -> None:
         self.environment = environment
         self.clock_offset: float = 0
         self.rate_limit = rate_limit or RateLimit()
         self._now = now
+        self._address = address
         self._port = port
+        self._tls = tls
         self._on_request = on_request
         self._thread: threading.Thread | None = None
         self._changed = threading.Condition()  # guards everything below
@@ -171,7 +176,7 @@ class AssetApi:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
+        return f"{'https' if self._tls else 'http'}://{self._address}:{self._port}"
 
     @property
     def host(self) -> str:
@@ -191,7 +196,7 @@ class AssetApi:
         runner = web.ServerRunner(server, shutdown_timeout=0.2)
         await runner.setup()
         try:
-            await web.TCPSite(runner, "127.0.0.1", self._port).start()
+            await web.TCPSite(runner, self._address, self._port, ssl_context=self._tls).start()
             self._port = runner.addresses[0][1]
             listening.set_result(None)
             await self._stopping.wait()
@@ -199,7 +204,11 @@ class AssetApi:
         except OSError as error:
             listening.set_exception(error)
         finally:
+            transports = [connection.transport for connection in server.connections if connection.transport]
             await runner.cleanup()
+            for transport in transports:
+                transport.abort()  # TLS would wait until the client says goodbye, too
+            await asyncio.sleep(0)
 
     # ---- steering ----------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from tests.support.cluster import Json
 ROOT: Final = Path(__file__).parents[2]
 CHART: Final = ROOT / "deploy" / "chart"
 RELEASE: Final = "asset-token-operator"
-SECONDS: Final = 60
+SECONDS: Final = 180  # with --wait, until Pods run
 
 
 class HelmError(Exception):

@@ -4,15 +4,17 @@ Images are kept in a store of our own in the user's cache, so that nothing here 
 base image isn't pulled, a stand-in is made of Debian's packages under its name, and only in that store.
 """
 
+import json
 import os
 import re
+import shutil
 import ssl
 import subprocess
 import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,14 +102,13 @@ class ImageStore:
             self._build(ROOT / "Dockerfile", ROOT, name, *arguments, *volumes)
         return Image(name, self._archive(name, folder), time.monotonic() - began)
 
-    def single_program(self, program: Path, arguments: str, name: str, folder: Path) -> Image:
-        """Build an image of one static program, and nothing else."""
+    def of_program(self, program: Path, command: Sequence[str], name: str, folder: Path) -> Image:
+        """Build an image of one program, which must be linked statically, and nothing else."""
         began = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="asset-token-image-") as context:
-            Path(context, "program").write_bytes(program.read_bytes())
-            Path(context, "program").chmod(0o755)
+            shutil.copy(program, context)
             recipe = Path(context, "Dockerfile")
-            recipe.write_text(f"FROM scratch\nCOPY program /{program.name}\nENTRYPOINT {arguments}\n")
+            recipe.write_text(f"FROM scratch\nCOPY {program.name} /bin/\nENTRYPOINT {json.dumps(list(command))}\n")
             self._build(recipe, Path(context), name)
         return Image(name, self._archive(name, folder), time.monotonic() - began)
 
