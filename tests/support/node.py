@@ -262,8 +262,14 @@ def remove_network() -> None:
 
 def end_tasks() -> None:
     """End the containers that are left, whoever started them."""
-    for task in ctr("tasks", "ls", "--quiet"):
-        ctr("tasks", "delete", "--force", task)
+
+    def none_left() -> bool:
+        tasks = ctr("tasks", "ls", "--quiet")
+        for task in tasks:
+            _succeeds("ctr", *CTR, "tasks", "delete", "--force", task)  # not, where it is just ending by itself
+        return not tasks
+
+    wait_until(none_left, END_SECONDS, "all containers have ended")
     for container in ctr("containers", "ls", "--quiet"):
         ctr("containers", "delete", container)
 
