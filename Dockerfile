@@ -17,7 +17,7 @@ RUN /pip/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir
 # here; a hash of the source and not its time says that it is current. The rest, above all thousands of generated models
 # of the Kubernetes client, isn't used and isn't compiled.
 ENV PYTHONPYCACHEPREFIX=/opt/operator/pycache
-RUN /opt/operator/bin/python -c "import sys, py_compile, asset_token_operator.__main__; \
+RUN /opt/operator/bin/python -c "import sys, py_compile, asset_token_operator.__main__, asset_token_operator.assembly; \
 mode = py_compile.PycInvalidationMode.CHECKED_HASH; \
 files = {str(getattr(module, '__file__', None)) for module in sys.modules.values()}; \
 [py_compile.compile(file, invalidation_mode=mode, doraise=True) for file in sorted(files) if file.endswith('.py')]"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import sys
 from typing import Any
 
 import click
 
-from asset_token_operator.assembly import serve
 from asset_token_operator.config import (
     LOG_FORMATS,
     LOG_LEVELS,
@@ -127,6 +127,10 @@ def main() -> None:
 )
 def run(**given: Any) -> None:  # noqa: ANN401 - the options above, as they were given
     """Run the operator: in a cluster, or outside of one with KUBECONFIG."""
+    # A container's first process is deaf to what it doesn't handle, and the import is most of a start.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    from asset_token_operator.assembly import serve  # noqa: PLC0415
+
     try:
         settings = read_settings(**given)
     except ConfigError as error:

@@ -1,6 +1,7 @@
 import logging
 import re
 import runpy
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +31,13 @@ VARIABLES = {
     "--log-level": "ASSET_TOKEN_OPERATOR_LOG_LEVEL",
 }
 """Every option of `run`, and its environment variable."""
+
+
+@pytest.fixture(autouse=True)
+def signals_as_before() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture(autouse=True)
@@ -108,13 +116,25 @@ def test_reserves_reach_the_operator_from_the_command_line_and_the_environment(
     async def serve(settings: Settings) -> None:
         got.append(settings)
 
-    monkeypatch.setattr("asset_token_operator.__main__.serve", serve)
+    monkeypatch.setattr("asset_token_operator.assembly.serve", serve)
     monkeypatch.setenv("ASSET_TOKEN_OPERATOR_ISSUE_RESERVE", value)
 
     result = invoke("run", "--renewal-reserve", value)
 
     assert result.exit_code == 0
     assert [settings.reserves for settings in got] == [Reserves(int(value) / 100, int(value) / 100)]
+
+
+def test_sigterm_ends_it_before_anything_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def serve(settings: Settings) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("asset_token_operator.assembly.serve", serve)
+
+    with pytest.raises(SystemExit) as ended:
+        main(["run"])
+
+    assert ended.value.code is None
 
 
 def test_version_is_that_of_the_distribution() -> None:
