@@ -12,11 +12,12 @@ from typing import Final
 import pytest
 
 from tests.node.figures import Figures
-from tests.node.installation import RESTRICTED
+from tests.node.installation import RESTRICTED, Release, put_authority
 from tests.support import gobuild
 from tests.support.asset_api import AssetApi
 from tests.support.certificates import Certificate, a_certificate
 from tests.support.controlplane import ControlPlane
+from tests.support.helm import RELEASE, Helm
 from tests.support.image import Image, ImageStore
 from tests.support.node import ADDRESS, APISERVER_ARGS, PAUSE, Node
 from tests.support.shop import CLIENT_ID, CLIENT_SECRET, Shop
@@ -118,3 +119,24 @@ def restricted(controlplane: ControlPlane) -> Iterator[str]:
     controlplane.api.patch(f"/api/v1/namespaces/{name}", {"metadata": {"labels": RESTRICTED}})
     yield name
     controlplane.delete_namespace(name)
+
+
+@pytest.fixture
+def release(
+    *,
+    helm: Helm,
+    controlplane: ControlPlane,
+    node: Node,
+    restricted: str,
+    image: Image,
+    asset: AssetApi,
+    certificate: Certificate,
+    figures: Figures,
+) -> Iterator[Release]:
+    """The chart, installed where Pod security `restricted` is enforced."""
+    put_authority(controlplane, restricted, certificate)
+    release = Release(helm, controlplane, restricted, image, asset)
+    with figures.seconds("helm install --wait, until one of two Pods leads"):
+        release.install()
+    yield release
+    release.helm("uninstall", RELEASE, "--ignore-not-found", "--wait")

@@ -2,46 +2,21 @@
 
 import json
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.node.figures import Figures
-from tests.node.installation import Release, put_authority
+from tests.node.installation import Release
 from tests.support.asset_api import AssetApi
-from tests.support.certificates import Certificate
 from tests.support.cluster import wait_until
 from tests.support.controlplane import ControlPlane
-from tests.support.helm import RELEASE, Helm
-from tests.support.image import Image
-from tests.support.node import Node
+from tests.support.helm import RELEASE
 from tests.support.shop import Shop
 
 TAKE_OVER_SECONDS = 20
 END_SECONDS = 60
 TOKENS = ("ledger-writer", "invoices", "reports")
-
-
-@pytest.fixture
-def release(
-    *,
-    helm: Helm,
-    controlplane: ControlPlane,
-    node: Node,
-    restricted: str,
-    image: Image,
-    asset: AssetApi,
-    certificate: Certificate,
-    figures: Figures,
-) -> Iterator[Release]:
-    """The chart, installed where Pod security `restricted` is enforced."""
-    put_authority(controlplane, restricted, certificate)
-    release = Release(helm, controlplane, restricted, image, asset)
-    with figures.seconds("helm install --wait, until one of two Pods leads"):
-        release.install()
-    yield release
-    release.helm("uninstall", RELEASE, "--ignore-not-found", "--wait")
 
 
 @pytest.fixture

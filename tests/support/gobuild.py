@@ -165,7 +165,7 @@ def _built(module: Module, names: Iterable[str], report: Report) -> dict[str, Pa
     paths = {name: folder / name for name in names}
     if all(path.exists() for path in paths.values()):
         return paths
-    with _lock(cache() / "lock", report):
+    with lock(cache() / "lock", report):
         missing = [name for name, path in paths.items() if not path.exists()]  # another run may have built them
         if missing:
             folder.mkdir(parents=True, exist_ok=True)
@@ -180,7 +180,7 @@ def cache() -> Path:
 
 
 @contextlib.contextmanager
-def _lock(path: Path, report: Report) -> Iterator[None]:
+def lock(path: Path, report: Report) -> Iterator[None]:
     """Hold an advisory lock, so that two runs don't build at once; it ends with its process."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.support.gobuild import BuildError, Report, cache
+from tests.support.gobuild import BuildError, Report, cache, lock
 
 ROOT: Final = Path(__file__).parents[2]
 REPOSITORY: Final = "localhost/asset-token-operator"
@@ -92,15 +92,9 @@ class ImageStore:
         Raises:
             BuildError: A step failed.
         """
-        self._provide_base(pull)
-        began = time.monotonic()
-        version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-        name = f"{REPOSITORY}:{version}"
-        self._report(f"building {name}")
-        arguments = (f"--build-arg=VERSION={version}", f"--build-arg=REVISION={_revision()}")
-        with self._pip_settings() as volumes:
-            self._build(ROOT / "Dockerfile", ROOT, name, *arguments, *volumes)
-        return Image(name, self._archive(name, folder), time.monotonic() - began)
+        with lock(self._folder / "lock", self._report):  # another session's build would take its name
+            self._provide_base(pull)
+            return self._operator(folder)
 
     def of_program(self, program: Path, command: Sequence[str], name: str, folder: Path) -> Image:
         """Build an image of one program, which must be linked statically, and nothing else."""
@@ -133,6 +127,16 @@ class ImageStore:
         """Tell whether the base image in the store was made here."""
         return "stand-in" in self.configuration(self.base())
 
+    def _operator(self, folder: Path) -> Image:
+        began = time.monotonic()
+        version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+        name = f"{REPOSITORY}:{version}"
+        self._report(f"building {name}")
+        arguments = (f"--build-arg=VERSION={version}", f"--build-arg=REVISION={_revision()}")
+        with self._pip_settings() as volumes:
+            self._build(ROOT / "Dockerfile", ROOT, name, *arguments, *volumes)
+        return Image(name, self._archive(name, folder), time.monotonic() - began)
+
     def _provide_base(self, pull: bool) -> None:  # noqa: FBT001 - passed on
         known = self._run("images", "--format={{.Name}}:{{.Tag}}", "--filter=dangling=false").split()
         if pull:
@@ -163,7 +167,8 @@ class ImageStore:
             yield [f"--volume={folder}:/root:ro"]
 
     def _build(self, recipe: Path, context: Path, name: str, *arguments: str) -> None:
-        self._run("build", "--pull-never", "--layers", f"--file={recipe}", f"--tag={name}", *arguments, str(context))
+        self._run("build", "--pull-never", f"--file={recipe}", f"--tag={name}", *arguments, str(context))
+        self._run("rmi", "--prune")  # the one that had the name before
 
     def _archive(self, name: str, folder: Path) -> Path:
         archive = folder / f"{name.rpartition('/')[2].replace(':', '-')}.tar"
