@@ -8,7 +8,7 @@ from typing import Final
 
 import click
 
-from tests.faults.findings import Finding, table
+from tests.faults.findings import Finding, markdown, table
 from tests.faults.scenarios import SCENARIOS, run
 from tests.faults.stage import Stage
 from tests.support.controlplane import ControlPlane
@@ -21,7 +21,10 @@ CRDS: Final = Path(__file__).parents[2] / "crds"
 @click.option("--short", is_flag=True, help="The form that CI runs: shorter, and side by side.")
 @click.option("--only", "names", multiple=True, type=click.Choice(list(SCENARIOS)), help="Only this one; repeatable.")
 @click.option("--seed", default=1, show_default=True, help="Of all that is random.")
-def main(*, short: bool, names: tuple[str, ...], seed: int) -> None:
+@click.option(
+    "--table", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write the findings there, as Markdown."
+)
+def main(*, short: bool, names: tuple[str, ...], seed: int, file: Path | None) -> None:
     """Run the fault scenarios; the exit code is 1 where a bound isn't held."""
     found: dict[str, list[Finding]] = {}
     began = time.monotonic()
@@ -39,6 +42,9 @@ def main(*, short: bool, names: tuple[str, ...], seed: int) -> None:
         found.update(run(Stage(controlplane, short=short, seed=seed), names or tuple(SCENARIOS), say))
     findings = [finding for name in SCENARIOS for finding in found.get(name, ())]
     click.echo(f"\n{table(findings)}")
+    if file:
+        form = "short form, which judges no seconds" if short else "full form"
+        file.write_text(f"Seed {seed}, in the {form}:\n\n{markdown(findings)}\n")
     judged = [finding for finding in findings if not (short and finding.timed)]
     if len(judged) < len(findings):
         click.echo("\nThe seconds are told, not judged: scenarios ran side by side.")

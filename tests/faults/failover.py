@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from tests.faults.findings import Finding, at_most, exactly
+from tests.faults.findings import Finding, Guarantee, at_most, exactly
 from tests.faults.stage import Scene, Stage
 from tests.support.asset_rules import RateLimit
 from tests.support.cluster import wait_until
@@ -88,11 +88,17 @@ def failover(stage: Stage) -> Iterator[Finding]:
         doubles = len(scene.asset.requests) - replicas.causes
         what = f"{runs} runs"
         yield at_most(
-            f"{what}, SIGTERM to the leader: longest until the standby's first Secret", max(terminated), 2, "s"
+            Guarantee.LEADER,
+            f"{what}, SIGTERM to the leader: longest until the standby's first Secret",
+            max(terminated),
+            2,
+            "s",
         )
-        yield at_most(f"{what}, kill -9 of the leader: the same", max(killed), LEASE_SECONDS + 2, "s")
-        yield exactly(f"{what}, leader frozen for {frozen} s: writes and requests of the old leader", by_old)
-        yield exactly(f"{replicas.causes} causes in all: requests beyond one each", doubles)
+        yield at_most(Guarantee.LEADER, f"{what}, kill -9 of the leader: the same", max(killed), LEASE_SECONDS + 2, "s")
+        yield exactly(
+            Guarantee.LEADER, f"{what}, leader frozen for {frozen} s: writes and requests of the old leader", by_old
+        )
+        yield exactly(Guarantee.LEADER, f"{replicas.causes} causes in all: requests beyond one each", doubles)
 
 
 def _ended(replicas: Replicas, end: Callable[[OperatorProcess], object]) -> float:

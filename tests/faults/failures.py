@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, Self
 
-from tests.faults.findings import Finding, at_most, exactly, told
+from tests.faults.findings import Finding, Guarantee, at_most, exactly, told
 from tests.faults.stage import Scene, Stage, every, names, percentile
 from tests.support.asset_behaviour import HANG, Behaviour
 from tests.support.cluster import wait_until
@@ -73,10 +73,12 @@ def outage(stage: Stage) -> Iterator[Finding]:
         took = scene.first_writes(overdue, back)
         scene.observer.stop()
         what = f"{seconds} s down, {len(overdue)} renewals due"
-        yield at_most(f"{what}: first renewal after the return", took[0], 5, "s")
-        yield at_most(f"{what}: all renewed after the return", took[-1], 15, "s")
-        yield at_most(f"{what}: requests meanwhile", len(door.knocks), seconds // PROBE_EVERY_SECONDS + FIRST_FEW)
-        yield at_most(f"{what}: longest without a valid token", scene.observer.longest_gap(), 0, "s")
+        yield at_most(Guarantee.CAUSE, f"{what}: first renewal after the return", took[0], 5, "s")
+        yield at_most(Guarantee.CAUSE, f"{what}: all renewed after the return", took[-1], 15, "s")
+        yield at_most(
+            Guarantee.CAUSE, f"{what}: requests meanwhile", len(door.knocks), seconds // PROBE_EVERY_SECONDS + FIRST_FEW
+        )
+        yield at_most(Guarantee.VALID, f"{what}: longest without a valid token", scene.observer.longest_gap(), 0, "s")
 
 
 def wrong_credentials(stage: Stage) -> Iterator[Finding]:
@@ -92,8 +94,8 @@ def wrong_credentials(stage: Stage) -> Iterator[Finding]:
         scene.wait_for_revisions(wanted)
         took = scene.first_writes(wanted, corrected)
         what = f"wrong for {seconds} s, {TOKENS} tokens"
-        yield at_most(f"{what}: all written after the correction", took[-1], 5, "s")
-        yield at_most(f"{what}: requests meanwhile", refused, HANDFUL)
+        yield at_most(Guarantee.CAUSE, f"{what}: all written after the correction", took[-1], 5, "s")
+        yield at_most(Guarantee.CAUSE, f"{what}: requests meanwhile", refused, HANDFUL)
 
 
 def hangs(stage: Stage) -> Iterator[Finding]:
@@ -101,8 +103,8 @@ def hangs(stage: Stage) -> Iterator[Finding]:
     quiet, undisturbed = _issue_businesses(stage, hanging=0), TOKENS - TOKENS // 10
     disturbed = _issue_businesses(stage, hanging=TOKENS // 10)
     what = f"{undisturbed} of {TOKENS} businesses"
-    yield told(f"{what}, nothing hangs: all issued", quiet, "s")
-    yield at_most(f"{what}, the other {TOKENS // 10} hang: all issued", disturbed, quiet + 5, "s")
+    yield told(Guarantee.CAUSE, f"{what}, nothing hangs: all issued", quiet, "s")
+    yield at_most(Guarantee.CAUSE, f"{what}, the other {TOKENS // 10} hang: all issued", disturbed, quiet + 5, "s")
 
 
 def _issue_businesses(stage: Stage, hanging: int) -> float:
@@ -129,9 +131,11 @@ def peer(stage: Stage) -> Iterator[Finding]:
             wait_until(lambda: scene.asset.count(client_id=CLIENT_ID, status=429), 60, "the first tenant's storm")
             stormy = percentile(_peer_latencies(scene, "stormy"), 99)
         refused = {client: scene.asset.count(client_id=client, status=429) for client in (CLIENT_ID, "stormy")}
-        yield told(f"{TOKENS} tokens of a peer, quiet: p99 from creation to Secret", quiet, "s")
-        yield at_most("the same while another tenant is refused: p99", stormy, 2 * quiet, "s")
-        yield exactly(f"429 of the peer (of the other tenant: {refused[CLIENT_ID]})", refused["stormy"])
+        yield told(Guarantee.BUDGET, f"{TOKENS} tokens of a peer, quiet: p99 from creation to Secret", quiet, "s")
+        yield at_most(Guarantee.BUDGET, "the same while another tenant is refused: p99", stormy, 2 * quiet, "s")
+        yield exactly(
+            Guarantee.BUDGET, f"429 of the peer (of the other tenant: {refused[CLIENT_ID]})", refused["stormy"]
+        )
 
 
 def _peer_latencies(scene: Scene, peer: str) -> list[float]:

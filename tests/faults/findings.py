@@ -2,9 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Final
 
-HEADINGS: Final = ("scenario", "what was measured", "figure", "the bound", "held?")
+HEADINGS: Final = ("scenario", "guarantee", "what was measured", "figure", "the bound", "held?")
+ANSWERS: Final = {True: "yes", False: "NO", None: ""}
+
+
+class Guarantee(StrEnum):
+    """What a figure is about, in the words of ARCHITECTURE.md's table."""
+
+    VALID = "never without a valid token"
+    RESTART = "a restart requests nothing"
+    BUDGET = "the tenant's budget"
+    LEADER = "a change of leader requests nothing"
+    CAUSE = "fixing the cause is enough"
+    LEAKS = "nothing leaks"
 
 
 @dataclass(frozen=True)
@@ -12,10 +25,12 @@ class Finding:
     """One figure.
 
     Attributes:
+        guarantee: None where a scenario broke off before it measured anything.
         held: None where the figure has no bound of its own and is only told.
         timed: Whether it is a time that took, which a busy machine makes longer.
     """
 
+    guarantee: Guarantee | None
     measured: str
     figure: str
     bound: str
@@ -31,31 +46,48 @@ class Finding:
         return f"{self.scenario}: {self.measured}: {self.figure} (bound: {self.bound})"
 
 
-def at_most(measured: str, figure: float, bound: float, unit: str = "") -> Finding:
+def at_most(guarantee: Guarantee, measured: str, figure: float, bound: float, unit: str = "") -> Finding:
     """A figure that must not be above its bound."""
-    return Finding(
-        measured, _number(figure, unit), f"≤ {_number(bound, unit)}", figure <= bound, timed=unit == "s" and bound > 0
-    )
+    said, held, timed = f"≤ {_number(bound, unit)}", figure <= bound, unit == "s" and bound > 0
+    return Finding(guarantee, measured, _number(figure, unit), said, held, timed=timed)
 
 
-def exactly(measured: str, figure: int, bound: int = 0) -> Finding:
+def at_least(guarantee: Guarantee, measured: str, figure: int, bound: int) -> Finding:
+    """A figure that must not be below its bound."""
+    return Finding(guarantee, measured, str(figure), f"≥ {bound}", figure >= bound)
+
+
+def exactly(guarantee: Guarantee, measured: str, figure: int, bound: int = 0) -> Finding:
     """A figure that must be just that."""
-    return Finding(measured, str(figure), str(bound), figure == bound)
+    return Finding(guarantee, measured, str(figure), str(bound), figure == bound)
 
 
-def told(measured: str, figure: float, unit: str = "") -> Finding:
+def told(guarantee: Guarantee, measured: str, figure: float, unit: str = "") -> Finding:
     """A figure that others are compared with."""
-    return Finding(measured, _number(figure, unit), "", None)
+    return Finding(guarantee, measured, _number(figure, unit), "", None)
 
 
 def table(findings: Sequence[Finding]) -> str:
     """All findings, in aligned columns."""
-    answers = {True: "yes", False: "NO", None: ""}
-    rows = [HEADINGS, *((f.scenario, f.measured, f.figure, f.bound, answers[f.held]) for f in findings)]
+    rows = _rows(findings)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     lines.insert(1, "-|-".join("-" * width for width in widths))
     return "\n".join(lines)
+
+
+def markdown(findings: Sequence[Finding]) -> str:
+    """All findings as a table in Markdown."""
+    lines = ["| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in _rows(findings)]
+    lines.insert(1, "|" + " --- |" * len(HEADINGS))
+    return "\n".join(lines)
+
+
+def _rows(findings: Sequence[Finding]) -> list[tuple[str, ...]]:
+    return [
+        HEADINGS,
+        *((f.scenario, f.guarantee or "", f.measured, f.figure, f.bound, ANSWERS[f.held]) for f in findings),
+    ]
 
 
 def _number(value: float, unit: str) -> str:

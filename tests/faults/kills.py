@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from tests.faults.findings import Finding, at_most, exactly
+from tests.faults.findings import Finding, Guarantee, at_most, exactly
 from tests.faults.stage import Scene, Stage
 from tests.support.asset_behaviour import Behaviour
 from tests.support.asset_rules import RateLimit
@@ -107,15 +107,18 @@ def kill(stage: Stage) -> Iterator[Finding]:
         books.close_life(given)
         scene.observer.stop()
         what = f"{lives} kills, {books.causes} causes, seed {stage.seed}"
-        yield exactly(f"{what}: requests for what was there, or twice in a life", books.needless)
+        yield exactly(Guarantee.RESTART, f"{what}: requests for what was there, or twice in a life", books.needless)
         yield at_most(
+            Guarantee.RESTART,
             f"{what}: requests beyond one per cause (bound: those in flight at a kill)",
             scene.asset.arrived - books.causes,
             books.in_flight,
         )
-        yield exactly(f"{what}: half-written or false Secrets{_first(books.broken)}", len(books.broken))
-        yield exactly(f"{what}: tokens and secrets in output and AssetTokens", _leaks(scene))
-        yield at_most(f"{what}: longest without a valid token", scene.observer.longest_gap(), 0, "s")
+        yield exactly(
+            Guarantee.VALID, f"{what}: half-written or false Secrets{_first(books.broken)}", len(books.broken)
+        )
+        yield exactly(Guarantee.LEAKS, f"{what}: tokens and secrets in output and AssetTokens", _leaks(scene))
+        yield at_most(Guarantee.VALID, f"{what}: longest without a valid token", scene.observer.longest_gap(), 0, "s")
 
 
 def _live(books: Books, chance: random.Random) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from tests.faults.findings import Finding, at_most, exactly
+from tests.faults.findings import Finding, Guarantee, at_least, at_most, exactly
 from tests.faults.stage import Scene, Stage, every, names
 from tests.support.asset_rules import LimitMode, RateLimit
 from tests.support.cluster import wait_until
@@ -40,8 +40,8 @@ def _limit(stage: Stage, mode: LimitMode) -> Iterator[Finding]:
         issued = list(pool.map(issue, counts, (NO_RESERVE, ())))
     for count, bound, reserve, (took, refused) in zip(counts, bounds, ("no", "default"), issued, strict=True):
         what = f"{count} tokens against {per_minute}/min {mode}, {reserve} reserve"
-        yield exactly(f"{what}: 429", refused)
-        yield at_most(f"{what}: all issued", took, bound, "s")
+        yield exactly(Guarantee.BUDGET, f"{what}: 429", refused)
+        yield at_most(Guarantee.BUDGET, f"{what}: all issued", took, bound, "s")
 
 
 def _issue_all(scene: Scene, count: int) -> tuple[float, int]:
@@ -75,9 +75,9 @@ def other_program(stage: Stage) -> Iterator[Finding]:
             time.sleep(65 if stage.short else 240)
         renewed = len(scene.asset.requests) - issued
         what = f"another program spends {spends} of {per_minute}/min, {renewed} renewals"
-        yield exactly(f"{what}: its 429", sum(refused))
-        yield exactly(f"{what}: the operator's 429", scene.asset.count(status=TOO_MANY))
-        yield Finding(f"{what}: renewals went on", str(renewed), f"≥ {count // 2}", renewed >= count // 2)
+        yield exactly(Guarantee.BUDGET, f"{what}: its 429", sum(refused))
+        yield exactly(Guarantee.BUDGET, f"{what}: the operator's 429", scene.asset.count(status=TOO_MANY))
+        yield at_least(Guarantee.BUDGET, f"{what}: renewals went on", renewed, count // 2)
 
 
 def steady(stage: Stage) -> Iterator[Finding]:
@@ -95,8 +95,8 @@ def steady(stage: Stage) -> Iterator[Finding]:
         scene.observer.stop()
         issued = sum(scene.revisions().values())
         what = f"{issued - count} renewals of {count} tokens in {took:.0f} s"
-        yield exactly(f"{what}: requests beyond one each", scene.asset.arrived - issued)
-        yield at_most(f"{what}: longest without a valid token", scene.observer.longest_gap(), 0, "s")
+        yield exactly(Guarantee.BUDGET, f"{what}: requests beyond one each", scene.asset.arrived - issued)
+        yield at_most(Guarantee.VALID, f"{what}: longest without a valid token", scene.observer.longest_gap(), 0, "s")
 
 
 def _wait_until_quiet(scene: Scene, seconds: float = 3) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.faults.findings import Finding, at_most, exactly, told
+from tests.faults.findings import Finding, Guarantee, at_most, exactly, told
 from tests.faults.proxy import Call, Fault, Harm, Proxy, refusal
 from tests.faults.stage import Stage, names
 from tests.support.cluster import wait_until
@@ -93,8 +93,10 @@ def network(stage: Stage) -> Iterator[Finding]:
         lost = sum(asset.done[harm] for harm in LOST)
         extra = len(scene.asset.requests) - sum(scene.revisions().values())
         what = f"{seconds} s, {TOKENS} tokens, {harmed} calls harmed, seed {stage.seed}"
-        yield at_most(f"{what}: longest without a valid token", scene.observer.longest_gap(), 0, "s")
-        yield at_most(f"{what}: requests beyond one a token (bound: those lost on their way)", extra, lost)
-        yield exactly(f"{what}: 429", scene.asset.count(status=429))
-        yield told(f"{what}: renewals meanwhile", sum(before.values()) - TOKENS)
-        yield at_most(f"{what}: until all are renewed again", took, 60, "s")
+        yield at_most(Guarantee.VALID, f"{what}: longest without a valid token", scene.observer.longest_gap(), 0, "s")
+        yield at_most(
+            Guarantee.BUDGET, f"{what}: requests beyond one a token (bound: those lost on their way)", extra, lost
+        )
+        yield exactly(Guarantee.BUDGET, f"{what}: 429", scene.asset.count(status=429))
+        yield told(Guarantee.BUDGET, f"{what}: renewals meanwhile", sum(before.values()) - TOKENS)
+        yield at_most(Guarantee.CAUSE, f"{what}: until all are renewed again", took, 60, "s")

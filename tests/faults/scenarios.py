@@ -68,7 +68,7 @@ def _run_one(stage: Stage, name: str) -> list[Finding]:
         where = traceback.extract_tb(error.__traceback__)[-1]
         said = str(error).partition("\n")[0][:100]
         findings.append(
-            Finding("broke off", f"{type(error).__name__}: {said} ({where.name}:{where.lineno})", "", False, name)
+            Finding(None, "broke off", f"{type(error).__name__}: {said} ({where.name}:{where.lineno})", "", False, name)
         )
     return findings
 

@@ -11,6 +11,7 @@ from asset_token_operator.model import Reason, parse_asset_token
 from asset_token_operator.outcome import Event
 from asset_token_operator.scheduler import Scheduler
 from asset_token_operator.state_metrics import OperatorMetrics, TokenMetrics, tokens
+from tests.faults.findings import Guarantee
 from tests.support.fakes import World
 
 ROOT: Final = Path(__file__).parents[2]
@@ -54,6 +55,15 @@ def test_every_flag_is_in_the_readme_with_its_variable_and_no_other() -> None:
     )
     options = {(option.opts[0], option.envvar) for option in run.params}  # type: ignore[attr-defined]
     assert {(flag, f"ASSET_TOKEN_OPERATOR_{variable}") for flag, variable in rows} == options
+
+
+def test_what_the_fault_suite_measures_is_said_in_the_words_of_the_architectures_guarantees() -> None:
+    rows = re.findall(r"^\| (.*?) \|", (ROOT / "ARCHITECTURE.md").read_text(), re.MULTILINE)
+    assert [name for name in Guarantee if not any(row.startswith(name) for row in rows)] == []
+    measured = re.findall(
+        r"^\| [a-z][a-z-]* \| (.*?) \| .* \| .* \| .* \|$", (ROOT / "docs/faults.md").read_text(), re.MULTILINE
+    )
+    assert set(measured) - {"guarantee"} == set(Guarantee)
 
 
 class Touched(dict[str, Any]):
