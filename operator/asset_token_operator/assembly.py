@@ -173,7 +173,7 @@ async def _learn_whether_filled(parts: Parts) -> None:
         with contextlib.suppress(KubeError):
             if not any([await parts.kube.has_asset_tokens(scope) for scope in parts.secrets.scopes()]):
                 parts.caches.filled = True
-        await parts.clock.wait(asyncio.Event(), 1)
+        await parts.clock.sleep(1)
 
 
 def _on_signals(act: Callable[[], object]) -> None:

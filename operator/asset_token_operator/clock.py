@@ -21,6 +21,9 @@ class Clock(Protocol):
     async def wait(self, event: asyncio.Event, seconds: float) -> None:
         """Wait for the event, at most that long."""
 
+    async def sleep(self, seconds: float) -> None:
+        """Wait that long."""
+
 
 class SystemClock:
     """The machine's clock."""
@@ -38,3 +41,7 @@ class SystemClock:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await event.wait()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait that long, by the same clock."""
+        await asyncio.sleep(seconds)

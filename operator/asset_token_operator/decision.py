@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from asset_token_operator.errors import RECOVERIES
+from asset_token_operator.errors import RECOVERIES, foreign_secret
 from asset_token_operator.manifests import (
     credentials_fingerprint,
     differs,
@@ -360,11 +360,7 @@ def find_conflict(seen: Observed, now: datetime) -> Blocked | None:
     if is_left_behind(seen.secret, seen.token):
         message = f"Secret {name} is of a deleted AssetToken of this name; it is about to be garbage-collected."
         return Blocked(message, stalled=False, until=until)
-    message = (
-        f"Secret {name} exists and does not belong to this AssetToken, so it is left alone;"
-        " delete it or set another spec.secret.name."
-    )
-    return Blocked(message, stalled=True, until=until)
+    return Blocked(foreign_secret(name), stalled=True, until=until)
 
 
 def needed_write(seen: Observed, token: IssuedToken) -> Write | None:

@@ -55,6 +55,14 @@ class ListenError(Exception):
     """An address to listen on can't be had."""
 
 
+def foreign_secret(name: str) -> str:
+    """What to say of a Secret that isn't ours, whether it was seen beforehand or the API server refused the write."""
+    return (
+        f"Secret {name} exists and does not belong to this AssetToken, so it is left alone;"
+        " delete it or set another spec.secret.name."
+    )
+
+
 class OperatorError(Exception):
     """The root of all that the operator expects to go wrong.
 

@@ -20,8 +20,20 @@ from asset_token_operator.errors import (
     KubeUnavailableError,
     NotFoundError,
     SecretConflictError,
+    foreign_secret,
 )
-from asset_token_operator.model import GROUP, KIND, OPERATOR, PLURAL, VERSION, Credentials, Key, digest, parse_secret
+from asset_token_operator.model import (
+    GROUP,
+    KIND,
+    OPERATOR,
+    PLURAL,
+    VERSION,
+    Credentials,
+    Key,
+    digest,
+    format_micro_time,
+    parse_secret,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -134,10 +146,7 @@ class KubeClient:
             return await self._apply(_secret_path(key), parse_secret, {**manifest, "metadata": metadata})
         except KubeRefusedError as error:
             if "type" in error.fields:
-                raise SecretConflictError(
-                    f"Secret {key.name} exists and does not belong to this AssetToken, so it is left alone;"
-                    " delete it or set another spec.secret.name."
-                ) from None
+                raise SecretConflictError(foreign_secret(key.name)) from None
             if "data" in error.fields:
                 raise KubeRefusedError(
                     f"The API server refused the data of Secret {key.name}: it is over 1 MiB, or the Secret is"
@@ -189,7 +198,7 @@ class KubeClient:
                 "namespace": token.key.namespace,
                 "name": f"{token.key.name[:200].rstrip('-.')}.{identity[:16]}",
             },
-            "eventTime": now.isoformat(timespec="microseconds").replace("+00:00", "Z"),
+            "eventTime": format_micro_time(now),
             "reportingController": OPERATOR,
             "reportingInstance": instance[:128],
             "action": "Issue",

@@ -24,7 +24,7 @@ from asset_token_operator.errors import (
     NotFoundError,
     NotLeadingError,
 )
-from asset_token_operator.model import OPERATOR
+from asset_token_operator.model import OPERATOR, format_micro_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -115,13 +115,13 @@ class Leadership:
             if self.leads():
                 self._tell(f"leads, as {self._identity}")
                 return
-            await self._wait(wait)
+            await self._clock.sleep(wait.total_seconds())
 
     async def keep(self) -> None:
         """Renew the Lease until it is lost."""
         wait = RENEW_EVERY
         while True:
-            await self._wait(wait)
+            await self._clock.sleep(wait.total_seconds())
             if not self.leads():
                 break
             try:
@@ -195,9 +195,6 @@ class Leadership:
             self._until = began + LASTS
         return RENEW_EVERY
 
-    async def _wait(self, time: timedelta) -> None:
-        await self._clock.wait(asyncio.Event(), time.total_seconds())
-
     def _tell(self, what: str, level: int = logging.INFO) -> None:
         """Log it, once."""
         if what != self._told:
@@ -205,7 +202,7 @@ class Leadership:
             logger.log(level, "%s", what)
 
     def _now(self) -> str:
-        return self._clock.now().isoformat(timespec="microseconds").replace("+00:00", "Z")
+        return format_micro_time(self._clock.now())
 
     async def _read(self) -> Lease | None:
         try:

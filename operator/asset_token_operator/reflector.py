@@ -100,7 +100,7 @@ class SecretVersions:
 
     async def _wait(self, scope: str, time: timedelta) -> None:
         self._beat(scope)
-        await self._clock.wait(asyncio.Event(), time.total_seconds())
+        await self._clock.sleep(time.total_seconds())
 
     async def _list(self, scope: str) -> None:
         versions, since = await self._kube.list_secret_versions(scope)

@@ -20,17 +20,12 @@ RENEWED_OFTEN: Final = {"lifetime": "10m", "renewBefore": "9m45s"}
 LOST: Final = (Harm.CUT_AFTER, Harm.CUT_WITHIN, Harm.CORRUPT)
 """What a token that Asset issued doesn't survive on its way."""
 
-OF_KUBERNETES: Final = (
-    refusal(429, Retry_After="1"),
-    refusal(500),
-    refusal(503),
-    *(Fault(harm) for harm in (Harm.DELAY, Harm.CUT_BEFORE, Harm.CUT_AFTER, Harm.CUT_WITHIN, Harm.CORRUPT)),
-)
 OF_ASSET: Final = (
     refusal(500),
     refusal(503),
     *(Fault(harm) for harm in (Harm.DELAY, Harm.CUT_BEFORE, Harm.CUT_AFTER, Harm.CUT_WITHIN, Harm.CORRUPT)),
 )
+OF_KUBERNETES: Final = (refusal(429, Retry_After="1"), *OF_ASSET)
 
 
 @dataclass

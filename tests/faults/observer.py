@@ -38,7 +38,6 @@ class Observer:
         self._ended = threading.Event()
         self._sights: dict[str, Sight] = {}
         self._expiries: dict[str, float] = {}
-        self._looks = 0
         self._thread = threading.Thread(target=self._run, name="observer")
 
     def __enter__(self) -> Self:
@@ -59,11 +58,6 @@ class Observer:
         """The seconds, in all, that the Secret which fared worst was without a valid token after its first one."""
         return max((sight.gap for sight in list(self._sights.values())), default=0.0)
 
-    @property
-    def looks(self) -> int:
-        """How often it has looked."""
-        return self._looks
-
     def _run(self) -> None:
         while not self._ended.wait(LOOK_EVERY_SECONDS):
             self._look()
@@ -78,7 +72,6 @@ class Observer:
             if name not in valid:
                 sight.gap += now - sight.looked_at
             sight.looked_at = now
-        self._looks += 1
 
     def _works(self, secret: Json) -> bool:
         token = base64.b64decode(secret.get("data", {}).get("access_token", "")).decode()

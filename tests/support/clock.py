@@ -30,6 +30,10 @@ class ManualClock:
         self._waiting.append((self._waited + timedelta(seconds=seconds), event))
         await event.wait()
 
+    async def sleep(self, seconds: float) -> None:
+        """Wait until time has gone on that far."""
+        await self.wait(asyncio.Event(), seconds)
+
     async def advance(self, by: timedelta) -> None:
         """Time goes on; let everything run that is due then."""
         self._waited += by

@@ -14,7 +14,6 @@ from asset_token_operator.errors import (
     AssetUnavailableError,
     BrokenAnswerError,
     CredentialsInvalidError,
-    KubeRefusedError,
     KubeUnavailableError,
 )
 from asset_token_operator.manifests import stored_token
@@ -35,7 +34,6 @@ CORRECTED: Final = Credentials(SecretStr("client"), SecretStr("canary-corrected-
 
 INVALID_CLIENT: Final = a_refusal(401, "invalid_client")
 UNREACHABLE: Final = KubeUnavailableError("no answer from the API server.")
-FORBIDDEN: Final = KubeRefusedError("the API server refused with 403 Forbidden.", 403)
 TIMEOUT: Final = AssetUnavailableError("Asset did not answer within 15 s.")
 
 
@@ -153,21 +151,6 @@ def test_credentials_that_could_not_be_read_for_a_moment_are_not_remembered_as_s
         observe(world)
 
     assert observe(world).credentials == CREDENTIALS
-
-
-def test_credentials_that_it_was_not_allowed_to_read_are_read_when_it_is_though_they_have_not_changed(
-    world: World,
-) -> None:
-    world.add()
-    world.kube.faults.fail("read_credentials", FORBIDDEN)
-    world.reconcile()
-    assert world.conditions()["Issuing"] == ("True", "ClusterRefused")
-
-    world.kube.faults.mend()
-    world.pass_time(5 * MINUTE)
-    world.reconcile()
-
-    assert world.conditions()["Ready"] == ("True", "SecretSynced")
 
 
 def test_rotated_credentials_renew_the_token_at_once_and_only_once(world: World) -> None:
