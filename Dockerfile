@@ -5,9 +5,9 @@ WORKDIR /src
 # pip stays in a virtual environment of its own, out of the operator's.
 RUN python -m venv /pip && python -m venv --without-pip /opt/operator
 COPY requirements/run.txt requirements/build.txt requirements/
-RUN /pip/bin/pip install --no-cache-dir --require-hashes --only-binary=:all: -r requirements/build.txt \
+RUN /pip/bin/pip install --no-cache-dir --no-deps --require-hashes --only-binary=:all: -r requirements/build.txt \
  && /pip/bin/pip --python /opt/operator/bin/python install \
-    --no-cache-dir --no-compile --require-hashes --only-binary=:all: -r requirements/run.txt
+    --no-cache-dir --no-compile --no-deps --require-hashes --only-binary=:all: -r requirements/run.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY operator operator
 RUN /pip/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /dist . \

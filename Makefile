@@ -10,7 +10,7 @@ help: ## Show this help
 .venv/installed: pyproject.toml requirements/dev.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.13 ...")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --require-hashes --requirement requirements/dev.txt
+	$(BIN)/pip install --quiet --no-deps --require-hashes --requirement requirements/dev.txt
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
@@ -43,7 +43,7 @@ format: .venv/installed ## Format the code and apply safe fixes
 
 .venv-release/installed: requirements/release.txt
 	$(PYTHON) -m venv .venv-release
-	.venv-release/bin/pip install --quiet --require-hashes --requirement requirements/release.txt
+	.venv-release/bin/pip install --quiet --no-deps --require-hashes --requirement requirements/release.txt
 	touch $@
 
 audit: .venv-release/installed ## Look for known weaknesses in what the image has
