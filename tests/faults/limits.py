@@ -81,12 +81,14 @@ def other_program(stage: Stage) -> Iterator[Finding]:
 
 
 def steady(stage: Stage) -> Iterator[Finding]:
-    """Renewals fall due all the time, and each costs one request."""
-    count, due, renewals, patience = (20, "9m40s", 60, 120) if stage.short else (100, "9m", 500, 420)
+    """Renewals fall due all the time, for longer than a token lives, and each costs one request."""
+    count, lifetime, due, renewals, patience = (
+        (20, "60s", "40s", 80, 120) if stage.short else (100, "5m", "4m", 500, 420)
+    )
     with stage.scene() as scene:
         wanted = names(count)
         began = time.time()
-        scene.create(wanted, lifetime="10m", renewBefore=due)
+        scene.create(wanted, lifetime=lifetime, renewBefore=due)
         wait_until(lambda: sum(scene.revisions().values()) >= count + renewals, patience, f"{renewals} renewals")
         took = time.time() - began
         for name in wanted:

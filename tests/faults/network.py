@@ -1,97 +1,75 @@
 """The scenario in which the ways to the API server and to Asset fail by a random schedule, while tokens are renewed."""
 
-import random
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
-from tests.faults.findings import Finding, Guarantee, at_most, exactly, told
-from tests.faults.proxy import Call, Fault, Harm, Proxy, refusal
-from tests.faults.stage import Stage, names
+from tests.faults.findings import Finding, Guarantee, at_least, at_most, exactly, told
+from tests.faults.proxy import Harm, Proxy
+from tests.faults.stage import Scene, Stage, names
+from tests.faults.weather import OF_ASSET, OF_KUBERNETES, Weather
 from tests.support.cluster import wait_until
 from tests.support.operator_process import OperatorProcess
 
 TOKENS: Final = 20
-RENEWED_OFTEN: Final = {"lifetime": "10m", "renewBefore": "9m45s"}
+LIFETIME_SECONDS: Final = 150
+RENEWED_OFTEN: Final = {"lifetime": f"{LIFETIME_SECONDS}s", "renewBefore": "135s"}
+"""Shorter than the weather, so that a token that isn't renewed is missed; and a window of twice the minute in which an
+AssetToken makes at most 4 requests, as a shorter one can end while the next request isn't allowed yet."""
+
 LOST: Final = (Harm.CUT_AFTER, Harm.CUT_WITHIN, Harm.CORRUPT)
 """What a token that Asset issued doesn't survive on its way."""
-
-OF_ASSET: Final = (
-    refusal(500),
-    refusal(503),
-    *(Fault(harm) for harm in (Harm.DELAY, Harm.CUT_BEFORE, Harm.CUT_AFTER, Harm.CUT_WITHIN, Harm.CORRUPT)),
-)
-OF_KUBERNETES: Final = (refusal(429, Retry_After="1"), *OF_ASSET)
-
-
-@dataclass
-class Weather:
-    """Episodes of a few seconds, in each of which one thing fails for a share of the calls.
-
-    Attributes:
-        episodes: When each ends, what fails in it, and for which share.
-        began: When the first began; no harm is done before that, or after the last.
-    """
-
-    episodes: list[tuple[float, Fault, float]]
-    chance: random.Random
-    began: float | None = None
-
-    @classmethod
-    def forecast(cls, chance: random.Random, faults: tuple[Fault, ...], seconds: float) -> "Weather":
-        """Draw episodes that fill so many seconds."""
-        episodes, end = [], 0.0
-        while end < seconds:
-            end += chance.uniform(2, 6)
-            episodes.append((end, chance.choice(faults), chance.choice([0.0, 0.3, 1.0])))
-        return cls(episodes, chance)
-
-    def __call__(self, _: Call) -> Fault | None:
-        if self.began is None:
-            return None
-        now = time.monotonic() - self.began
-        _, fault, share = next((episode for episode in self.episodes if episode[0] > now), (0, None, 0.0))
-        return fault if self.chance.random() < share else None
-
-    def over(self) -> bool:
-        return self.began is not None and time.monotonic() - self.began > self.episodes[-1][0]
 
 
 def network(stage: Stage) -> Iterator[Finding]:
     """Renew all tokens every 15 seconds while calls are cut, delayed, corrupted and refused on both sides."""
-    seconds = 30 if stage.short else 300
-    chance, wanted = stage.random("network"), names(TOKENS)
+    seconds = 160 if stage.short else 300
+    wanted = names(TOKENS)
     with stage.scene(started=False) as scene, ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="asset-token-network-")))
         controlplane = stage.controlplane
         kube = stack.enter_context(Proxy(controlplane.server, controlplane.certificate))
         asset = stack.enter_context(Proxy(scene.asset.url))
-        arguments = (f"--namespace={scene.shop.namespace}", f"--sandbox-url={asset.url}")
-        kubeconfig = kube.kubeconfig(controlplane.kubeconfig, folder)
-        stack.enter_context(OperatorProcess(kubeconfig, folder, (*arguments, "--production-url=http://127.0.0.1:9")))
+        stack.enter_context(_operator(stack, scene, kube, asset))
         scene.create(wanted, **RENEWED_OFTEN)
         scene.wait_for_revisions(wanted)
-        storms = Weather.forecast(chance, OF_KUBERNETES, seconds), Weather.forecast(chance, OF_ASSET, seconds)
-        kube.choose, asset.choose = storms
-        for storm in storms:
-            storm.began = time.monotonic()
-        wait_until(lambda: all(storm.over() for storm in storms), seconds + 60, "the weather clears up")
-        harmed, cleared = kube.done.total() + asset.done.total(), time.time()
-        before = scene.revisions()
+        kube.choose = storm = Weather(stage.random("network/kubernetes"), OF_KUBERNETES, seconds)
+        asset.choose = other = Weather(stage.random("network/asset"), OF_ASSET, seconds)
+        _let_pass(kube, storm, other)
+        harmed, cleared, before = kube.done.total() + asset.done.total(), time.time(), scene.revisions()
         wait_until(lambda: all(seen > before[name] for name, seen in scene.revisions().items()), 300, "all are renewed")
         took = time.time() - cleared
         scene.observer.stop()
         lost = sum(asset.done[harm] for harm in LOST)
-        extra = len(scene.asset.requests) - sum(scene.revisions().values())
-        what = f"{seconds} s, {TOKENS} tokens, {harmed} calls harmed, seed {stage.seed}"
-        yield at_most(Guarantee.VALID, f"{what}: longest without a valid token", scene.observer.longest_gap(), 0, "s")
-        yield at_most(
-            Guarantee.BUDGET, f"{what}: requests beyond one a token (bound: those lost on their way)", extra, lost
-        )
+        issued = sum(scene.revisions().values())
+        what = f"{seconds} s, {TOKENS} tokens of {LIFETIME_SECONDS} s, {harmed} calls harmed, seed {stage.seed}"
+        gap, extra = scene.observer.longest_gap(), len(scene.asset.requests) - issued
+        yield at_most(Guarantee.VALID, f"{what}: longest without a valid token", gap, 0, "s")
+        yield at_most(Guarantee.BUDGET, f"{what}: requests beyond one a token (bound: tokens lost)", extra, lost)
         yield exactly(Guarantee.BUDGET, f"{what}: 429", scene.asset.count(status=429))
-        yield told(Guarantee.BUDGET, f"{what}: renewals meanwhile", sum(before.values()) - TOKENS)
+        renewals = sum(before.values()) - TOKENS
+        yield at_least(Guarantee.VALID, f"{what}: renewals meanwhile", renewals, TOKENS * seconds // LIFETIME_SECONDS)
+        yield told(Guarantee.CAUSE, f"{what}: watches that were silenced or gone", _watches_harmed(kube))
         yield at_most(Guarantee.CAUSE, f"{what}: until all are renewed again", took, 60, "s")
+
+
+def _operator(stack: ExitStack, scene: Scene, kube: Proxy, asset: Proxy) -> OperatorProcess:
+    """An operator, not started, that sees the world through both proxies."""
+    folder = scene.stage.log_folder(stack, f"{scene.shop.namespace}-proxied")
+    kubeconfig = kube.kubeconfig(scene.stage.controlplane.kubeconfig, folder)
+    urls = (f"--sandbox-url={asset.url}", "--production-url=http://127.0.0.1:9", f"--ca-file={asset.certificate}")
+    return OperatorProcess(kubeconfig, folder, (f"--namespace={scene.shop.namespace}", *urls))
+
+
+def _let_pass(kube: Proxy, *storms: Weather) -> None:
+    """Let the weather pass, and cut the watches as each episode begins: so they meet what it brings."""
+    for storm in storms:
+        storm.begin()
+    for episode in storms[0].episodes:
+        kube.cut_watches()
+        wait_until(lambda episode=episode: storms[0].episode() != episode, 60, "the next episode")
+    wait_until(lambda: not any(storm.episode() for storm in storms), 60, "the weather clears up")
+
+
+def _watches_harmed(kube: Proxy) -> int:
+    return kube.done[Harm.SILENCE] + kube.done[Harm.GONE]

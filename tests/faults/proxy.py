@@ -1,11 +1,13 @@
 """A proxy in front of the API server or of Asset that cuts, delays, corrupts, silences or refuses what goes through it.
 
-It speaks plain HTTP on loopback, and passes the caller's credentials on, so who is behind it still decides on rights.
+It speaks TLS with a certificate of its own, on loopback, and passes the caller's credentials on, so who is behind it
+still decides on rights.
 """
 
 import asyncio
 import json
 import ssl
+import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -16,6 +18,8 @@ from typing import Final, Self
 
 import aiohttp
 from aiohttp import web
+
+from tests.support.certificates import a_certificate
 
 HOP_BY_HOP: Final = frozenset({"host", "connection", "transfer-encoding", "content-length", "content-encoding"})
 LATE_SECONDS: Final = 2.0
@@ -31,6 +35,7 @@ class Harm(Enum):
     CUT_WITHIN = auto()  # closed in the middle of the answer
     CORRUPT = auto()  # the answer's bytes are altered
     SILENCE = auto()  # an answer that begins and never goes on
+    GONE = auto()  # a watch that begins, and says that its version is too old: how an API server says 410
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,8 @@ class Proxy:
     Attributes:
         choose: Says what is done to a call; nothing, at first. It is called in the proxy's thread.
         done: How often what was done.
+        url: Where it listens, once the context is open.
+        certificate: Its own, which is its authority too.
     """
 
     def __init__(self, target: str, authority: Path | None = None) -> None:
@@ -79,6 +86,10 @@ class Proxy:
         self.choose: Choose = lambda _: None
         self.done: Counter[Harm] = Counter()
         self.url = ""
+        self._folder = tempfile.TemporaryDirectory(prefix="asset-token-proxy-")
+        own = a_certificate(Path(self._folder.name))
+        self.certificate, self._context = own.path, own.context
+        self._watches: set[asyncio.Transport] = set()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -88,11 +99,21 @@ class Proxy:
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._ended.set)
         self._thread.join()
+        self._folder.cleanup()
+
+    def cut_watches(self) -> None:
+        """Close the watches that are open and not silent: they last for minutes, so new ones would be rare."""
+
+        def cut() -> None:
+            for transport in tuple(self._watches):
+                transport.abort()
+
+        self._loop.call_soon_threadsafe(cut)
 
     def kubeconfig(self, like: Path, folder: Path) -> Path:
         """A kubeconfig with the same rights, whose server is this proxy."""
         config = json.loads(like.read_text())
-        config["clusters"][0]["cluster"] = {"server": self.url}
+        config["clusters"][0]["cluster"] = {"server": self.url, "certificate-authority": str(self.certificate)}
         path = folder / "proxied.kubeconfig"
         path.write_text(json.dumps(config))
         path.chmod(0o600)
@@ -102,8 +123,8 @@ class Proxy:
         self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
         runner = web.ServerRunner(web.Server(self._pass_on), handler_cancellation=True, shutdown_timeout=0.1)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=self._context).start()
+        self.url = f"https://127.0.0.1:{runner.addresses[0][1]}"
         connector = aiohttp.TCPConnector(ssl=self._tls, limit=0)
         timeout = aiohttp.ClientTimeout()
         async with aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False) as self._behind:
@@ -112,7 +133,17 @@ class Proxy:
             await runner.cleanup()
 
     async def _pass_on(self, request: web.BaseRequest) -> web.StreamResponse:
-        fault = self.choose(Call(request.method, request.path_qs, "watch" in request.query))
+        call = Call(request.method, request.path_qs, "watch" in request.query)
+        if not call.watch or request.transport is None:
+            return await self._harm(request, self.choose(call))
+        transport = request.transport
+        self._watches.add(transport)
+        try:
+            return await self._harm(request, self.choose(call))
+        finally:
+            self._watches.discard(transport)
+
+    async def _harm(self, request: web.BaseRequest, fault: Fault | None) -> web.StreamResponse:
         harm = fault.harm if fault else None
         if fault is not None:
             self.done[fault.harm] += 1
@@ -122,6 +153,11 @@ class Proxy:
             await asyncio.sleep(LATE_SECONDS)
         if harm is Harm.CUT_BEFORE:
             return _cut(request)
+        if harm is Harm.GONE:
+            return web.json_response({"type": "ERROR", "object": _status(410)})
+        return await self._ask(request, harm)
+
+    async def _ask(self, request: web.BaseRequest, harm: Harm | None) -> web.StreamResponse:
         headers = {name: value for name, value in request.headers.items() if name.lower() not in HOP_BY_HOP}
         try:
             async with self._behind.request(
@@ -147,6 +183,7 @@ class Proxy:
         await response.prepare(request)
         async for chunk in answer.content.iter_any():
             if harm is Harm.SILENCE:
+                self._watches -= {request.transport}  # the silence is for the caller to notice
                 await self._ended.wait()
             if harm is Harm.CUT_WITHIN:
                 await response.write(chunk[: len(chunk) // 2])
@@ -156,17 +193,21 @@ class Proxy:
 
 
 def _refuse(fault: Fault) -> web.Response:
+    return web.json_response(_status(fault.status), status=fault.status, headers=dict(fault.headers))
+
+
+def _status(code: int) -> dict[str, object]:
+    """What an API server says of an error."""
     reasons = {410: "Expired", 429: "TooManyRequests", 500: "InternalError", 503: "ServiceUnavailable"}
-    status = {
+    return {
         "kind": "Status",
         "apiVersion": "v1",
         "metadata": {},
         "status": "Failure",
         "message": "refused by the proxy",
-        "reason": reasons.get(fault.status, ""),
-        "code": fault.status,
+        "reason": reasons.get(code, ""),
+        "code": code,
     }
-    return web.json_response(status, status=fault.status, headers=dict(fault.headers))
 
 
 def _cut(request: web.BaseRequest, response: web.StreamResponse | None = None) -> web.StreamResponse:

@@ -155,7 +155,7 @@ class Stage:
             shop = Shop(self.controlplane, namespace, asset)
             operator = OperatorProcess(
                 self.controlplane.kubeconfig,
-                self._log_folder(stack, namespace),
+                self.log_folder(stack, namespace),
                 (
                     f"--namespace={namespace}",
                     f"--sandbox-url={asset.url}",
@@ -182,9 +182,10 @@ class Stage:
 
         wait_until(watches, PATIENCE_SECONDS, "the operator watches AssetTokens")
 
-    def _log_folder(self, stack: ExitStack, namespace: str) -> Path:
+    def log_folder(self, stack: ExitStack, name: str) -> Path:
+        """A folder for what an operator says, which goes with the stack unless logs are kept."""
         if KEEP_LOGS in os.environ:
-            folder = Path(os.environ[KEEP_LOGS]) / namespace
+            folder = Path(os.environ[KEEP_LOGS]) / name
             folder.mkdir(parents=True)
             return folder
         return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="asset-token-fault-")))

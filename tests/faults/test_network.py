@@ -42,7 +42,8 @@ def operator(tmp_path: Path, shop: Shop, kube_proxy: Proxy, asset_proxy: Proxy) 
     """An operator that sees the world through both proxies."""
     kubeconfig = kube_proxy.kubeconfig(shop.cluster.kubeconfig, tmp_path)
     urls = (f"--sandbox-url={asset_proxy.url}", "--production-url=http://127.0.0.1:9")
-    with OperatorProcess(kubeconfig, tmp_path, (f"--namespace={shop.namespace}", *urls)) as process:
+    trust = f"--ca-file={asset_proxy.certificate}"
+    with OperatorProcess(kubeconfig, tmp_path, (f"--namespace={shop.namespace}", *urls, trust)) as process:
         yield process
 
 
@@ -85,6 +86,7 @@ def asks_for_token(call: Call) -> bool:
     ("fault", "times", "match"),
     [
         pytest.param(refusal(410), 4, watches, id="410 Gone on watches"),
+        pytest.param(Fault(Harm.GONE), 4, watches, id="watches that begin and say 410"),
         pytest.param(Fault(Harm.CUT_WITHIN), 4, watches, id="watches that are cut in an event"),
         pytest.param(Fault(Harm.CORRUPT), 4, watches, id="watches with corrupt events"),
         pytest.param(refusal(429, Retry_After="1"), 10, anything, id="429 by priority and fairness"),
