@@ -36,7 +36,7 @@ from asset_token_operator.model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping
     from datetime import datetime, timedelta
 
     from asset_token_operator.api_server import ApiServer
@@ -104,7 +104,7 @@ class KubeClient:
                 return versions, version
             query = [("limit", str(CHUNK)), ("continue", rest)]
 
-    async def watch_secret_versions(self, namespace: str, since: str) -> AsyncIterator[tuple[str, Key, str]]:
+    async def watch_secret_versions(self, namespace: str, since: str) -> AsyncGenerator[tuple[str, Key, str], None]:
         """What happens to Secrets: the event's type, the Secret and its resource version; it may end at any time.
 
         Raises:

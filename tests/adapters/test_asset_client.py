@@ -500,7 +500,7 @@ class TestWhatSurroundsAnAnswer:
             "x-ratelimit-remaining": "299",
             "x-ratelimit-reset": "1777636860",
         }
-        wire = Wire(an_http_answer(headers=usual | headers))
+        wire = Wire(an_http_answer(headers={**usual, **headers}))
         async with serving(wire) as port, a_client(f"http://127.0.0.1:{port}") as client:
             assert token_of(await ask(client)) == TOKEN
 
@@ -537,7 +537,7 @@ class TestAFailure:
 
         async def dribble(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n")
-            for _ in count():
+            while True:
                 writer.write(b" ")
                 await writer.drain()
                 await asyncio.sleep(SHORT_SECONDS / 20)

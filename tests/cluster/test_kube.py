@@ -426,10 +426,8 @@ class TestTheCrd:
         monkeypatch.setattr(kube_module, constant, value)
         with pytest.raises(KubeUnavailableError) as caught:
             await kube.require_crd()
-        assert str(caught.value) == (
-            f"The cluster has no {kube_module.PLURAL}.{kube_module.GROUP}/{kube_module.VERSION};"
-            " install the CRD (crds/) first."
-        )
+        plural, group, version = (getattr(kube_module, name) for name in ("PLURAL", "GROUP", "VERSION"))
+        assert str(caught.value) == f"The cluster has no {plural}.{group}/{version}; install the CRD (crds/) first."
 
 
 # ---- Secrets ---------------------------------------------------------------------------------------------------------
@@ -472,7 +470,7 @@ class TestWatchingSecrets:
         self, kube: KubeClient, space: Space
     ) -> None:
         created = space.create_secret()
-        versions, _ = await kube.list_secret_versions(None)
+        versions, _ = await kube.list_secret_versions("")
         assert versions[Key(space.name, NAME)] == created["metadata"]["resourceVersion"]
 
     @pytest.mark.usefixtures("crds")
@@ -495,7 +493,7 @@ class TestWatchingSecrets:
         everything_logged: pytest.LogCaptureFixture,
         everywhere: bool,  # noqa: FBT001 - a row's value
     ) -> None:
-        namespace = None if everywhere else space.name
+        namespace = "" if everywhere else space.name
         _, since = await kube.list_secret_versions(namespace)
         created = space.create_secret(stringData={"access_token": TOKEN})
         changed = space.cluster.api.patch(space.path("secrets", NAME), {"metadata": {"labels": {"a": "b"}}})
@@ -784,7 +782,7 @@ class TestApplyingASecret:
         with pytest.raises(KubeRefusedError) as caught:
             await kube.apply_secret(space.manifest(), seen.uid)
         assert type(caught.value) is KubeRefusedError
-        assert (caught.value.status, caught.value.fields) == (422, {"metadata.uid"})
+        assert (caught.value.status, caught.value.fields) == (422, frozenset({"metadata.uid"}))
         assert space.secret() == theirs
 
     async def test_does_not_bring_back_one_that_was_deleted(self, kube: KubeClient, space: Space) -> None:
@@ -821,7 +819,7 @@ class TestApplyingASecret:
         with pytest.raises(KubeRefusedError) as caught:
             await kube.apply_secret(manifest, None)
         assert type(caught.value) is KubeRefusedError
-        assert (caught.value.status, caught.value.fields) == (422, {blamed})
+        assert (caught.value.status, caught.value.fields) == (422, frozenset({blamed}))
         told = f"PATCH {space.path('secrets', NAME)}: the API server refused with 422 Invalid, because of {blamed}."
         too_large = f"The API server refused the data of Secret {NAME}: it is over 1 MiB, or the Secret is immutable"
         assert str(caught.value).startswith(too_large if blamed == "data" else told)

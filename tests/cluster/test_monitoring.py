@@ -34,7 +34,8 @@ def get(operator: OperatorProcess, path: str) -> httpx.Response:
 def address(operator: OperatorProcess) -> str:
     """Where it serves, by its log."""
     operator.wait_for_output("listens on 127.0.0.1:")
-    return "http://" + re.findall(r"listens on (127\.0\.0\.1:\d+) for ", operator.output())[-1]
+    listens: list[str] = re.findall(r"listens on (127\.0\.0\.1:\d+) for ", operator.output())
+    return "http://" + listens[-1]
 
 
 def scrape(operator: OperatorProcess) -> dict[str, float]:

@@ -140,7 +140,7 @@ def _live(books: Books, chance: random.Random) -> None:
 
 def served(secret: Json) -> str:
     """The cause that a Secret's token answers."""
-    return secret["metadata"]["annotations"].get(f"{GROUP}/served-renew-request", "")
+    return str(secret["metadata"]["annotations"].get(f"{GROUP}/served-renew-request", ""))
 
 
 def flaws(secret: Json, scene: Scene) -> list[str]:

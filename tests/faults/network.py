@@ -8,7 +8,7 @@ from typing import Final
 from tests.faults.findings import Finding, Guarantee, at_least, at_most, exactly, told
 from tests.faults.proxy import Harm, Proxy
 from tests.faults.stage import Scene, Stage, names
-from tests.faults.weather import OF_ASSET, OF_KUBERNETES, Weather
+from tests.faults.weather import OF_ASSET, OF_KUBERNETES, Episode, Weather
 from tests.support.cluster import wait_until
 from tests.support.operator_process import OperatorProcess
 
@@ -67,8 +67,12 @@ def _let_pass(kube: Proxy, *storms: Weather) -> None:
         storm.begin()
     for episode in storms[0].episodes:
         kube.cut_watches()
-        wait_until(lambda episode=episode: storms[0].episode() != episode, 60, "the next episode")
+        _wait_for_end(storms[0], episode)
     wait_until(lambda: not any(storm.episode() for storm in storms), 60, "the weather clears up")
+
+
+def _wait_for_end(storm: Weather, episode: Episode) -> None:
+    wait_until(lambda: storm.episode() != episode, 60, "the next episode")
 
 
 def _watches_harmed(kube: Proxy) -> int:

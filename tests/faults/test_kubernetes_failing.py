@@ -164,7 +164,7 @@ def test_an_asset_token_that_changes_all_the_time_is_served_once(
         for value, revision in (("a", "2"), ("b", "3")):
             change = {"metadata": {"annotations": {"auth.getasset.com/renew-requested-at": value}}}
             shop.cluster.api.patch(path, change)
-            wait_until(lambda revision=revision: _revision(shop) == revision, 15, f"revision {revision}")
+            _wait_for_revision(shop, revision)
     finally:
         stop.set()
         busy.join()
@@ -275,6 +275,10 @@ def _keeps_running(operator: OperatorProcess) -> bool:
     deadline = time.monotonic() + 5
     wait_until(lambda: not operator.is_running() or time.monotonic() > deadline, 10, "it ends, or it doesn't")
     return operator.is_running()
+
+
+def _wait_for_revision(shop: Shop, revision: str) -> None:
+    wait_until(lambda: _revision(shop) == revision, 15, f"revision {revision}")
 
 
 def _revision(shop: Shop) -> str | None:

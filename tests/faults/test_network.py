@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import CRDS
 from tests.faults.proxy import Call, Fault, Harm, Proxy, refusal
 from tests.support.asset_api import AssetApi
-from tests.support.cluster import ApiError, Cluster, wait_until
+from tests.support.cluster import ApiError, Cluster, Json, wait_until
 from tests.support.controlplane import ControlPlane
 from tests.support.operator_process import OperatorProcess
 from tests.support.shop import Shop
@@ -193,9 +193,9 @@ class Etcd:
         for alarm in self._call("maintenance/alarm", {"action": "GET"})["alarms"]:
             self._call("maintenance/alarm", {"action": "DEACTIVATE", **alarm})
 
-    def _call(self, what: str, body: dict[str, object]) -> dict[str, dict[str, object]]:
+    def _call(self, what: str, body: dict[str, object]) -> Json:
         answer = httpx.post(f"{self._url}/v3/{what}", json=body, trust_env=False, timeout=30).raise_for_status()
-        found: dict[str, dict[str, object]] = answer.json()
+        found: Json = answer.json()
         return found
 
 

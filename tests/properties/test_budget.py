@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tests.support.asset_rules import LimitMode
     from tests.support.limiter import Rounding
 
+assert settings.default is not None
 few = settings(max_examples=max(6, settings.default.max_examples // 25))  # an example takes as long as twenty others
 
 starts = st.floats(0, 60, exclude_max=True)

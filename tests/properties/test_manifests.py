@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -108,7 +108,8 @@ def test_a_single_change_is_noticed(
     name = data.draw(st.sampled_from(sorted(entries)))
     assume(entries[name] != value)
     changed = {**entries, name: value} if value is not None else {key: entries[key] for key in entries if key != name}
-    assert differs(replace(secret, **{kind: changed}), secret_manifest(owner, token, ENDPOINTS))
+    change: dict[str, Any] = {kind: changed}
+    assert differs(replace(secret, **change), secret_manifest(owner, token, ENDPOINTS))
 
 
 @given(owner=owners, token=tokens, kind=kinds, additions=st.dictionaries(names, st.text(), max_size=4))
@@ -116,8 +117,8 @@ def test_what_others_add_is_left_alone(
     owner: AssetToken, token: IssuedToken, kind: str, additions: dict[str, str]
 ) -> None:
     secret = written(owner, token)
-    with_theirs = replace(secret, **{kind: {**additions, **getattr(secret, kind)}})
-    assert not differs(with_theirs, secret_manifest(owner, token, ENDPOINTS))
+    change: dict[str, Any] = {kind: {**additions, **getattr(secret, kind)}}
+    assert not differs(replace(secret, **change), secret_manifest(owner, token, ENDPOINTS))
 
 
 @given(token=tokens, other=b64tokens)

@@ -148,4 +148,5 @@ def retained(spec: Spec | None = None) -> Spec:
 
 def observed(owner: AssetToken | None = None, **changes: Any) -> Observed:
     """What is observed of an AssetToken that has no Secret yet."""
-    return Observed(**({"token": owner or an_asset_token(), "endpoints": ENDPOINTS} | changes))
+    fields: dict[str, Any] = {"token": owner or an_asset_token(), "endpoints": ENDPOINTS}
+    return Observed(**(fields | changes))

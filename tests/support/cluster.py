@@ -47,7 +47,7 @@ class WaitTimeoutError(AssertionError):
     """What was waited for didn't come; an AssertionError, as in a test that is what it means."""
 
 
-def wait_until(probe: Callable[[], T], timeout: float, message: str = "") -> T:
+def wait_until(probe: Callable[[], T | None], timeout: float, message: str = "") -> T:
     """Call `probe` every 50 ms until it returns something true, and return that.
 
     Args:

@@ -121,7 +121,8 @@ class ImageStore:
 
     def base(self) -> str:
         """The name of the base image, from the Dockerfile."""
-        return re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)[-1]
+        stages: list[str] = re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+        return stages[-1]
 
     def is_stand_in(self) -> bool:
         """Tell whether the base image in the store was made here."""

@@ -149,7 +149,7 @@ class Simulation:
     ) -> None:
         self.limiter = limiter or Limiter()
         self.clock = SimulatedClock(NOW + timedelta(seconds=start))
-        self.budgets = Budgets(self._woken, self.clock, reserves or Reserves())
+        self.budgets = Budgets(self._woken, self.clock, reserves or Reserves())  # type: ignore[arg-type]  # they never sleep
         self.tokens: dict[Key, Token] = {}
         self.refused: defaultdict[Tenant, int] = defaultdict(int)
         self.most_in_flight: defaultdict[Tenant, int] = defaultdict(int)

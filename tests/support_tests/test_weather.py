@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from tests.faults.proxy import Call
+from tests.faults.proxy import Call, Fault
 from tests.faults.weather import OF_KUBERNETES, OF_WATCHES, Weather
 
 WATCH = Call("GET", "/api/v1/secrets?watch=1", watch=True)
@@ -23,10 +23,10 @@ def a_weather(seed: int, clock: Clock) -> Weather:
     return Weather(random.Random(seed), OF_KUBERNETES, 300, clock)
 
 
-def chosen(weather: Weather, clock: Clock, call: Call) -> list[object]:
+def chosen(weather: Weather, clock: Clock, call: Call) -> list[Fault | None]:
     """What is done to a call every half a second."""
     weather.begin()
-    faults: list[object] = []
+    faults: list[Fault | None] = []
     for _ in range(620):
         faults.append(weather(call))
         clock.now += 0.5

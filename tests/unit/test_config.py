@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def settings_with(*namespaces: str, **changes: Any) -> Settings:
-    given = {
+    given: dict[str, Any] = {
         "sandbox_url": SANDBOX_URL,
         "production_url": PRODUCTION_URL,
         "renewal_reserve": 20,

@@ -53,7 +53,7 @@ def test_every_flag_is_in_the_readme_with_its_variable_and_no_other() -> None:
     rows = re.findall(
         r"^\| `(--[a-z-]+)(?: [\w:]+)?` \| `([A-Z_]+)` \|", (ROOT / "README.md").read_text(), re.MULTILINE
     )
-    options = {(option.opts[0], option.envvar) for option in run.params}  # type: ignore[attr-defined]
+    options = {(option.opts[0], option.envvar) for option in run.params}
     assert {(flag, f"ASSET_TOKEN_OPERATOR_{variable}") for flag, variable in rows} == options
 
 

@@ -65,7 +65,7 @@ def test_an_error_is_caught_with_its_group(
 
 def test_a_refusal_of_the_cluster_keeps_the_status_and_the_fields_apart_from_its_sentence() -> None:
     error = errors.KubeRefusedError("The type can't change.", 422, frozenset({"type"}))
-    assert (str(error), error.status, error.fields) == ("The type can't change.", 422, {"type"})
+    assert (str(error), error.status, error.fields) == ("The type can't change.", 422, frozenset({"type"}))
 
 
 def test_a_refusal_of_the_cluster_blames_no_field_unless_told() -> None:

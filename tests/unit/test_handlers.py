@@ -34,22 +34,26 @@ class Kopf:
     async def index(self, resource: str, body: dict[str, Any]) -> dict[str, Any]:
         """What each index of the resource gets of an object."""
         found = {}
-        for handler in self.registry._indexing.get_all_handlers():  # noqa: SLF001 - kopf shows it nowhere else
-            if handler.selector is not None and handler.selector.any_name == resource:
-                found[str(handler.id)] = await handler.fn(body=body)
+        for handler in self._handlers("_indexing", resource):
+            found[str(handler.id)] = await handler.fn(body=body)
         return found
 
     async def event(self, resource: str, body: dict[str, Any], **indices: Any) -> list[Key]:
         """What is woken by an event about an object; the indices are those that the caches have, unless given."""
         self.woken.clear()
         given = {name: getattr(self.caches, name) for name in INDICES} | indices
-        for handler in self.registry._watching.get_all_handlers():  # noqa: SLF001 - as above
-            if handler.selector is not None and handler.selector.any_name == resource:
-                assert await handler.fn(type="MODIFIED", event={}, body=body, **given) is None
+        for handler in self._handlers("_watching", resource):
+            assert await handler.fn(type="MODIFIED", event={}, body=body, **given) is None
         return list(self.woken)
 
     def activities(self) -> dict[str, Any]:
-        return {handler.activity.value: handler for handler in self.registry._activities.get_all_handlers()}  # noqa: SLF001
+        handlers: Iterable[Any] = self.registry._activities.get_all_handlers()  # noqa: SLF001 - as below
+        return {handler.activity.value: handler for handler in handlers}
+
+    def _handlers(self, kind: str, resource: str) -> list[Any]:
+        """Untyped, as kopf's types ask for all arguments, and ours take what they need."""
+        handlers: Iterable[Any] = getattr(self.registry, kind).get_all_handlers()  # kopf shows it nowhere else
+        return [handler for handler in handlers if handler.selector and handler.selector.any_name == resource]
 
 
 @pytest.fixture
@@ -98,7 +102,7 @@ def test_registers_nothing_that_writes_to_the_users_objects(operator: Kopf) -> N
 def test_registers_five_indices_two_watches_and_the_login(operator: Kopf) -> None:
     indices = [str(handler.id) for handler in operator.registry._indexing.get_all_handlers()]  # noqa: SLF001 - as above
     watches = [
-        handler.selector.any_name
+        str(handler.selector.any_name)
         for handler in operator.registry._watching.get_all_handlers()  # noqa: SLF001 - as above
         if handler.selector is not None
     ]

@@ -443,7 +443,8 @@ def with_entry(kind: str, name: str, value: str | None) -> SecretState:
         del entries[name]
     else:
         entries[name] = value
-    return replace(secret, **{kind: entries})
+    change: dict[str, Any] = {kind: entries}
+    return replace(secret, **change)
 
 
 ENTRIES = [

@@ -74,7 +74,7 @@ def a_secret_body(**metadata: Any) -> dict[str, Any]:
     return {"metadata": known | metadata, "type": "Opaque", "data": {"key": "dmFsdWU="}}
 
 
-def an_apply(manager: str = "asset-token-operator", operation: str = "Apply", **fields: Any) -> dict[str, Any]:
+def an_apply(fields: dict[str, Any], manager: str = "asset-token-operator", operation: str = "Apply") -> dict[str, Any]:
     """An entry of `metadata.managedFields`."""
     return {"manager": manager, "operation": operation, "apiVersion": "v1", "fieldsV1": fields}
 
@@ -482,7 +482,7 @@ class TestParseSecret:
         [
             pytest.param(
                 an_apply(
-                    **{
+                    {
                         "f:metadata": {
                             "f:labels": {".": {}, "f:team": {}},
                             "f:annotations": {".": {}, "f:example.com/note": {}},
@@ -496,13 +496,13 @@ class TestParseSecret:
                 id="all-kinds",
             ),
             pytest.param(
-                an_apply(**{"f:metadata": {"f:labels": {"f:f:odd": {}}}}), {("label", "f:odd")}, id="name-like-a-prefix"
+                an_apply({"f:metadata": {"f:labels": {"f:f:odd": {}}}}), {("label", "f:odd")}, id="name-like-a-prefix"
             ),
-            pytest.param(an_apply(**{"f:data": {"f:x": {}}}), {("data", "x")}, id="data-only"),
-            pytest.param(an_apply(**{"f:metadata": {"f:labels": {"f:x": {}}}}), {("label", "x")}, id="labels-only"),
+            pytest.param(an_apply({"f:data": {"f:x": {}}}), {("data", "x")}, id="data-only"),
+            pytest.param(an_apply({"f:metadata": {"f:labels": {"f:x": {}}}}), {("label", "x")}, id="labels-only"),
             pytest.param({"manager": "asset-token-operator", "operation": "Apply"}, set(), id="no-fields"),
-            pytest.param(an_apply("kubectl", **{"f:data": {"f:x": {}}}), set(), id="another-manager"),
-            pytest.param(an_apply(operation="Update", **{"f:data": {"f:x": {}}}), set(), id="ours-but-not-by-apply"),
+            pytest.param(an_apply({"f:data": {"f:x": {}}}, "kubectl"), set(), id="another-manager"),
+            pytest.param(an_apply({"f:data": {"f:x": {}}}, operation="Update"), set(), id="ours-but-not-by-apply"),
         ],
     )
     def test_what_the_operator_applied_is_known_from_the_book_keeping(
@@ -512,9 +512,9 @@ class TestParseSecret:
 
     def test_all_entries_of_the_operator_count(self) -> None:
         entries = [
-            an_apply("kubectl", **{"f:data": {"f:theirs": {}}}),
-            an_apply(**{"f:data": {"f:one": {}}}),
-            an_apply(**{"f:data": {"f:two": {}}}),
+            an_apply({"f:data": {"f:theirs": {}}}, "kubectl"),
+            an_apply({"f:data": {"f:one": {}}}),
+            an_apply({"f:data": {"f:two": {}}}),
         ]
         assert parse_secret(a_secret_body(managedFields=entries)).applied == {("data", "one"), ("data", "two")}
 

@@ -352,7 +352,7 @@ async def test_watches_that_end_as_soon_as_they_begin_are_no_hot_loop(everywhere
 
     async def over(namespace: str, since: str) -> AsyncIterator[tuple[str, Key, str]]:
         watches.append(namespace)
-        for event in ():
+        for event in list[tuple[str, Key, str]]():
             yield event
 
     everywhere.kube.watch_secret_versions = over  # type: ignore[method-assign]
@@ -373,7 +373,7 @@ async def test_a_list_that_fails_is_tried_again_later_each_time_up_to_15_seconds
 ) -> None:
     everywhere.kube.failures = [error] * 1000
     await everywhere.start()
-    moments = []
+    moments: list[int] = []
     for second in range(60):
         if len(everywhere.kube.lists) > len(moments):
             moments.append(second)
