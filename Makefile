@@ -29,6 +29,7 @@ e2e-node: .venv/installed ## Build the image and run it as Pods of the chart on 
 chaos: .venv/installed ## Measure the operator under faults (ARGS=--short: in minutes; else an hour and a half)
 	$(BIN)/python -m tests.faults $(ARGS)
 	$(BIN)/pytest tests/faults
+	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest tests/properties --timeout=1800
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest tests/properties/test_answers.py -k "read_or_refused" --timeout=1800
 
 check: .venv/installed ## Formatting, lint, types, import layers

@@ -275,10 +275,11 @@ def decide(seen: Observed, now: datetime) -> Decision:
     if blocked is not None:
         return blocked
     moments = [now + RESYNC]
-    token = seen.current()
+    token, serves = seen.current(), False
     if token is not None and token.expires_at > seen.asset_now(token, now):
         moments += [moment - seen.skew_of(token) for moment in (token.expires_at, seen.renews_at(token))]
         write = needed_write(seen, token)
+        serves = write is None
         if write is not None:
             allowed = write_allowed_at(seen, write, token, now)
             if allowed <= now:
@@ -290,7 +291,7 @@ def decide(seen: Observed, now: datetime) -> Decision:
         if allowed <= now:
             return Request(reason)
         moments.append(allowed)
-    if seen.stored() is not None and seen.token.spec.secret.deletion_policy is DeletionPolicy.DELETE:
+    if serves and seen.token.spec.secret.deletion_policy is DeletionPolicy.DELETE:
         for other in seen.others:
             if other.controller_uid == seen.token.uid:
                 return Remove(other)

@@ -306,10 +306,16 @@ def _history(before: Mapping[str, Any], stored: IssuedToken | None, failed: Atte
 
 
 def waits_briefly(seen: Observed, status: Mapping[str, Any], now: datetime) -> bool:
-    """Whether the AssetToken only waits for its turn, which is not worth a write yet, unless its token expires."""
+    """Whether the AssetToken only waits for its turn, and a status that says so now is not worth a write yet.
+
+    What users wait for is told at once: whether it is ready, and which generation the status is of.
+    """
     if seen.queued_since is None or seen.queued_since + LONG_WAIT <= now or is_true(status, ConditionType.ISSUING):
         return False
-    return str(find_condition(status, ConditionType.READY)["reason"]) != Reason.EXPIRED
+    before = seen.token.status
+    if is_true(before, ConditionType.READY) != is_true(status, ConditionType.READY):
+        return False
+    return "conditions" not in before or before["observedGeneration"] == status["observedGeneration"]
 
 
 def worth_writing(before: Mapping[str, Any], after: Mapping[str, Any], now: datetime) -> bool:

@@ -1,7 +1,7 @@
 """How thoroughly properties are tried: always the same examples, so that a run never fails by chance.
 
-`HYPOTHESIS_PROFILE=thorough` tries ten times as many; `fuzz` is for the three tests that read answers' bodies, of which
-it makes 100,000.
+`HYPOTHESIS_PROFILE=thorough` tries ten times as many, and `fuzz` is for the three tests that read answers' bodies, of
+which it makes 100,000; `make chaos` does both.
 """
 
 import os

@@ -50,7 +50,8 @@ def drive(work: Coroutine[Any, Any, Result]) -> Result:
         try:
             work.send(None)
         except StopIteration as end:
-            return end.value
+            result: Result = end.value
+            return result
 
 
 class Faults:
@@ -134,8 +135,8 @@ class FakeKubeClient:
             raise CredentialsNotFoundError(f"Credentials Secret {ref.name} does not exist; create it.") from None
 
     async def apply_secret(self, manifest: Mapping[str, Any], uid: str | None) -> SecretState:
-        self._called("apply_secret")
         self.before_write(manifest)
+        self._called("apply_secret")
         written = read_secret_body(as_stored(dict(manifest)))
         found = self.secrets.get(written.key)
         if uid is not None and (found is None or found.uid != uid):
@@ -229,12 +230,12 @@ class FakeAssetClient:
         self.skew: timedelta | None = timedelta()
         self.headers: dict[str, str] = {}
         self.access_token: str | None = None
-        self.before_request: Callable[[Spec], None] = lambda _: None
+        self.before_request: Callable[[Spec, Credentials], None] = lambda *_: None
 
     async def request_token(self, spec: Spec, credentials: Credentials) -> Reply:
         self.requests.append(spec)
         self.clients.append(credentials.client_id.get_secret_value())
-        self.before_request(spec)
+        self.before_request(spec, credentials)
         planned = self.faults.check("request_token")
         if planned is not None:
             return replace(planned, date=planned.date or self.now())
@@ -302,7 +303,7 @@ class World:
         self.woken.clear()
         self.metrics = Metrics()
         self._looks = OneLookClock(self.clock)
-        self.budgets = Budgets(self.woken.append, self._looks, self.reserves)
+        self.budgets = Budgets(self.woken.append, self._looks, self.reserves)  # type: ignore[arg-type]  # they never sleep
         self.issuer = Issuer(self.kube, self.asset, self.budgets, self.secrets, self.clock, self.metrics)  # type: ignore[arg-type]
         self.reconciler = Reconciler(
             self.caches,

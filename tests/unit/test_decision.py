@@ -68,6 +68,12 @@ def a_due_token(**changes: Any) -> IssuedToken:
     return an_issued_token(issued_at=NOW - 40 * MINUTE, expires_at=NOW + 20 * MINUTE, **changes)
 
 
+def until(decision: Decision) -> datetime:
+    """Until when it waits."""
+    assert isinstance(decision, Wait)
+    return decision.until
+
+
 def failed_attempts(
     seen: Observed, *, at: datetime, failures: int = 1, reason: Reason = Reason.ASSET_UNAVAILABLE
 ) -> Attempts:
@@ -222,7 +228,7 @@ def test_requests_nothing_while_suspended_but_does_after_resuming(
 def test_repairs_drift_while_suspended() -> None:
     owner = an_asset_token(a_spec(suspend=True))
     secret = a_secret(owner, a_due_token())
-    tampered = replace(secret, labels=secret.labels | {MANAGED_BY_LABEL: "someone"})
+    tampered = replace(secret, labels={**secret.labels, MANAGED_BY_LABEL: "someone"})
 
     assert_rewrites(decide(observed(owner, secret=tampered), NOW), tampered, owner, a_due_token())
 
@@ -243,7 +249,8 @@ def assert_rewrites(decision: Decision, secret: SecretState, owner: AssetToken, 
 def altered(secret: SecretState, kind: str, name: str, value: str | None) -> SecretState:
     field = {"label": "labels", "annotation": "annotations", "data": "data"}[kind]
     values = {key: old for key, old in getattr(secret, field).items() if key != name}
-    return replace(secret, **{field: values if value is None else values | {name: value}})
+    change: dict[str, Any] = {field: values if value is None else values | {name: value}}
+    return replace(secret, **change)
 
 
 @pytest.mark.parametrize(
@@ -357,7 +364,7 @@ def test_a_moved_endpoint_is_written_without_a_request() -> None:
 
 def test_labels_and_keys_that_others_added_are_left_alone() -> None:
     secret = a_secret()
-    decorated = replace(secret, labels=secret.labels | {"team": "ledger"}, data=secret.data | {"note": "aGk="})
+    decorated = replace(secret, labels={**secret.labels, "team": "ledger"}, data={**secret.data, "note": "aGk="})
 
     assert isinstance(decide(observed(secret=decorated), NOW), Wait)
 
@@ -800,7 +807,7 @@ def test_a_clock_that_was_set_back_by_minutes_makes_no_back_off_longer_than_it_i
 
     decision = decide(seen, NOW)
 
-    assert isinstance(decision, Request) or decision.until <= NOW + 5 * SECOND
+    assert isinstance(decision, Request) or until(decision) <= NOW + 5 * SECOND
 
 
 def test_the_limit_of_requests_does_not_hold_up_longer_than_a_minute_after_the_clock_was_set_back() -> None:
@@ -809,7 +816,7 @@ def test_the_limit_of_requests_does_not_hold_up_longer_than_a_minute_after_the_c
 
     decision = decide(seen, NOW)
 
-    assert isinstance(decision, Request) or decision.until <= NOW + 62 * SECOND
+    assert isinstance(decision, Request) or until(decision) <= NOW + 62 * SECOND
 
 
 def test_drift_is_repaired_within_the_usual_back_off_after_the_clock_was_set_back() -> None:
@@ -817,7 +824,7 @@ def test_drift_is_repaired_within_the_usual_back_off_after_the_clock_was_set_bac
 
     decision = decide(seen, NOW - 10 * MINUTE)
 
-    assert isinstance(decision, Write) or decision.until <= NOW - 9 * MINUTE
+    assert isinstance(decision, Write) or until(decision) <= NOW - 9 * MINUTE
 
 
 @pytest.mark.parametrize("skew", [-10 * MINUTE, timedelta(), 10 * MINUTE], ids=["behind", "even", "ahead"])
@@ -1080,6 +1087,22 @@ def test_a_secret_under_an_earlier_name_is_removed_only_under_delete(
     decision = decide(holding(an_issued_token(), owner, others=(old,)), NOW)
 
     assert decision == Remove(old) if removes else isinstance(decision, Wait)
+
+
+def test_the_only_secret_with_a_valid_token_stays_while_the_one_under_the_present_name_cannot_be_written() -> None:
+    """It was retained under an earlier name, has expired since, and the spec names it again."""
+    owner = an_asset_token()
+    expired = an_issued_token(
+        access_token=SecretStr("canary-old-token"), issued_at=NOW - 2 * HOUR, expires_at=NOW - HOUR
+    )
+    other = replace(a_secret(owner, an_issued_token(revision=2), name="new-name"), controller_uid=owner.uid)
+    seen = holding(expired, owner, others=(other,))
+    write = decide(seen, NOW)
+    assert isinstance(write, Write)
+
+    refused = Attempts(write.cause(), (NOW,), 1, Failure(NOW, Reason.CLUSTER_UNAVAILABLE, "It failed."), write.uid)
+
+    assert isinstance(decide(replace(seen, writes=refused), NOW), Wait)
 
 
 def test_what_is_observed_does_not_show_the_credentials() -> None:

@@ -296,11 +296,11 @@ def test_no_credential_shows_in_what_is_kept_or_logged(world: World, caplog: pyt
 # The place in the tenant's budget
 
 
-def cancelled(_: object) -> None:
+def cancelled(*_: object) -> None:
     raise asyncio.CancelledError
 
 
-def crashed(_: object) -> None:
+def crashed(*_: object) -> None:
     raise RuntimeError("boom")
 
 
@@ -340,7 +340,7 @@ def test_the_place_is_given_back_and_only_what_is_no_answer_counts_against_the_e
     [pytest.param(cancelled, asyncio.CancelledError, id="cancelled"), pytest.param(crashed, RuntimeError, id="crash")],
 )
 def test_the_place_is_given_back_when_the_request_is_cut_off(
-    world: World, happens: Callable[[object], None], error: type[BaseException]
+    world: World, happens: Callable[[object, object], None], error: type[BaseException]
 ) -> None:
     world.add()
     world.asset.before_request = happens
@@ -426,14 +426,14 @@ def test_a_token_that_was_issued_is_kept_though_the_credentials_cannot_be_read_a
     """They were applied anew while Asset answered, and just then the API server went away."""
     world.add()
 
-    def apply_again(_: object) -> None:
+    def apply_again(*_: object) -> None:
         world.kube.put_credentials()
         world.sync()
         world.kube.faults.fail("read_credentials", UNREACHABLE)
 
     world.asset.before_request = apply_again
     world.reconcile()
-    world.asset.before_request = lambda _: None
+    world.asset.before_request = lambda *_: None
     world.kube.faults.mend()
     world.pass_time(5 * SECOND)
 
@@ -603,7 +603,7 @@ def told(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
 def test_each_request_is_a_line_with_its_outcome(world: World, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     world.add()
-    world.asset.before_request = lambda _: world.pass_time(2 * SECOND)
+    world.asset.before_request = lambda *_: world.pass_time(2 * SECOND)
     world.reconcile()
     world.pass_time(HOUR)
     world.asset.faults.fail("request_token", TIMEOUT, times=1)

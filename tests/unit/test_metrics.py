@@ -23,7 +23,7 @@ def world() -> World:
 
 
 async def test_a_request_is_counted_by_its_outcome_and_its_duration(world: World) -> None:
-    world.asset.before_request = lambda _: world.pass_time(2 * SECOND)
+    world.asset.before_request = lambda *_: world.pass_time(2 * SECOND)
     world.asset.faults.fail("request_token", a_refusal(503), times=1)
     world.reconcile()
     world.pass_time(timedelta(minutes=6))

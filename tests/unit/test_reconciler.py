@@ -245,7 +245,7 @@ def test_a_deleted_secret_is_written_again_without_a_request(issued: World) -> N
 def test_a_tampered_secret_is_put_right_without_a_request(issued: World) -> None:
     secret = issued.secret()
     assert secret is not None
-    issued.kube.put_secret(replace(secret, data=secret.data | {"access_token": "Y2FuYXJ5", "authorization": "eA=="}))
+    issued.kube.put_secret(replace(secret, data={**secret.data, "access_token": "Y2FuYXJ5", "authorization": "eA=="}))
 
     issued.reconcile()
 
@@ -1011,6 +1011,26 @@ def test_a_short_wait_for_the_budget_is_not_worth_a_status_write(world: World) -
     world.pass_time(timedelta(seconds=1))
     world.reconcile(second)
     assert "apply_status" not in world.calls()
+
+
+def test_what_users_wait_for_is_told_also_during_a_short_wait_for_the_budget(world: World) -> None:
+    """The spec has changed, so what the Secret holds isn't what is wanted any more; or the status was lost."""
+    reset = str(int(NOW.timestamp()) + 20)
+    world.asset.headers = {"x_ratelimit_limit": "300", "x_ratelimit_remaining": "0", "x_ratelimit_reset": reset}
+    world.add()
+    world.reconcile()
+
+    change(world, scopes=("ledger:create",))
+    world.reconcile()
+    assert world.conditions()["Ready"] == ("False", "SpecChanged")
+    assert world.token().status["observedGeneration"] == 2
+
+    change(world, scopes=("ledger:read",))
+    world.kube.put_token(replace(world.token(), status={"observedGeneration": -1}, renew_request="1"))
+    world.reconcile()
+    assert world.conditions()["Ready"] == ("True", "SecretSynced")
+    assert world.token().status["observedGeneration"] == 3
+    assert len(world.asset.requests) == 1
 
 
 @pytest.mark.parametrize("method", ["request_token", "apply_secret", "apply_status"])
