@@ -149,6 +149,7 @@ class Observed:
         endpoint_down: Whether Asset's endpoint is taken for down; then its probes replace each token's back-off.
         endpoint_up_since: When it answered again after failures.
         skew: How far Asset's clock is ahead of ours; None where it hasn't been seen.
+        set_forward: How far ours was set forward since the operator started, where Asset's hasn't been seen.
         queued_since: Since when a place in the tenant's budget is waited for.
     """
 
@@ -166,6 +167,7 @@ class Observed:
     endpoint_down: bool = False
     endpoint_up_since: datetime | None = None
     skew: timedelta | None = None
+    set_forward: timedelta = timedelta()
     queued_since: datetime | None = None
 
     def asset_now(self, token: IssuedToken, now: datetime) -> datetime:
@@ -174,7 +176,7 @@ class Observed:
 
     def skew_of(self, token: IssuedToken) -> timedelta:
         """How far Asset's clock is ahead, by the latest answer or else by the one that brought the token."""
-        return token.skew if self.skew is None else self.skew
+        return token.skew - self.set_forward if self.skew is None else self.skew
 
     def renews_at(self, token: IssuedToken) -> datetime:
         """When the token is to be renewed, on Asset's clock."""

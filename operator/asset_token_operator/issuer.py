@@ -100,6 +100,9 @@ class Issuer:
         self._zero: dict[Environment, datetime] = {}
         """What Asset's clock would have said when this machine started to run."""
 
+        self._our_zero = clock.now() - clock.elapsed()
+        """What ours would have said then, as it was when the operator started, or at an answer that told no time."""
+
     async def observe(self, seen: Observed) -> Observed:
         """Add what is known of the AssetToken's credentials, its endpoint and Asset's clock.
 
@@ -119,6 +122,7 @@ class Issuer:
             endpoint_down=endpoint.down,
             endpoint_up_since=endpoint.up_since,
             skew=self.skew(environment),
+            set_forward=self._set_forward(),
         )
 
     def take_place(self, seen: Observed, request: Request) -> bool:
@@ -191,6 +195,8 @@ class Issuer:
         received_at = self._clock.now()
         if reply.date is not None and abs(reply.date - received_at) < LARGEST_SKEW:
             self._zero[environment] = reply.date + HALF_A_SECOND - self._clock.elapsed()
+        elif environment not in self._zero:  # the new token's times are taken to be on our clock as it is now
+            self._our_zero = received_at - self._clock.elapsed()
         identity = (environment, credentials.identity())
         try:
             answer = read_answer(reply)
@@ -233,8 +239,11 @@ class Issuer:
         zero = self._zero.get(environment)
         if zero is None:
             return None
-        ahead = zero + self._clock.elapsed() - self._clock.now()
-        return timedelta() if abs(ahead) < SMALLEST_SKEW else timedelta(seconds=round(ahead.total_seconds()))
+        return _noticeable(zero + self._clock.elapsed() - self._clock.now())
+
+    def _set_forward(self) -> timedelta:
+        """How far our clock was set forward since it was last taken for right; negative where it was set back."""
+        return _noticeable(self._clock.now() - self._clock.elapsed() - self._our_zero)
 
     async def _credentials(self, token: AssetToken) -> Credentials | OperatorError:
         """What the credentials Secret holds, or why that can't be used; read once for each of its versions."""
@@ -251,3 +260,8 @@ class Issuer:
         if version is not None:
             self._read[where] = known
         return known.found
+
+
+def _noticeable(difference: timedelta) -> timedelta:
+    """The difference of two clocks in whole seconds; none for what a clock in order may have."""
+    return timedelta() if abs(difference) < SMALLEST_SKEW else timedelta(seconds=round(difference.total_seconds()))

@@ -37,8 +37,8 @@ from asset_token_operator.model import (
     digest,
 )
 from asset_token_operator.renewal import renewal_time
-from tests.support.builders import CREDENTIALS, a_refusal, a_reply, a_secret, a_spec, an_asset_token
-from tests.support.fakes import CREDENTIALS_KEY, FOREIGN_UID, World
+from tests.support.builders import CREDENTIALS, NOW, a_refusal, a_reply, a_secret, a_spec, an_asset_token
+from tests.support.fakes import CREDENTIALS_KEY, FOREIGN_UID, World, drive
 
 SECOND: Final = timedelta(seconds=1)
 MINUTE: Final = timedelta(minutes=1)
@@ -49,6 +49,7 @@ WRITE_WINDOW: Final = 10 * MINUTE
 MOST_WRITES: Final = 11
 """Of the same content in ten minutes: six at once, then 10, 20, 40, 80 and 160 s apart."""
 
+RIVAL: Final = Key("shop", "rival")
 OTHER_CREDENTIALS: Final = replace(CREDENTIALS, client_secret=SecretStr("canary-rotated"))
 
 ASSET_FAULTS: Final[list[OperatorError | Reply]] = [
@@ -85,6 +86,7 @@ class AnyHistory(RuleBasedStateMachine):
         self.world.asset.before_request = self.check_request
         self.world.kube.before_write = self.check_write
         self.lags = False
+        self.clock_was_set = False
         self.credentials = CREDENTIALS
         self.forget()
 
@@ -123,6 +125,16 @@ class AnyHistory(RuleBasedStateMachine):
         self.world.pass_time(by)
         self.run_until(self.world.clock.now())
 
+    @rule(by=st.sampled_from([-HOUR, -5 * MINUTE, -30 * SECOND, 30 * SECOND, 5 * MINUTE, HOUR]))
+    def somebody_sets_the_clock(self, by: timedelta) -> None:
+        """Asset's clock goes on as it was. What happened how long ago can't be told any more."""
+        assert self.world.asset.skew is not None
+        drive(self.world.clock.set(self.world.clock.now() + by))
+        self.world.asset.skew -= by
+        self.requests, self.writes = [], []
+        self.clock_was_set = True
+        self.happened()
+
     @rule(fault=st.sampled_from(ASSET_FAULTS), number=times)
     def asset_fails(self, fault: OperatorError | Reply, number: int) -> None:
         self.world.asset.faults.fail("request_token", fault, number)
@@ -130,6 +142,15 @@ class AnyHistory(RuleBasedStateMachine):
     @rule(expires_in=st.sampled_from([1, 2, 30, 90, 600, 3600, 86400, None, 0, -5, "soon"]))
     def asset_issues_tokens_of_another_lifetime(self, expires_in: object) -> None:
         self.world.asset.expires_in = expires_in
+
+    @rule(remaining=st.sampled_from(["0", "1", "300"]), window=st.sampled_from([SECOND, 20 * SECOND, MINUTE]))
+    def asset_tells_of_its_limit(self, remaining: str, window: timedelta) -> None:
+        reset = str(int((self.asset_now() + window).timestamp()))
+        self.world.asset.headers = {
+            "x_ratelimit_limit": "300",
+            "x_ratelimit_remaining": remaining,
+            "x_ratelimit_reset": reset,
+        }
 
     @rule(method=st.sampled_from(KUBE_METHODS), error=st.sampled_from(KUBE_ERRORS), number=times)
     def the_cluster_fails(self, method: str, error: OperatorError, number: int) -> None:
@@ -201,6 +222,21 @@ class AnyHistory(RuleBasedStateMachine):
     def the_scopes_change(self, scopes: tuple[str, ...]) -> None:
         self.change(scopes=scopes)
 
+    @rule(lifetime=st.sampled_from([None, MINUTE, HOUR]))
+    def another_lifetime_is_asked_for(self, lifetime: timedelta | None) -> None:
+        self.change(lifetime=lifetime)
+
+    @rule(created=st.sampled_from([NOW - timedelta(days=2), NOW]))
+    def another_asset_token_names_the_same_secret(self, created: datetime) -> None:
+        """An older one, or a younger one, which nobody serves here."""
+        self.world.add(an_asset_token(self.world.token().spec, key=RIVAL, uid="rival", created=created))
+        self.happened()
+
+    @rule()
+    def the_other_asset_token_goes(self) -> None:
+        self.world.kube.asset_tokens.pop(RIVAL, None)
+        self.happened()
+
     @rule(suspend=st.booleans())
     def it_is_suspended_or_resumed(self, *, suspend: bool) -> None:
         self.change(suspend=suspend)
@@ -219,6 +255,7 @@ class AnyHistory(RuleBasedStateMachine):
         self.world.kube.put_token(replace(self.world.token(), status={"observedGeneration": -1}))
         self.happened()
 
+    @precondition(lambda self: not self.clock_was_set)  # only an answer would tell of it after a restart
     @rule()
     def the_operator_restarts(self) -> None:
         self.world.restart()
@@ -312,6 +349,7 @@ class AnyHistory(RuleBasedStateMachine):
         assert not spec.suspend, "nothing is requested while suspended"
         secret = self.world.secret()
         assert secret is None or is_owned(secret, token), "nothing is requested while blocked"
+        assert not self.has_senior(), "an older AssetToken has the Secret's name"
         known = [found for found in (self.issued, None if secret is None else stored_token(secret)) if found]
         newest = max(known, key=lambda found: found.revision, default=None)
         assert newest is None or not self.does(newest, credentials), "a good token is not replaced"
@@ -334,9 +372,15 @@ class AnyHistory(RuleBasedStateMachine):
             and found.credentials_fingerprint == fingerprint
         )
 
+    def has_senior(self) -> bool:
+        """Whether an older AssetToken names the same Secret."""
+        token, rival = self.world.token(), self.world.kube.asset_tokens.get(RIVAL)
+        return rival is not None and rival.secret_key == token.secret_key and rival.created < token.created
+
     def check_write(self, manifest: Mapping[str, Any]) -> None:
         now = self.world.clock.now()
         found = self.world.secret()
+        assert not self.has_senior(), "an older AssetToken has the Secret's name"
         assert manifest["metadata"]["name"] == self.world.token().spec.secret.name
         assert found is None or found.uid != FOREIGN_UID, "a foreign Secret is never written"
         self.issued = stored_token_of(manifest) or self.issued
@@ -353,7 +397,8 @@ class AnyHistory(RuleBasedStateMachine):
         assert "canary" not in str(status)
         assert len(status.get("history", ())) <= 10
         served = self.served()
-        ready = served is not None and served.spec_hash == self.world.token().spec.request_hash()
+        fits = served is not None and served.spec_hash == self.world.token().spec.request_hash()
+        ready = fits and not self.has_senior()
         if "conditions" not in status:
             assert not ready, "only one that waits for its first token may have no status yet"
             return
@@ -365,7 +410,8 @@ class AnyHistory(RuleBasedStateMachine):
         if not hasattr(self, "again"):
             return
         self.all_works_again()
-        self.world.asset.expires_in = 3600
+        self.world.asset.expires_in, self.world.asset.headers = 3600, {}
+        self.world.kube.asset_tokens.pop(RIVAL, None)
         self.world.kube.put_credentials(self.credentials)
         self.remove_foreign()
         self.lags = False

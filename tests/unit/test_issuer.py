@@ -562,6 +562,31 @@ def test_a_clock_that_was_set_renews_a_token_when_asset_would_have_it_and_not_by
     assert abs(again - renews) <= SECOND
 
 
+@pytest.mark.parametrize("by", [HOUR, -HOUR], ids=["ahead", "back"])
+def test_a_clock_that_is_set_after_a_restart_makes_no_renewal_late_or_early(world: World, by: timedelta) -> None:
+    """No answer has told of Asset's clock in this life, but ours was right when it began."""
+    world.add()
+    world.reconcile()
+    world.restart()
+    drive(world.clock.set(NOW + by))
+
+    again = world.reconcile()
+
+    assert len(world.asset.requests) == 1
+    assert again == renewal_time(an_issued_token(), a_spec(), an_asset_token().uid) + by
+
+
+def test_a_token_whose_answer_told_no_time_is_renewed_by_our_clock_as_it_was_then(world: World) -> None:
+    world.asset.skew = None
+    drive(world.clock.set(NOW + HOUR))
+    world.add()
+
+    again = world.reconcile()
+
+    assert len(world.asset.requests) == 1
+    assert again == renewal_time(an_issued_token(), a_spec(), an_asset_token().uid) + HOUR
+
+
 def test_each_environment_has_a_clock_of_its_own(world: World) -> None:
     world.asset.skew = MINUTE
     world.add()
