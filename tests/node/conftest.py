@@ -19,7 +19,8 @@ from tests.support.certificates import Certificate, a_certificate
 from tests.support.controlplane import ControlPlane
 from tests.support.helm import RELEASE, Helm
 from tests.support.image import Image, ImageStore
-from tests.support.node import ADDRESS, APISERVER_ARGS, PAUSE, Node
+from tests.support.machine import ADDRESS
+from tests.support.node import APISERVER_ARGS, PAUSE, Node
 from tests.support.shop import CLIENT_ID, CLIENT_SECRET, Shop
 
 FIGURES: Final = pytest.StashKey[Figures]()

@@ -9,7 +9,6 @@ import fcntl
 import json
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,23 +16,30 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final, Self
 
-from tests.support.cluster import Json, wait_until
+from tests.support.cluster import Json, KubectlError, WaitTimeoutError, wait_until
 from tests.support.component import Component, free_ports
 from tests.support.controlplane import ControlPlane
+from tests.support.machine import (
+    ADDRESS,
+    BRIDGE,
+    CTR,
+    END_SECONDS,
+    FOLDER,
+    SUBNET,
+    add_network,
+    ctr,
+    end_tasks,
+    remove_network,
+    succeeds,
+    unmount,
+)
 
 NAME: Final = "one-node"
-FOLDER: Final = Path("/var/tmp/asset-token-node")
 LOCK: Final = Path("/run/lock/asset-token-node")
-BRIDGE: Final = "astoken0"
-ADDRESS: Final = "10.217.0.1"
-SUBNET: Final = "10.217.0.0/24"
 FIRST_POD: Final = "10.217.0.10"
 SERVICES: Final = "10.0.0.0/24"
-API_SERVICE: Final = "10.0.0.1"
 PAUSE: Final = "localhost/pause:1"
 CNI: Final = Path("/usr/lib/cni")
-CGROUPS: Final = Path("/sys/fs/cgroup")
-END_SECONDS: Final = 60
 
 APISERVER_ARGS: Final = ("--kubelet-preferred-address-types=InternalIP",)
 """What the control plane needs for `kubectl logs` and `exec`."""
@@ -105,7 +111,7 @@ class Node:
     def _start_containerd(self, stack: ExitStack) -> None:
         containerd = self._component(_found("containerd"), f"--config={FOLDER / 'containerd.toml'}")
         stack.callback(containerd.stop)
-        containerd.start(lambda: _succeeds("ctr", *CTR, "version"))
+        containerd.start(lambda: succeeds("ctr", *CTR, "version"))
         stack.callback(end_tasks)
 
     def _start_kubernetes(self, stack: ExitStack) -> None:
@@ -135,10 +141,8 @@ class Node:
 
     def _end_pods(self) -> None:
         """Let the kubelet end all Pods, which cleans up after them; what it doesn't manage, others do."""
-        with suppress(Exception):
-            self._controlplane.kubectl(
-                "delete", "pods", "--all", "--all-namespaces", "--grace-period=1", "--wait=false"
-            )
+        with suppress(KubectlError, WaitTimeoutError):
+            self._controlplane.kubectl("delete", "pods", "--all", "-A", "--grace-period=1", "--wait=false")
             wait_until(lambda: not ctr("tasks", "ls", "--quiet"), END_SECONDS, "all containers have ended")
 
     def _component(self, program: Path, *arguments: str) -> Component:
@@ -230,77 +234,11 @@ def _kubelet_settings() -> Json:
     }
 
 
-# ---- what is the machine's -------------------------------------------------------------------------------------------
-
-CTR: Final = (f"--address={FOLDER / 'containerd.sock'}", "--namespace=k8s.io")
-
-
-def ctr(*arguments: str) -> list[str]:
-    """Run containerd's own client; the words it wrote."""
-    return _call("ctr", *CTR, *arguments).split()
-
-
-def add_network(api_port: str) -> None:
-    """Make the bridge, and lead the API server's Service to the API server, which listens on loopback."""
-    remove_network()
-    _call("ip", "link", "add", BRIDGE, "type", "bridge")
-    _call("ip", "address", "add", f"{ADDRESS}/{SUBNET.rpartition('/')[2]}", "dev", BRIDGE)
-    _call("ip", "link", "set", BRIDGE, "up")
-    Path(f"/proc/sys/net/ipv4/conf/{BRIDGE}/route_localnet").write_text("1")
-    rule = f"-i {BRIDGE} -d {API_SERVICE} -p tcp --dport 443 -j DNAT --to-destination 127.0.0.1:{api_port}"
-    _call("iptables", "--table=nat", "--append=PREROUTING", *rule.split())
-
-
-def remove_network() -> None:
-    """Remove the rules and the bridge, where they are."""
-    for rule in _call("iptables", "--table=nat", "--list-rules=PREROUTING").splitlines():
-        if BRIDGE in rule.split():
-            _call("iptables", "--table=nat", *rule.replace("-A ", "-D ", 1).split())
-    if Path("/sys/class/net", BRIDGE).exists():
-        _call("ip", "link", "delete", BRIDGE)
-
-
-def end_tasks() -> None:
-    """End the containers that are left, whoever started them."""
-
-    def none_left() -> bool:
-        tasks = ctr("tasks", "ls", "--quiet")
-        for task in tasks:
-            _succeeds("ctr", *CTR, "tasks", "delete", "--force", task)  # not, where it is just ending by itself
-        return not tasks
-
-    wait_until(none_left, END_SECONDS, "all containers have ended")
-    for container in ctr("containers", "ls", "--quiet"):
-        ctr("containers", "delete", container)
-
-
-def unmount() -> None:
-    """Unmount everything below the node's folder, the last first, and remove its empty control groups."""
-    points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    for point in reversed(points):
-        if Path(point).is_relative_to(FOLDER):
-            _call("umount", point)
-    for group in (CGROUPS / "k8s.io", *CGROUPS.glob("*/k8s.io")):
-        with suppress(OSError):  # it isn't there, or is another's
-            group.rmdir()
-
-
 def _found(program: str) -> Path:
     path = shutil.which(program)
     if path is None:
         raise FileNotFoundError(missing())
     return Path(path)
-
-
-def _succeeds(*command: str) -> bool:
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
-
-
-def _call(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=END_SECONDS)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr.strip()}")
-    return done.stdout
 
 
 if __name__ == "__main__":
