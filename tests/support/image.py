@@ -15,7 +15,7 @@ import tempfile
 import time
 import tomllib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -92,9 +92,12 @@ class ImageStore:
         Raises:
             BuildError: A step failed.
         """
-        with lock(self._folder / "lock", self._report):  # another session's build would take its name
+        with self._alone():
+            self._run("rm", "--all")  # what a killed session left
             self._provide_base(pull)
-            return self._operator(folder)
+            image = self._operator(folder)
+            self._run("rmi", "--prune")  # the one that had the name before
+            return image
 
     def of_program(self, program: Path, command: Sequence[str], name: str, folder: Path) -> Image:
         """Build an image of one program, which must be linked statically, and nothing else."""
@@ -109,11 +112,12 @@ class ImageStore:
     @contextmanager
     def files(self, image: str) -> Iterator[Path]:
         """Show the files of an image, within this context."""
-        container = self._run("from", "--pull-never", image)
-        try:
-            yield Path(self._run("mount", container))
-        finally:
-            self._run("rm", container)
+        with self._alone():
+            container = self._run("from", "--pull-never", image)
+            try:
+                yield Path(self._run("mount", container))
+            finally:
+                self._run("rm", container)
 
     def configuration(self, image: str) -> str:
         """The image's OCI configuration, as JSON."""
@@ -127,6 +131,10 @@ class ImageStore:
     def is_stand_in(self) -> bool:
         """Tell whether the base image in the store was made here."""
         return "stand-in" in self.configuration(self.base())
+
+    def _alone(self) -> AbstractContextManager[None]:
+        """Keep another session from building, and so from taking a name, within this context."""
+        return lock(self._folder / "lock", self._report)
 
     def _operator(self, folder: Path) -> Image:
         began = time.monotonic()
@@ -169,7 +177,6 @@ class ImageStore:
 
     def _build(self, recipe: Path, context: Path, name: str, *arguments: str) -> None:
         self._run("build", "--pull-never", f"--file={recipe}", f"--tag={name}", *arguments, str(context))
-        self._run("rmi", "--prune")  # the one that had the name before
 
     def _archive(self, name: str, folder: Path) -> Path:
         archive = folder / f"{name.rpartition('/')[2].replace(':', '-')}.tar"
