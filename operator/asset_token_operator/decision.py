@@ -149,7 +149,7 @@ class Observed:
         endpoint_down: Whether Asset's endpoint is taken for down; then its probes replace each token's back-off.
         endpoint_up_since: When it answered again after failures.
         skew: How far Asset's clock is ahead of ours; None where it hasn't been seen.
-        set_forward: How far ours was set forward since the operator started, where Asset's hasn't been seen.
+        set_back: How far ours was set back since the operator started.
         queued_since: Since when a place in the tenant's budget is waited for.
     """
 
@@ -167,7 +167,7 @@ class Observed:
     endpoint_down: bool = False
     endpoint_up_since: datetime | None = None
     skew: timedelta | None = None
-    set_forward: timedelta = timedelta()
+    set_back: timedelta = timedelta()
     queued_since: datetime | None = None
 
     def asset_now(self, token: IssuedToken, now: datetime) -> datetime:
@@ -176,7 +176,7 @@ class Observed:
 
     def skew_of(self, token: IssuedToken) -> timedelta:
         """How far Asset's clock is ahead, by the latest answer or else by the one that brought the token."""
-        return token.skew - self.set_forward if self.skew is None else self.skew
+        return token.skew + self.set_back if self.skew is None else self.skew
 
     def renews_at(self, token: IssuedToken) -> datetime:
         """When the token is to be renewed, on Asset's clock."""
@@ -281,7 +281,7 @@ def decide(seen: Observed, now: datetime) -> Decision:
     if token is not None and token.expires_at > seen.asset_now(token, now):
         moments += [moment - seen.skew_of(token) for moment in (token.expires_at, seen.renews_at(token))]
         write = needed_write(seen, token)
-        serves = write is None
+        serves = write is None  # and those under earlier names may go
         if write is not None:
             allowed = write_allowed_at(seen, write, token, now)
             if allowed <= now:

@@ -27,7 +27,7 @@ from asset_token_operator.errors import (
 )
 from asset_token_operator.logs import about
 from asset_token_operator.metrics import ISSUED
-from asset_token_operator.model import Credentials, Recovery, digest, format_time
+from asset_token_operator.model import Credentials, Environment, Recovery, digest, format_time
 from asset_token_operator.outcome import failure_of, issued_token
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from asset_token_operator.decision import Observed, Request
     from asset_token_operator.kube import KubeClient
     from asset_token_operator.metrics import Metrics
-    from asset_token_operator.model import AssetToken, CredentialsRef, Environment, IssuedToken, Key, Reason
+    from asset_token_operator.model import AssetToken, CredentialsRef, IssuedToken, Key, Reason
     from asset_token_operator.reflector import SecretVersions
 
 logger = logging.getLogger(__name__)
@@ -100,8 +100,9 @@ class Issuer:
         self._zero: dict[Environment, datetime] = {}
         """What Asset's clock would have said when this machine started to run."""
 
-        self._our_zero = clock.now() - clock.elapsed()
-        """What ours would have said then, as it was when the operator started, or at an answer that told no time."""
+        self._our_zero = dict.fromkeys(Environment, clock.now() - clock.elapsed())
+        """What ours would have said then, as it was when the operator started, or when a token was issued without a
+        word of the time."""
 
     async def observe(self, seen: Observed) -> Observed:
         """Add what is known of the AssetToken's credentials, its endpoint and Asset's clock.
@@ -122,7 +123,7 @@ class Issuer:
             endpoint_down=endpoint.down,
             endpoint_up_since=endpoint.up_since,
             skew=self.skew(environment),
-            set_forward=self._set_forward(),
+            set_back=self._set_back(environment),
         )
 
     def take_place(self, seen: Observed, request: Request) -> bool:
@@ -195,8 +196,6 @@ class Issuer:
         received_at = self._clock.now()
         if reply.date is not None and abs(reply.date - received_at) < LARGEST_SKEW:
             self._zero[environment] = reply.date + HALF_A_SECOND - self._clock.elapsed()
-        elif environment not in self._zero:  # the new token's times are taken to be on our clock as it is now
-            self._our_zero = received_at - self._clock.elapsed()
         identity = (environment, credentials.identity())
         try:
             answer = read_answer(reply)
@@ -205,6 +204,8 @@ class Issuer:
             self._parked[identity] = parked.begin("", received_at).failed(failure_of(error, received_at))
             raise
         self._parked.pop(identity, None)
+        if environment not in self._zero:  # the token's times are on our clock as it is now
+            self._our_zero[environment] = received_at - self._clock.elapsed()
         return issued_token(self._view(seen), reason, answer, credentials, sent_at, received_at)
 
     async def _send(self, seen: Observed, credentials: Credentials) -> Reply:
@@ -241,9 +242,13 @@ class Issuer:
             return None
         return _noticeable(zero + self._clock.elapsed() - self._clock.now())
 
-    def _set_forward(self) -> timedelta:
-        """How far our clock was set forward since it was last taken for right; negative where it was set back."""
-        return _noticeable(self._clock.now() - self._clock.elapsed() - self._our_zero)
+    def _set_back(self, environment: Environment) -> timedelta:
+        """How far our clock was set back, as far as that is known; nothing where it was set forward.
+
+        Whether it was right before or is right now, nobody can tell. Tokens are renewed early rather than late.
+        """
+        set_back = _noticeable(self._our_zero[environment] + self._clock.elapsed() - self._clock.now())
+        return max(set_back, timedelta())
 
     async def _credentials(self, token: AssetToken) -> Credentials | OperatorError:
         """What the credentials Secret holds, or why that can't be used; read once for each of its versions."""

@@ -231,9 +231,7 @@ def _issuing(
         return Condition(ConditionType.ISSUING, True, failed.failure.reason, failed.failure.message)
     if seen.queued_since is not None and seen.queued_since + LONG_WAIT <= now:
         return _waiting(seen)
-    if stored is None:
-        return _not_issuing(Reason.DOES_NOT_EXIST, "A token is about to be requested.")
-    return _up_to_date(seen, stored)
+    return _unhindered(seen, stored, now)
 
 
 def _not_issuing(reason: Reason, message: str) -> Condition:
@@ -248,8 +246,13 @@ def _waiting(seen: Observed) -> Condition:
     return Condition(ConditionType.ISSUING, True, Reason.WAITING_FOR_BUDGET, message)
 
 
-def _up_to_date(seen: Observed, stored: IssuedToken) -> Condition:
-    spec = seen.token.spec
+def _unhindered(seen: Observed, stored: IssuedToken | None, now: datetime) -> Condition:
+    """Nothing is in the way of a request, if one is needed at all."""
+    if stored is None:
+        return _not_issuing(Reason.DOES_NOT_EXIST, "A token is about to be requested.")
+    reason, spec = reason_to_request(seen, stored, now), seen.token.spec
+    if reason in (Reason.SPEC_CHANGED, Reason.EXPIRED):
+        return _not_issuing(reason, "A token is about to be requested.")
     if renew_before_fits(stored, spec):
         return _not_issuing(Reason.SECRET_SYNCED, "The token is up to date.")
     message = (
@@ -315,7 +318,7 @@ def waits_briefly(seen: Observed, status: Mapping[str, Any], now: datetime) -> b
     before = seen.token.status
     if is_true(before, ConditionType.READY) != is_true(status, ConditionType.READY):
         return False
-    return "conditions" not in before or before["observedGeneration"] == status["observedGeneration"]
+    return "conditions" not in before or before.get("observedGeneration") == status["observedGeneration"]
 
 
 def worth_writing(before: Mapping[str, Any], after: Mapping[str, Any], now: datetime) -> bool:

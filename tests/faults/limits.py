@@ -91,26 +91,9 @@ def steady(stage: Stage) -> Iterator[Finding]:
         scene.create(wanted, lifetime=lifetime, renewBefore=due)
         wait_until(lambda: sum(scene.revisions().values()) >= count + renewals, patience, f"{renewals} renewals")
         took = time.time() - began
-        for name in wanted:
-            scene.shop.patch(name, {"suspend": True})
-        _wait_until_quiet(scene)
+        scene.suspend(wanted)
         scene.observer.stop()
         issued = sum(scene.revisions().values())
         what = f"{issued - count} renewals of {count} tokens in {took:.0f} s"
         yield exactly(Guarantee.BUDGET, f"{what}: requests beyond one each", scene.asset.arrived - issued)
         yield at_most(Guarantee.VALID, f"{what}: longest without a valid token", scene.observer.longest_gap(), 0, "s")
-
-
-def _wait_until_quiet(scene: Scene, seconds: float = 3) -> None:
-    """Wait until what was under way has ended: no request and no new revision for so long."""
-
-    def seen() -> tuple[int, int]:
-        return scene.asset.arrived, sum(scene.revisions().values())
-
-    before = seen()
-    while True:
-        time.sleep(seconds)
-        after = seen()
-        if after == before:
-            return
-        before = after

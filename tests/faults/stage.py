@@ -29,6 +29,7 @@ KEEP_LOGS: Final = "ASSET_TOKEN_FAULTS_LOGS"
 REVISION: Final = "auth.getasset.com/revision"
 CREATORS: Final = 8
 PATIENCE_SECONDS: Final = 300
+QUIET_SECONDS: Final = 3
 
 
 @dataclass
@@ -78,6 +79,14 @@ class Scene:
             return all(seen.get(name, 0) >= revision for name in names)
 
         wait_until(reached, timeout, f"revision {revision} of {len(names)} tokens")
+
+    def suspend(self, names: Sequence[str]) -> None:
+        """Suspend these, and wait until what was under way has ended: no request and no new revision for a while."""
+        for name in names:
+            self.shop.patch(name, {"suspend": True})
+        before = None
+        while before != (before := (self.asset.arrived, sum(self.revisions().values()))):
+            time.sleep(QUIET_SECONDS)
 
     def writes(self, since: float = 0) -> dict[str, list[float]]:
         """When each Secret was written by the operator, by the API server's audit log, in unix seconds."""

@@ -15,7 +15,7 @@ OF_ASSET: Final = (
 )
 OF_KUBERNETES: Final = (refusal(429, Retry_After="1"), Fault(Harm.GONE), Fault(Harm.SILENCE), *OF_ASSET)
 OF_WATCHES: Final = frozenset({Harm.GONE, Harm.SILENCE})
-"""What is done to watches alone: no other answer says the one, and no other takes minutes in which to be silent."""
+"""What is done to watches alone: they say 410 in their body, and last for minutes in which they can be silent."""
 
 SHARES: Final = (0.0, 0.3, 1.0)
 

@@ -355,7 +355,11 @@ class World:
         """Let the budgets give the places that are free now; returns when they look again, if anyone still waits."""
         with contextlib.suppress(asyncio.CancelledError):
             drive(self.budgets.serve())
-        return self._looks.again if self.budgets._queued else None  # noqa: SLF001 - it says so nowhere else
+        return self._looks.again if self.waits_for_place() else None
+
+    def waits_for_place(self) -> bool:
+        """Whether any AssetToken waits for a place in its tenant's budget."""
+        return bool(self.budgets._queued)  # noqa: SLF001 - it says so nowhere else
 
     def due(self, again: datetime) -> datetime:
         """When something happens next, if an AssetToken asked to be looked at again then."""

@@ -562,29 +562,69 @@ def test_a_clock_that_was_set_renews_a_token_when_asset_would_have_it_and_not_by
     assert abs(again - renews) <= SECOND
 
 
-@pytest.mark.parametrize("by", [HOUR, -HOUR], ids=["ahead", "back"])
-def test_a_clock_that_is_set_after_a_restart_makes_no_renewal_late_or_early(world: World, by: timedelta) -> None:
-    """No answer has told of Asset's clock in this life, but ours was right when it began."""
+@pytest.fixture
+def restarted(world: World) -> World:
+    """An operator that found a token, and hasn't asked Asset for any."""
     world.add()
     world.reconcile()
     world.restart()
-    drive(world.clock.set(NOW + by))
+    return world
 
-    again = world.reconcile()
 
+def test_a_clock_that_is_set_back_after_a_restart_makes_no_renewal_late(restarted: World) -> None:
+    drive(restarted.clock.set(NOW - HOUR))
+
+    again = restarted.reconcile()
+
+    assert again == renewal_time(an_issued_token(), a_spec(), an_asset_token().uid) - HOUR
+    assert len(restarted.asset.requests) == 1
+
+
+def test_a_clock_that_was_behind_at_the_start_and_is_set_right_makes_no_renewal_late(world: World) -> None:
+    world.add()
+    world.reconcile()
+    drive(world.clock.set(NOW - HOUR))
+    world.restart()
+    drive(world.clock.set(NOW))
+
+    assert world.reconcile() == renewal_time(an_issued_token(), a_spec(), an_asset_token().uid)
     assert len(world.asset.requests) == 1
-    assert again == renewal_time(an_issued_token(), a_spec(), an_asset_token().uid) + by
+
+
+def test_a_clock_that_is_set_forward_after_a_restart_renews_a_token_rather_early_than_late(restarted: World) -> None:
+    """It may have been behind before, so the token may be due. The answer tells."""
+    drive(restarted.clock.set(NOW + HOUR))
+    restarted.asset.skew = -HOUR
+
+    restarted.reconcile()
+
+    assert len(restarted.asset.requests) == 2
+    assert restarted.conditions()["Ready"][0] == "True"
+
+
+def test_an_answer_that_tells_no_time_and_brings_no_token_changes_nothing(restarted: World) -> None:
+    """Some box between us and Asset answers."""
+    drive(restarted.clock.set(NOW - HOUR))
+    restarted.asset.skew = None
+    restarted.asset.faults.fail("request_token", a_refusal(503))
+    other = restarted.add(
+        an_asset_token(a_spec(secret=SecretSpec("another")), key=Key("shop", "another"), uid="another")
+    )
+    restarted.reconcile(other)
+
+    assert len(restarted.asset.requests) == 2
+    assert restarted.reconcile() == renewal_time(an_issued_token(), a_spec(), an_asset_token().uid) - HOUR
 
 
 def test_a_token_whose_answer_told_no_time_is_renewed_by_our_clock_as_it_was_then(world: World) -> None:
     world.asset.skew = None
-    drive(world.clock.set(NOW + HOUR))
+    drive(world.clock.set(NOW - HOUR))
     world.add()
 
     again = world.reconcile()
 
     assert len(world.asset.requests) == 1
-    assert again == renewal_time(an_issued_token(), a_spec(), an_asset_token().uid) + HOUR
+    assert again == renewal_time(an_issued_token(), a_spec(), an_asset_token().uid) - HOUR
 
 
 def test_each_environment_has_a_clock_of_its_own(world: World) -> None:

@@ -1022,7 +1022,7 @@ def test_what_users_wait_for_is_told_also_during_a_short_wait_for_the_budget(wor
 
     change(world, scopes=("ledger:create",))
     world.reconcile()
-    assert world.conditions()["Ready"] == ("False", "SpecChanged")
+    assert world.conditions()["Ready"] == world.conditions()["Issuing"] == ("False", "SpecChanged")
     assert world.token().status["observedGeneration"] == 2
 
     change(world, scopes=("ledger:read",))
