@@ -238,17 +238,19 @@ class Issuer:
     def skew(self, environment: Environment) -> timedelta | None:
         """How far Asset's clock is ahead of ours now, also if ours was set since; None where it hasn't been seen."""
         zero = self._zero.get(environment)
-        if zero is None:
-            return None
-        return _noticeable(zero + self._clock.elapsed() - self._clock.now())
+        return None if zero is None else self._ahead(zero)
 
     def _set_back(self, environment: Environment) -> timedelta:
         """How far our clock was set back, as far as that is known; nothing where it was set forward.
 
         Whether it was right before or is right now, nobody can tell. Tokens are renewed early rather than late.
         """
-        set_back = _noticeable(self._our_zero[environment] + self._clock.elapsed() - self._clock.now())
-        return max(set_back, timedelta())
+        return max(self._ahead(self._our_zero[environment]), timedelta())
+
+    def _ahead(self, zero: datetime) -> timedelta:
+        """How far a clock that said `zero` when this machine started is ahead of ours now; a little is nothing."""
+        ahead = zero + self._clock.elapsed() - self._clock.now()
+        return timedelta() if abs(ahead) < SMALLEST_SKEW else timedelta(seconds=round(ahead.total_seconds()))
 
     async def _credentials(self, token: AssetToken) -> Credentials | OperatorError:
         """What the credentials Secret holds, or why that can't be used; read once for each of its versions."""
@@ -265,8 +267,3 @@ class Issuer:
         if version is not None:
             self._read[where] = known
         return known.found
-
-
-def _noticeable(difference: timedelta) -> timedelta:
-    """The difference of two clocks in whole seconds; none for what a clock in order may have."""
-    return timedelta() if abs(difference) < SMALLEST_SKEW else timedelta(seconds=round(difference.total_seconds()))
