@@ -78,6 +78,11 @@ class Component:
             self._process.wait()
         self._process = None
 
+    @property
+    def pid(self) -> int | None:
+        """The program's process; None where it doesn't run."""
+        return None if self._process is None else self._process.pid
+
     def ended(self) -> bool:
         """Tell whether it was started and has ended by itself."""
         return self._process is not None and self._process.poll() is not None

@@ -39,6 +39,7 @@ class ControlPlane(Cluster):
         programs: Where they are; found or built where not given.
         apiserver_args: More arguments for the API server, for example feature gates.
         etcd_args: More arguments for etcd.
+        audited: Whether the API server writes an audit log, which costs it time; without one, `audit` has nothing.
 
     Attributes:
         certificate: The API server's own, which is its authority too.
@@ -49,11 +50,17 @@ class ControlPlane(Cluster):
     """
 
     def __init__(
-        self, programs: Binaries | None = None, apiserver_args: Sequence[str] = (), etcd_args: Sequence[str] = ()
+        self,
+        programs: Binaries | None = None,
+        apiserver_args: Sequence[str] = (),
+        etcd_args: Sequence[str] = (),
+        *,
+        audited: bool = True,
     ) -> None:
         self._programs = programs or binaries()
         self._apiserver_args = apiserver_args
         self._etcd_args = etcd_args
+        self._audited = audited
         super().__init__(self._programs.kubectl)
 
     def __enter__(self) -> Self:
@@ -121,6 +128,10 @@ class ControlPlane(Cluster):
             if namespace in (None, event.namespace) and (since is None or event.at >= since)
         ]
 
+    def pids(self) -> dict[str, int]:
+        """The components' processes, by name; only those that run."""
+        return {component.name: component.pid for component in self._components if component.pid is not None}
+
     def ended(self) -> list[str]:
         """Name the components that ended by themselves."""
         return [component.name for component in self._components if component.ended()]
@@ -179,11 +190,16 @@ class ControlPlane(Cluster):
             "--service-cluster-ip-range=10.0.0.0/24",
             "--advertise-address=127.0.0.1",
             "--endpoint-reconciler-type=none",  # loopback can't be an endpoint, and no Pod will look for one
+            *(self._audit_arguments() if self._audited else ()),
+            *self._apiserver_args,
+        ]
+
+    def _audit_arguments(self) -> list[str]:
+        return [
             f"--audit-policy-file={self._policy}",
             f"--audit-log-path={self.folder / 'audit.log'}",
             "--audit-log-mode=blocking",
             "--audit-log-maxsize=0",  # one file, never rotated
-            *self._apiserver_args,
         ]
 
     def _controllers_command(self) -> list[str | Path]:

@@ -81,6 +81,11 @@ class OperatorProcess:
         """Tell whether it hasn't ended by itself."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int | None:
+        """Its process; None where it doesn't run."""
+        return None if self._process is None else self._process.pid
+
     def resident_bytes(self) -> int:
         """The memory it has now; only on Linux."""
         status = Path(f"/proc/{self._running().pid}/status").read_text()
