@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help check format test e2e-node chaos demo audit sbom lock clean
+.PHONY: help check format test e2e-node chaos bench demo audit sbom lock clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,13 @@ chaos: .venv/installed ## Measure the operator under faults (ARGS=--short: in mi
 	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest tests/properties --timeout=1800
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest tests/properties/test_answers.py -k "read_or_refused" --timeout=1800
 
+.venv/bench-installed: .venv/installed requirements/bench.txt
+	$(BIN)/pip install --quiet --no-deps --require-hashes --requirement requirements/bench.txt
+	touch $@
+
+bench: .venv/bench-installed ## Measure time, CPU, memory and calls over many AssetTokens (Linux; ARGS=--quick: in a quarter of an hour)
+	$(BIN)/python -m benchmarks $(ARGS)
+
 check: .venv/installed ## Formatting, lint, types, import layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -59,6 +66,7 @@ lock: ## Renew the locked dependencies (needs uv)
 	uv pip compile --group build $(LOCK) -o requirements/build.txt
 	uv pip compile --group release $(LOCK) -o requirements/release.txt
 	uv pip compile pyproject.toml --group dev -c requirements/run.txt $(LOCK) -o requirements/dev.txt
+	uv pip compile --group bench -c requirements/dev.txt $(LOCK) -o requirements/bench.txt
 LOCK := --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --upgrade -q
 
 clean: ## Remove what the targets above made here
