@@ -2,6 +2,7 @@
 
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from benchmarks.terminal import Terminal
 from tests.support.gobuild import BuildError, binaries
 
 DOCS: Final = Path(__file__).parents[1] / "docs"
+SETTINGS: Final = ("latency", "reference_writes", "peer_command", "peer_setup", "peer_selector")
 FILE: Final = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -60,18 +62,18 @@ def _joined(files: tuple[Path, ...]) -> Results:
 
 
 def _measured(terminal: Terminal, options: dict[str, Any]) -> Results:
-    """Measure, and keep what is found as it is found."""
+    """Measure, and keep what is found as it is found; a Ctrl-C ends it early."""
     try:
         programs = binaries(terminal.say)
     except BuildError as error:
         raise click.ClickException(f"there is no control plane: {error}") from None
-    settings = {name: options[name] for name in ("latency", "reference_writes", "peer_command", "peer_setup")}
-    bench = Bench(programs, peer_selector=options["peer_selector"], progress=terminal.done, **settings)
+    settings = {name: options[name] for name in SETTINGS}
+    bench = Bench(programs, progress=terminal.done, **settings)
     wanted = options["names"] or tuple(name for name in SCENARIOS if name not in OPT_IN)
     counts = options["counts"] or (QUICK_COUNTS if options["quick"] else COUNTS)
     results = Results(facts(), settings | {"rounds": options["rounds"]})
     todo = {each.name: each for each in passes(bench, wanted, counts, options["rounds"])}
-    with terminal.passes(list(todo)) as names:
+    with suppress(KeyboardInterrupt), terminal.passes(list(todo)) as names:
         for name in names:
             _run(todo[name], results, options["file"], terminal)
     return results

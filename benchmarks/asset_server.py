@@ -50,7 +50,10 @@ class AssetServer:
 
     def __enter__(self) -> Self:
         pipe = subprocess.PIPE
-        self._process = subprocess.Popen(self._command, stdin=pipe, stdout=pipe, text=True, bufsize=1)
+        # A session of its own: a Ctrl-C is for the measuring program, which then ends everything in the right order.
+        self._process = subprocess.Popen(
+            self._command, stdin=pipe, stdout=pipe, text=True, bufsize=1, start_new_session=True
+        )
         self.url = self._read()["url"]
         return self
 

@@ -48,6 +48,7 @@ FIGURES: Final[Mapping[str, Figure]] = {
     "peak_mib": Figure("peak RSS MiB", 0),
     "scrape_ms": Figure("scrape ms"),
     "scrape_kib": Figure("scrape KiB"),
+    "others_cores": Figure("cores others used", 2),
 }
 """Every figure, in the order of the columns. A token is a renewal in `steady`, and a Secret in `unrelated`."""
 

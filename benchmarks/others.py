@@ -61,7 +61,9 @@ def peer(bench: Bench, count: int) -> Found:
 def _command(text: str, stage: Stage) -> list[str]:
     """A command line, split as a shell does and run without one, with what the stage knows in its placeholders."""
     values = {"kubeconfig": stage.kubeconfig_of_admin, "asset_url": stage.asset.url, "count": stage.count}
-    command = [part.format_map(values) for part in shlex.split(text)]
+    for name, value in values.items():
+        text = text.replace(f"{{{name}}}", shlex.quote(str(value)))
+    command = shlex.split(text)
     return [shutil.which(command[0]) or command[0], *command[1:]]
 
 
@@ -71,7 +73,7 @@ def _running(command: list[str], stage: Stage) -> Iterator[int]:
     environment = os.environ | {"KUBECONFIG": str(stage.kubeconfig_of_admin)}
     launched = [sys.executable, "-I", "-S", "-c", LAUNCH, str(os.getpid()), *command]
     with (stage.folder / "peer.log").open("wb") as log:
-        process = subprocess.Popen(launched, env=environment, stdout=log, stderr=log)
+        process = subprocess.Popen(launched, env=environment, stdout=log, stderr=log, start_new_session=True)
     try:
         yield process.pid
     finally:

@@ -60,13 +60,14 @@ def _single(bench: Bench, wanted: Sequence[str], counts: dict[str, int]) -> Iter
 
 def _rounds(bench: Bench, wanted: Sequence[str], count: int, title: str) -> Iterator[Pass]:
     phases = tuple(name for name in PHASES if name in wanted)
+    runs: dict[str, Callable[[Bench, int], Found]] = {}
+    if "bring-up" in wanted:  # the reference between what is compared with it: the machine may be slower later
+        runs |= {"peer": others.peer} if bench.peer_command else {}
+        runs |= {"one tenant": scenarios.one_tenant, "reference": others.reference}
+    for name, run in runs.items():
+        yield Pass(f"bring-up, {name} ({title})", "bring-up", count, partial(run, bench, count))
     if phases:
         yield Pass(f"{', '.join(phases)} ({title})", phases[0], count, partial(scenarios.life, bench, count, phases))
-    if "bring-up" in wanted:
-        runs = {"reference": others.reference, "one tenant": scenarios.one_tenant}
-        runs |= {"peer": others.peer} if bench.peer_command else {}
-        for name, run in runs.items():
-            yield Pass(f"bring-up, {name} ({title})", "bring-up", count, partial(run, bench, count))
     if "steady" in wanted and count <= STEADY_MOST:
         yield Pass(f"steady ({title})", "steady", count, partial(scenarios.steady, bench, count))
     if "unrelated" in wanted:

@@ -41,6 +41,17 @@ def parse_memory(status: str) -> Memory:
     return Memory(*(int(values[name].split()[0]) * 1024 for name in ("VmRSS", "VmHWM")))
 
 
+def parse_busy_seconds(stat: str) -> float:
+    """The CPU that has been used by anybody, of the text of /proc/stat; another machine's share of ours, too."""
+    user, nice, system, _idle, _waiting, interrupts, soft_interrupts, stolen = map(int, stat.split()[1:9])
+    return (user + nice + system + interrupts + soft_interrupts + stolen) / TICKS
+
+
+def busy_seconds() -> float:
+    """The CPU that has been used by anybody since the machine's start."""
+    return parse_busy_seconds((PROC / "stat").read_text())
+
+
 def cpu_seconds(pid: int) -> float:
     """The CPU that a process has used, to 10 ms."""
     return parse_cpu_seconds((PROC / str(pid) / "stat").read_text())

@@ -1,6 +1,7 @@
 """What each pass needs, and begins anew: a control plane, the stand-in for Asset's API, and somebody who watches."""
 
 import asyncio
+import os
 import tempfile
 import threading
 import time
@@ -17,7 +18,7 @@ import yaml
 from benchmarks.asset_server import AssetServer
 from benchmarks.client import Background, Call, Client
 from benchmarks.observer import Observer
-from benchmarks.processes import count_writes, cpu_of, cpu_seconds, memory
+from benchmarks.processes import busy_seconds, count_writes, cpu_of, cpu_seconds, memory
 from benchmarks.world import OPERATOR, SELECTOR, credentials_calls, namespace_calls, tenant_count, token_calls
 from tests.support.audit import AuditEvent
 from tests.support.cluster import WaitTimeoutError
@@ -43,9 +44,18 @@ SETTLED_SHARE: Final = 0.3
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What had been used at a moment: CPU in seconds by process, and what the stand-in had counted."""
+    """What had been used at a moment.
 
+    Attributes:
+        at: The moment, in monotonic seconds.
+        cpu: In seconds, by process.
+        others: CPU that was used by what isn't part of the pass.
+        requests: What the stand-in had counted.
+    """
+
+    at: float
     cpu: Mapping[str, float]
+    others: float
     requests: Mapping[str, int]
 
 
@@ -152,12 +162,15 @@ class Stage:
 
         Raises:
             WaitTimeoutError: They weren't within so many seconds, or the operator has ended.
+            Exception: Whatever ended the watches.
         """
         deadline = monotonic() + patience
         while (seen := reached()) < wanted:
             self.progress(seen, wanted)
             if monotonic() > deadline:
                 raise WaitTimeoutError(f"only {seen} of {wanted} in {patience:.0f} s")
+            if self._watching.done():
+                self._watching.result()
             if self.operator.pid is not None and not self.operator.is_running():
                 raise WaitTimeoutError(f"the operator ended: {self.operator.output()[-500:]}")
             time.sleep(LOOK_SECONDS)
@@ -208,7 +221,9 @@ class Stage:
         """
         pids: dict[str, int | None] = {"own": own or self.operator.pid, "asset": self.asset.pid}
         pids |= {COMPONENTS[name]: pid for name, pid in self.controlplane.pids().items()}
-        return Snapshot(cpu_of(pids), self.asset.counts())
+        requests, used = self.asset.counts(), cpu_of(pids)
+        ours = sum(used.values()) + sum(os.times()[:4])  # with children that have ended, as the reference
+        return Snapshot(monotonic(), used, busy_seconds() - ours, requests)
 
     @staticmethod
     def costs(before: Snapshot, after: Snapshot, count: int) -> dict[str, float]:
@@ -246,8 +261,8 @@ class Stage:
     def _watch(self, stack: ExitStack) -> None:
         started = threading.Event()
         run = self.observer.run(self._client, self._selector, started.set)
-        watching = asyncio.run_coroutine_threadsafe(run, self._background.loop)
-        stack.callback(watching.cancel)
+        self._watching = asyncio.run_coroutine_threadsafe(run, self._background.loop)
+        stack.callback(self._watching.cancel)
         if not started.wait(30):
             raise WaitTimeoutError("the watches didn't start")
 

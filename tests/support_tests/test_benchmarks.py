@@ -13,6 +13,7 @@ from benchmarks.processes import (
     count_writes,
     cpu_seconds,
     memory,
+    parse_busy_seconds,
     parse_cpu_seconds,
     parse_memory,
 )
@@ -46,6 +47,10 @@ def test_cpu_is_user_and_system_time_whatever_the_command_is_called() -> None:
     fields = ["S", *map(str, range(4, 14)), str(3 * TICKS), str(2 * TICKS), "99", "98"]
 
     assert parse_cpu_seconds(f"42 (a) (b c) {' '.join(fields)}") == 5
+
+
+def test_the_machine_is_busy_unless_it_is_idle_or_waits() -> None:
+    assert parse_busy_seconds(f"cpu  {TICKS} {TICKS} {TICKS} 77 88 {TICKS} {TICKS} {TICKS} 0 0\ncpu0 1 2") == 6
 
 
 def test_memory_is_what_is_resident_and_was_at_most() -> None:
