@@ -230,11 +230,9 @@ class Stage:
         """What was used between two snapshots, as figures: CPU a token, and token requests."""
         used = {name: after.cpu[name] - before.cpu[name] for name in after.cpu}
         figures = {f"cpu_{name}_ms": 1000 * seconds / count for name, seconds in used.items()} if count else {}
-        return (
-            figures
-            | {"cpu_own_s": used["own"]}
-            | {name: after.requests[key] - before.requests[key] for name, key in _REQUESTS.items()}
-        )
+        figures |= {name: after.requests[key] - before.requests[key] for name, key in _REQUESTS.items()}
+        others = max(0.0, after.others - before.others) / (after.at - before.at)
+        return figures | {"cpu_own_s": used["own"], "others_cores": others}
 
     def resident(self, pid: int | None = None) -> dict[str, float]:
         """The memory of the operator, or of another, as figures."""
