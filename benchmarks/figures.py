@@ -158,7 +158,7 @@ def _who(one: Measurement) -> str:
 
 def call_rows(measurements: Sequence[Measurement]) -> list[list[str]]:
     """The rows of the table of calls a token, its headings first."""
-    counted = [one for one in measurements if one.calls]
+    counted = [one for one in measurements if one.calls is not None]
     kinds = sorted({kind for one in counted for kind in one.calls or ()})
     rows = [["API calls a token", *(f"{one.variant}, N = {one.count}" for one in counted)]]
     rows += [[kind, *(_calls(one, kind) for one in counted)] for kind in kinds]

@@ -18,7 +18,7 @@ from typing import Final
 from benchmarks.client import APPLY, CONNECTIONS, MERGE, Call, Client, Json
 from benchmarks.world import API, ASSET_TOKENS, GROUP, OPERATOR, REVISION
 
-ACCESS_TOKEN: Final = "x" * 401
+ACCESS_TOKEN: Final = "x" * 385
 """As long as the stand-in's tokens."""
 
 NOW: Final = "2026-11-25T06:00:00Z"

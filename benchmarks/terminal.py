@@ -47,7 +47,7 @@ class Terminal:
         for title, rows in tables(measurements):
             shown = Table(title=title, title_justify="left")
             for number, heading in enumerate(rows[0]):
-                shown.add_column(heading, justify="right" if number else "left")
+                shown.add_column(heading, justify="right" if number else "left", overflow="fold")
             for row in rows[1:]:
                 shown.add_row(*row)
             self.console.print(shown)

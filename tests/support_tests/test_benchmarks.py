@@ -111,7 +111,10 @@ def test_a_table_says_what_broke_off() -> None:
 def test_calls_are_told_by_kind() -> None:
     counted = [Measurement("calls", "operator", name, 200, {}, calls) for name, calls in [("a", {"x": 1.0}), ("b", {})]]
 
-    assert call_rows(counted) == [["API calls a token", "a, N = 200"], ["x", "1.000"]]
+    assert call_rows([*counted, measured()]) == [
+        ["API calls a token", "a, N = 200", "b, N = 200"],
+        ["x", "1.000", ""],
+    ]
 
 
 def test_who_was_measured_side_by_side_is_in_one_table_for_each_n() -> None:
