@@ -36,7 +36,7 @@ chaos: .venv/installed ## Measure the operator under faults (ARGS=--short: in mi
 	$(BIN)/pip install --quiet --no-deps --require-hashes --requirement requirements/bench.txt
 	touch $@
 
-bench: .venv/bench-installed ## Measure time, CPU, memory and calls over many AssetTokens (Linux; ARGS=--quick: in a quarter of an hour)
+bench: .venv/bench-installed ## Measure time, CPU, memory and calls over many AssetTokens (Linux; ARGS=--quick: up to 1,000)
 	$(BIN)/python -m benchmarks $(ARGS)
 
 check: .venv/installed ## Formatting, lint, types, import layers

@@ -39,7 +39,7 @@ class ControlPlane(Cluster):
         programs: Where they are; found or built where not given.
         apiserver_args: More arguments for the API server, for example feature gates.
         etcd_args: More arguments for etcd.
-        audited: Whether the API server writes an audit log, which costs it time; without one, `audit` has nothing.
+        audited: Whether the API server writes an audit log, which costs it time; without one, `audit` can't be asked.
 
     Attributes:
         certificate: The API server's own, which is its authority too.
@@ -117,7 +117,12 @@ class ControlPlane(Cluster):
         Args:
             namespace: Only requests that name this namespace.
             since: Only requests received then or later.
+
+        Raises:
+            RuntimeError: There is no audit log.
         """
+        if not self._audited:
+            raise RuntimeError("This control plane keeps no audit log")
         marker = uuid.uuid4().hex
         self.api.get(f"/version?marker={marker}")
         message = "the audit log has the answers to all earlier requests"
