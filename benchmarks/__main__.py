@@ -11,7 +11,7 @@ import click
 from benchmarks import plots
 from benchmarks.figures import Measurement
 from benchmarks.machine import facts
-from benchmarks.plans import COUNTS, OPT_IN, QUICK_COUNTS, SCENARIOS, Pass, passes
+from benchmarks.plans import OPT_IN, SCENARIOS, Pass, passes
 from benchmarks.reference import WRITES
 from benchmarks.results import Results, between_markers, markdown
 from benchmarks.scenarios import Bench
@@ -70,9 +70,10 @@ def _measured(terminal: Terminal, options: dict[str, Any]) -> Results:
     settings = {name: options[name] for name in SETTINGS}
     bench = Bench(programs, progress=terminal.done, **settings)
     wanted = options["names"] or tuple(name for name in SCENARIOS if name not in OPT_IN)
-    counts = options["counts"] or (QUICK_COUNTS if options["quick"] else COUNTS)
     results = Results(facts(), settings | {"rounds": options["rounds"]})
-    todo = {each.name: each for each in passes(bench, wanted, counts, options["rounds"])}
+    todo = {
+        each.name: each for each in passes(bench, wanted, options["counts"], options["rounds"], quick=options["quick"])
+    }
     with suppress(KeyboardInterrupt), terminal.passes(list(todo)) as names:
         for name in names:
             _run(todo[name], results, options["file"], terminal)

@@ -35,21 +35,24 @@ class Pass:
     run: Callable[[], Found]
 
 
-def passes(bench: Bench, wanted: Sequence[str], counts: Sequence[int], rounds: int) -> Iterator[Pass]:
+def passes(bench: Bench, wanted: Sequence[str], counts: Sequence[int], rounds: int, *, quick: bool) -> Iterator[Pass]:
     """All passes.
 
     Args:
         bench: What they have in common.
         wanted: The scenarios.
-        counts: How many AssetTokens there shall be, in turn.
+        counts: How many AssetTokens there shall be, in turn; where it is empty, the usual numbers.
         rounds: How often those over `counts` are repeated.
+        quick: Whether the usual numbers are the small ones.
     """
+    large = max(counts, default=LARGE_COUNT)
+    counts = counts or (QUICK_COUNTS if quick else COUNTS)
     yield from _single(bench, wanted, {"base": 0, "apply": scenarios.APPLIED})
     for count in counts:
         for number in range(1, rounds + 1):
             title = f"N = {count:,}" + (f", round {number} of {rounds}" if rounds > 1 else "")
             yield from _rounds(bench, wanted, count, title)
-    yield from _single(bench, wanted, {"calls": CALLS_COUNT, "large": max([*counts, LARGE_COUNT])})
+    yield from _single(bench, wanted, {"calls": CALLS_COUNT, "large": large})
 
 
 def _single(bench: Bench, wanted: Sequence[str], counts: dict[str, int]) -> Iterator[Pass]:
