@@ -129,6 +129,8 @@ def run(**given: Any) -> None:  # noqa: ANN401 - the options above, as they were
     """Run the operator: in a cluster, or outside of one with KUBECONFIG."""
     # A container's first process is deaf to what it doesn't handle, and the import is most of a start.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    import uvloop  # noqa: PLC0415
+
     from asset_token_operator.assembly import serve  # noqa: PLC0415
 
     try:
@@ -138,7 +140,7 @@ def run(**given: Any) -> None:  # noqa: ANN401 - the options above, as they were
     configure_logging(settings.log_level, settings.log_format)
     try:
         with contextlib.suppress(asyncio.CancelledError):  # SIGTERM
-            asyncio.run(serve(settings))
+            uvloop.run(serve(settings))
     except (OperatorError, ListenError) as error:
         sys.exit(f"asset-token-operator: {error}")
 

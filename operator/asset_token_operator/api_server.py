@@ -1,7 +1,11 @@
-"""The API server over HTTP. The only importer of the kubernetes client, whose transport and credentials it uses.
+"""The API server over HTTP: calls, and watches.
 
-Plain JSON goes in and out, which saves the cost of the client's models (most of a call's CPU). Each failure becomes one
-of our errors here, in our own words: what the API server, a webhook or the kubeconfig's loader says may hold a Secret.
+Plain JSON goes in and out, and the transport is aiohttp's alone, which saves the cost of a client's models (most of a
+call's CPU). Each failure becomes one of our errors here, in our own words: what the API server, a webhook or the
+kubeconfig's loader says may hold a Secret.
+
+Watches and the Lease never wait for a connection that a call has: what holds a connection for minutes, or must not be
+late, has connections of its own.
 """
 
 from __future__ import annotations
@@ -9,28 +13,29 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
+import logging
 import re
-from dataclasses import dataclass, field
 from http import HTTPStatus
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import aiohttp
-from kubernetes.aio import client, config
 
-from asset_token_operator.errors import KubeRefusedError, KubeUnavailableError, NotFoundError
-from asset_token_operator.model import OPERATOR
+from asset_token_operator import kubeconfig
+from asset_token_operator.errors import KubeError, KubeRefusedError, KubeUnavailableError, NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
-    from kubernetes.aio.client.rest import RESTResponse
+    from asset_token_operator.kubeconfig import Access
 
 T = TypeVar("T")
 
+logger = logging.getLogger(__name__)
+
 TIMEOUT_SECONDS: Final = 15.0
 CONNECTIONS: Final = 50
+"""For calls. Watches and the Lease have as many as they need."""
+
 REASONS: Final = frozenset(
     {"AlreadyExists", "BadRequest", "Conflict", "Expired", "Forbidden", "Gone", "Invalid", "MethodNotAllowed"}
     | {"NotAcceptable", "NotFound", "RequestEntityTooLarge", "UnsupportedMediaType"}
@@ -39,7 +44,8 @@ REASONS: Final = frozenset(
 
 FIELD: Final = re.compile(r"[A-Za-z0-9_.\[\]/ -]{1,200}")
 
-NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+ESCAPED: Final = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
+"""YAML refuses these as they are, or folds them as line breaks; it knows no surrogates, so all else goes as it is."""
 
 SILENCE_SECONDS: Final = 90.0
 """A watch with bookmarks says something every minute, if it is alive."""
@@ -47,84 +53,39 @@ SILENCE_SECONDS: Final = 90.0
 TRY_AGAIN: Final = frozenset({401, 408, 429})
 """Besides 5xx: "not now" rather than "never"."""
 
-
-@dataclass(frozen=True, slots=True)
-class Connection:
-    """How to reach the API server, for a client other than ours."""
-
-    server: str
-    ca_path: str | None
-    verify: bool
-    scheme: str | None
-    token: str | None = field(repr=False)
-    certificate_path: str | None
-    key_path: str | None
+LOOK_EVERY_SECONDS: Final = 10.0
+"""How often it is looked at most whether the kubeconfig says something else, while no connection can be had."""
 
 
 class ApiServer:
     """Makes calls, and follows watches. Open it with `async with`."""
 
-    def __init__(self, configuration: client.Configuration) -> None:
-        self._configuration = configuration
-        self._client = client.ApiClient(configuration)
-        self._client.user_agent = OPERATOR
+    def __init__(self, access: Access) -> None:
+        self._access = access
+        self._calls = access.session(CONNECTIONS)
+        self._others = access.session(0)
+        self._looked_at = 0.0
+        self._looking = asyncio.Lock()
 
     @classmethod
     async def connect(cls) -> Self:
-        """Use `KUBECONFIG` where it is set, else the Pod's service account, else the user's default kubeconfig.
+        """Read how to reach the API server; nothing is sent yet.
 
         Raises:
-            KubeUnavailableError: None of them can be used.
+            KubeUnavailableError: It can't be read.
         """
-        configuration = client.Configuration()
-        configuration.connection_pool_maxsize = CONNECTIONS
-        no_redirects = aiohttp.TraceConfig()
-        no_redirects.on_request_redirect.append(_refuse_redirect)
-        configuration.trace_configs = [no_redirects]
-        await _load(configuration)
-        try:
-            return cls(configuration)
-        except (OSError, ValueError) as error:
-            raise KubeUnavailableError(
-                f"No cluster to connect to: its certificates can't be used ({type(error).__name__}). Set KUBECONFIG."
-            ) from None
+        return cls(await kubeconfig.load())
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._client.close()
+        await self._calls.close()
+        await self._others.close()
 
-    def own_namespace(self) -> str | None:
-        """The Pod's namespace; None outside of a cluster."""
-        if not _in_cluster():
-            return None
-        try:
-            return NAMESPACE_FILE.read_text().strip() or None
-        except OSError:
-            return None
-
-    def context_namespace(self) -> str:
-        """The namespace that the kubeconfig's present context names."""
-        with contextlib.suppress(Exception):  # whatever the loader stumbles over: `connect` has read it before
-            _, active = config.list_kube_config_contexts(os.environ.get("KUBECONFIG") or None)
-            return str(active["context"].get("namespace") or "default")
-        return "default"
-
-    async def connection(self) -> Connection:
-        """How this client reaches the API server, read anew, as tokens expire."""
-        await _load(self._configuration)
-        settings = await self._configuration.auth_settings()
-        scheme, _, token = (settings.get("BearerToken", {}).get("value") or "").partition(" ")
-        return Connection(
-            server=self._configuration.host,
-            ca_path=self._configuration.ssl_ca_cert,
-            verify=self._configuration.verify_ssl,
-            scheme=scheme or None,
-            token=token or None,
-            certificate_path=self._configuration.cert_file,
-            key_path=self._configuration.key_file,
-        )
+    def fingerprint(self) -> str:
+        """Differs where the API server is reached another way than before."""
+        return self._access.fingerprint
 
     async def call(  # noqa: PLR0913 - what a request consists of
         self,
@@ -132,10 +93,11 @@ class ApiServer:
         path: str,
         read: Callable[[dict[str, Any]], T],
         *,
-        query: list[tuple[str, str]] | None = None,
+        query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
         content_type: str = "application/json",
         accept: str = "application/json",
+        waits: bool = True,
     ) -> T:
         """Make a call; every failure leaves as a `KubeError`, none with a body's text.
 
@@ -147,27 +109,30 @@ class ApiServer:
             body: The body, as plain JSON.
             content_type: The body's type.
             accept: The answer's.
+            waits: Whether it may wait for a connection, if all are in use.
         """
         what = f"{method} {path}"
-        headers = {"Accept": accept, "Content-Type": content_type}
+        data = None if body is None else _write_object(body)
+        request = {"params": query, "data": data, "headers": {"Accept": accept, "Content-Type": content_type}}
         with _as_kube_errors(what):
             async with asyncio.timeout(TIMEOUT_SECONDS):
-                response = await self._send(method, path, query or [], headers, body)
-                if response.status == HTTPStatus.UNAUTHORIZED:
-                    await _load(self._configuration)  # credentials that expire are issued anew
-                    response = await self._send(method, path, query or [], headers, body)
-                answer = _read_object(await response.read())
-            _check(what, response.status, answer)
+                access = self._access
+                status, content = await self._exchange(method, path, request, waits=waits)
+                if status == HTTPStatus.UNAUTHORIZED:
+                    await self._log_in_anew(access)
+                    status, content = await self._exchange(method, path, request, waits=waits)
+            answer = _read_object(content)
+            _check(what, status, answer)
             return read(answer)
 
     async def stream(
-        self, path: str, read: Callable[[dict[str, Any]], T], query: list[tuple[str, str]], accept: str
+        self, path: str, read: Callable[[dict[str, Any]], T], query: Mapping[str, str], accept: str
     ) -> AsyncIterator[T]:
         """The events of a watch, until it ends or nothing comes for longer than the API server's bookmarks take."""
         what = f"watch {path}"
         with _as_kube_errors(what):
             async with asyncio.timeout(TIMEOUT_SECONDS):
-                response = await self._send("GET", path, query, {"Accept": accept}, None)
+                response = await self._send("GET", path, {"params": query, "headers": {"Accept": accept}}, waits=False)
                 if response.status != HTTPStatus.OK:
                     _check(what, response.status, _read_object(await response.read()))
             try:
@@ -176,64 +141,63 @@ class ApiServer:
             finally:
                 _cut(response)
 
-    async def _send(
-        self,
-        method: str,
-        path: str,
-        query: list[tuple[str, str]],
-        headers: Mapping[str, str],
-        body: Mapping[str, Any] | None,
-    ) -> RESTResponse:
-        request = await self._client.param_serialize(
-            method,
-            path,
-            query_params=query,
-            header_params=dict(headers),
-            body=body,
-            auth_settings=["BearerToken"],
-        )
-        return await self._client.call_api(*request, _request_timeout=aiohttp.ClientTimeout())
+    async def _exchange(self, method: str, path: str, request: Mapping[str, Any], *, waits: bool) -> tuple[int, bytes]:
+        async with await self._send(method, path, request, waits=waits) as response:
+            return response.status, await response.read()
+
+    async def _send(self, method: str, path: str, request: Mapping[str, Any], *, waits: bool) -> aiohttp.ClientResponse:
+        headers = await self._access.headers() | request["headers"]
+        session = self._calls if waits else self._others
+        try:
+            # What is sent may hold a Secret, so it goes nowhere else.
+            return await session.request(
+                method, self._access.server + path, allow_redirects=False, **{**request, "headers": headers}
+            )
+        except aiohttp.ClientConnectorError:
+            now = asyncio.get_running_loop().time()
+            if now >= self._looked_at + LOOK_EVERY_SECONDS:
+                self._looked_at = now
+                await self._look_anew()
+            raise
+        except asyncio.CancelledError:
+            if _is_cancelled():
+                raise
+            raise aiohttp.ClientConnectionError("the session was replaced while a connection was waited for") from None
+
+    async def _log_in_anew(self, refused: Access) -> None:
+        """Credentials that expire are issued anew: once, whoever else was refused with the same."""
+        async with self._looking:
+            if self._access is refused:
+                await self._look_anew()
+
+    async def _look_anew(self) -> None:
+        """Read again how to reach the API server, and go on with that if it is something else."""
+        try:
+            access = await kubeconfig.load()
+        except KubeError:  # it is being written, for instance
+            return
+        is_another = access.fingerprint != self._access.fingerprint
+        self._access = access
+        if is_another:
+            logger.info("the API server is reached another way now: its address, CA or our certificate changed")
+            before = (self._calls, self._others)
+            self._calls, self._others = access.session(CONNECTIONS), access.session(0)
+            for session in before:
+                await session.close()
 
 
-async def _load(configuration: client.Configuration) -> None:
-    """Read how to reach the cluster, and as whom.
-
-    Raises:
-        KubeUnavailableError: It can't be read.
-    """
-    kubeconfig = os.environ.get("KUBECONFIG")
-    failure = await _try_to_load(configuration, kubeconfig)
-    if failure is not None:
-        where = f"KUBECONFIG ({kubeconfig})" if kubeconfig else "the default kubeconfig"
-        raise KubeUnavailableError(f"No cluster to connect to: {where} can't be used ({failure}). Set KUBECONFIG.")
-
-
-async def _try_to_load(configuration: client.Configuration, kubeconfig: str | None) -> str | None:
-    """Read it; the name of the error, if there is one. Its text is not told on: it may hold a token."""
-    try:
-        if _in_cluster():
-            config.load_incluster_config(client_configuration=configuration)
-        else:
-            await config.load_kube_config(config_file=kubeconfig or None, client_configuration=configuration)
-    except Exception as error:  # noqa: BLE001 - the loader raises whatever it stumbles over
-        return type(error).__name__
-    return None
-
-
-def _in_cluster() -> bool:
-    return not os.environ.get("KUBECONFIG") and "KUBERNETES_SERVICE_HOST" in os.environ
-
-
-async def _refuse_redirect(*_: object) -> None:
-    """What is sent to the API server may hold a Secret, so it goes nowhere else."""
-    raise aiohttp.ClientError("redirected")
+def _is_cancelled() -> bool:
+    """Whether the present task itself shall end, and not only something that it waits for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 @contextlib.contextmanager
 def _as_kube_errors(what: str) -> Iterator[None]:
     try:
         yield
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+    except (aiohttp.ClientError, TimeoutError, OSError, RuntimeError, AssertionError) as error:
+        # The last two are how aiohttp says that a session was closed, which happens when it is replaced.
         raise KubeUnavailableError(f"{what}: no answer from the API server ({type(error).__name__}).") from None
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
         raise KubeUnavailableError(f"{what}: the API server's answer makes no sense.") from None
@@ -243,23 +207,31 @@ def _check(what: str, status: int, answer: dict[str, Any]) -> None:
     """Raise what a status other than 2xx means."""
     if status < HTTPStatus.MULTIPLE_CHOICES:
         return
+    if status < HTTPStatus.BAD_REQUEST:
+        raise KubeUnavailableError(f"{what}: no answer from the API server, but a redirect.")
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in TRY_AGAIN:
         raise KubeUnavailableError(f"{what}: the API server answered {status}.")
     raise _refusal(what, status, answer)
 
 
-def _cut(response: RESTResponse) -> None:
+def _cut(response: aiohttp.ClientResponse) -> None:
     """End a watch's connection at once: closing it in order would go on in the background, after the loop's end too."""
-    connection = response.response.connection
+    connection = response.connection
     if connection is not None and connection.transport is not None:
         connection.transport.abort()
-    response.response.close()
+    response.close()
 
 
-async def _read_line(response: RESTResponse) -> bytes:
+async def _read_line(response: aiohttp.ClientResponse) -> bytes:
     async with asyncio.timeout(SILENCE_SECONDS):
-        line: bytes = await response.response.content.readline()
+        line: bytes = await response.content.readline()
         return line
+
+
+def _write_object(body: Mapping[str, Any]) -> bytes:
+    """A JSON object that is the same as YAML, as which the API server reads an apply."""
+    text = json.dumps(body, ensure_ascii=False)
+    return ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text).encode()
 
 
 def _read_object(body: bytes) -> dict[str, Any]:

@@ -292,7 +292,8 @@ class Budgets:
         """The token needs no place any more, or not the one that it has."""
         queued = self._queued.pop(key, None)
         if queued is not None:
-            self._accounts[queued.tenant].queue.remove(queued)
+            queue = self._accounts[queued.tenant].queue
+            del queue[bisect.bisect_left(queue, queued.rank(), key=Place.rank)]
         kept, _ = self._kept.pop(key, (None, None))
         if kept is not None:
             self.give_back(kept)

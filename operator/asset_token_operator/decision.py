@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from asset_token_operator.errors import RECOVERIES, foreign_secret
 from asset_token_operator.manifests import (
     credentials_fingerprint,
     differs,
+    holds,
     is_left_behind,
     is_owned,
     secret_manifest,
@@ -130,21 +132,48 @@ FREE_REPAIRS: Final = Limit(5, timedelta(minutes=10))
 TIMES_KEPT: Final = FREE_REPAIRS.most + 6
 
 
-@dataclass(frozen=True, slots=True)
+class Synced(NamedTuple):
+    """With what it was last seen that a Secret's data is in order; each part differs where that is another.
+
+    Attributes:
+        data: The Secret, in which version, and what its data is made of besides the token.
+        credentials: The credentials Secret, and in which version.
+    """
+
+    data: str = ""
+    credentials: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Synced:
+        """Read it as status has it; anything else is no such thing."""
+        data, _, credentials = text.partition("-")
+        return cls(data, credentials)
+
+    def __str__(self) -> str:
+        return f"{self.data}-{self.credentials}"
+
+
+NEVER: Final = Synced()
+"""It wasn't seen to be in order yet."""
+
+
+@dataclass(frozen=True)
 class Observed:
-    """All that a decision is made from.
+    """All that a decision is made from; what follows from it is computed once.
 
     Attributes:
         token: The AssetToken.
         endpoints: The base URL of each environment.
-        secret: What stands under the name of its Secret, whoever wrote it.
+        secret: What stands under the name of its Secret, whoever wrote it; by its metadata only, or whole.
         others: Its own Secrets under other names, from before `secret.name` changed.
         held: The latest token that is known to have been issued, also if no Secret has it (any more).
         requests: Attempts to get a token.
         writes: Attempts to write the Secret.
         senior: The name of an older AssetToken that names the same Secret.
         juniors: Younger AssetTokens that do.
-        credentials: What the credentials Secret holds; None where it can't be read.
+        synced: With what it was last seen that the Secret's data is in order.
+        credentials: What the credentials Secret holds; None where it can't be read, or hasn't been.
+        credentials_version: Which one that is, and in which version; None where there is none.
         parked: Attempts of all AssetTokens with these credentials, while Asset doesn't accept them.
         endpoint_down: Whether Asset's endpoint is taken for down; then its probes replace each token's back-off.
         endpoint_up_since: When it answered again after failures.
@@ -162,7 +191,9 @@ class Observed:
     writes: Attempts = Attempts()
     senior: str | None = None
     juniors: frozenset[Rival] = frozenset()
+    synced: Synced = NEVER
     credentials: Credentials | None = field(default=None, repr=False)
+    credentials_version: str | None = None
     parked: Attempts = Attempts()
     endpoint_down: bool = False
     endpoint_up_since: datetime | None = None
@@ -180,16 +211,30 @@ class Observed:
 
     def renews_at(self, token: IssuedToken) -> datetime:
         """When the token is to be renewed, on Asset's clock."""
-        return renewal_time(token, self.token.spec, self.token.uid)
+        moment = self._renewals.get(token.fingerprint)
+        if moment is None:
+            moment = self._renewals[token.fingerprint] = renewal_time(token, self.token.spec, self.token.uid)
+        return moment
+
+    @cached_property
+    def _renewals(self) -> dict[str, datetime]:
+        """What `renews_at` has computed."""
+        return {}
 
     def stored(self) -> IssuedToken | None:
         """The token that the AssetToken's Secret holds; None where the Secret isn't its own or holds none."""
+        return self._stored
+
+    @cached_property
+    def _stored(self) -> IssuedToken | None:
         if self.secret is None or not is_owned(self.secret, self.token, self.juniors):
             return None
         return self._read(self.secret)
 
     def _read(self, secret: SecretState) -> IssuedToken | None:
         """The token that a Secret holds; where it answers the present spec, that says which environment it is of."""
+        if self.held is not None and holds(secret, self.held):
+            return self.held
         token = stored_token(secret)
         if token is None or token.spec_hash != self.token.spec.request_hash():
             return token
@@ -198,17 +243,70 @@ class Observed:
     def current(self) -> IssuedToken | None:
         """The token to serve: one for the present spec if there is one, and of those the latest.
 
-        What is known of a token that is held is believed before what a Secret says of it.
+        What is known of a token that is held is believed before what a Secret says of it. Of two that two operators
+        had issued at once the greater fingerprint is the latest for both: each has its own clock.
         """
+        return self._current
+
+    @cached_property
+    def _current(self) -> IssuedToken | None:
         known: dict[str, IssuedToken] = {}
         for token in (self.held, self.stored(), *(self._read(other) for other in self.others)):
             if token is not None:
-                known.setdefault(token.access_token.get_secret_value(), token)
+                known.setdefault(token.fingerprint, token)
         spec_hash = self.token.spec.request_hash()
         return max(
             known.values(),
-            key=lambda token: (token.spec_hash == spec_hash, token.issued_at, token.revision),
+            key=lambda token: (token.spec_hash == spec_hash, token.revision, token.fingerprint),
             default=None,
+        )
+
+    @cached_property
+    def _present(self) -> Synced:
+        secret = self.secret
+        made_of = (secret and (secret.uid, secret.version), self.endpoints[self.token.spec.environment])
+        return Synced(digest(repr(made_of))[:16], digest(repr(self.credentials_version))[:16])
+
+    def lacks_secret(self) -> bool:
+        """Whether the Secret has to be read before it can be known that nothing is to be done.
+
+        The data of one that is the operator's must have been in order when it was what it is now; and its token must be
+        at hand where the credentials are others than it was requested with: it takes both to tell whether they say the
+        same.
+        """
+        secret, token = self.secret, self.current()
+        has_no_data = secret is not None and secret.data is None and is_owned(secret, self.token, self.juniors)
+        if has_no_data and self.synced.data != self._present.data:
+            return True
+        return token is not None and token.access_token is None and self._credentials_changed()
+
+    def lacks_others(self) -> bool:
+        """The same for its Secrets under other names: the token that is served is in one of them."""
+        token, stored = self.current(), self.stored()
+        if token is None or token.access_token is not None:
+            return False
+        return stored is None or stored.fingerprint != token.fingerprint
+
+    def lacks_credentials(self) -> bool:
+        """The same for the credentials: what is waited for may be that they change."""
+        if self.credentials is not None or self.credentials_version is None:
+            return False
+        return self.current() is None or self._credentials_changed()
+
+    def _credentials_changed(self) -> bool:
+        return self.credentials_version is not None and self.synced.credentials != self._present.credentials
+
+    def in_sync(self) -> Synced:
+        """With what it is known now that the Secret's data is in order."""
+        token, stored = self.current(), self.stored()
+        was_seen = stored is not None and stored.access_token is not None and needed_write(self, stored) is None
+        is_same = False
+        if token is not None and token.access_token is not None:
+            unread = self.credentials is None and self.credentials_version is not None
+            is_same = not unread and (self.credentials is None or not _are_others(self.credentials, token))
+        return Synced(
+            self._present.data if was_seen else self.synced.data,
+            self._present.credentials if is_same else self.synced.credentials,
         )
 
     def request_cause(self) -> str:
@@ -390,6 +488,9 @@ def reason_to_request(seen: Observed, token: IssuedToken | None, now: datetime) 
 
 
 def _are_others(credentials: Credentials, token: IssuedToken) -> bool:
+    """Whether a token was requested with other credentials; one that isn't at hand was, or not, when it was last."""
+    if token.access_token is None:
+        return False
     return credentials_fingerprint(credentials, token.access_token) != token.credentials_fingerprint
 
 

@@ -3,7 +3,8 @@
 `/healthz` fails for what a restart mends: a part that hasn't come round for minutes. That Asset or the API server
 doesn't answer is no such thing: the parts go on trying. An event loop that is stuck can't answer at all, which the
 kubelet takes for a failure. Time is counted in seconds in which the event loop ran, so that a machine that was
-suspended finds nobody stuck. `/readyz` is true when the caches are filled, for a standby too.
+suspended finds nobody stuck. `/readyz` is true when one scope is served at least, for a standby too, and names those
+that can't be followed.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from asset_token_operator.errors import ListenError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
     from asset_token_operator.clock import Clock
     from asset_token_operator.config import Address
@@ -37,11 +38,13 @@ class Health:
 
     Attributes:
         clock: Only waited on.
-        is_ready: Whether the caches are filled.
+        is_ready: Whether any scope is served.
+        problems: A line for each that can't be followed.
     """
 
     clock: Clock
     is_ready: Callable[[], bool]
+    problems: Callable[[], Iterable[str]] = tuple
     _seconds: int = 0
     _until: dict[str, float] = field(default_factory=dict)
 
@@ -112,11 +115,9 @@ def _health_routes(health: Health) -> list[web.RouteDef]:
         return web.Response(status=503, text=f"stuck: {', '.join(stuck)}\n") if stuck else web.Response(text="ok\n")
 
     async def readyz(_: web.Request) -> web.Response:
-        return (
-            web.Response(text="ok\n")
-            if health.is_ready()
-            else web.Response(status=503, text="the caches are being filled\n")
-        )
+        ready = health.is_ready()
+        lines = ["ok" if ready else "not ready", *health.problems()]
+        return web.Response(status=200 if ready else 503, text="".join(f"{line}\n" for line in lines))
 
     return [web.get("/healthz", healthz), web.get("/readyz", readyz)]
 

@@ -6,8 +6,9 @@ accept, and how far Asset's clock is ahead.
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from http import HTTPStatus
@@ -37,12 +38,12 @@ if TYPE_CHECKING:
     from asset_token_operator.answers import Reply
     from asset_token_operator.asset_client import AssetClient
     from asset_token_operator.budget import Budgets
+    from asset_token_operator.caches import Caches
     from asset_token_operator.clock import Clock
     from asset_token_operator.decision import Observed, Request
     from asset_token_operator.kube import KubeClient
     from asset_token_operator.metrics import Metrics
     from asset_token_operator.model import AssetToken, CredentialsRef, IssuedToken, Key, Reason
-    from asset_token_operator.reflector import SecretVersions
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +75,7 @@ class Issuer:
         kube: Where the credentials are.
         asset: Asset.
         budgets: Who may send when.
-        secrets: Which Secrets there are.
+        caches: Which Secrets there are.
         clock: The clock.
         metrics: Told of each request.
     """
@@ -84,7 +85,7 @@ class Issuer:
         kube: KubeClient,
         asset: AssetClient,
         budgets: Budgets,
-        secrets: SecretVersions,
+        caches: Caches,
         clock: Clock,
         metrics: Metrics,
     ) -> None:
@@ -92,9 +93,10 @@ class Issuer:
         self._kube = kube
         self._asset = asset
         self._budgets = budgets
-        self._secrets = secrets
+        self._caches = caches
         self._clock = clock
         self._read: dict[tuple[str, CredentialsRef], Read] = {}
+        self._reading: defaultdict[tuple[str, CredentialsRef], asyncio.Lock] = defaultdict(asyncio.Lock)
         self._parked: dict[tuple[Environment, str], Attempts] = {}
         self._places: dict[Key, Place] = {}
         self._zero: dict[Environment, datetime] = {}
@@ -104,13 +106,24 @@ class Issuer:
         """What ours would have said then, as it was when the operator started, or when a token was issued without a
         word of the time."""
 
-    async def observe(self, seen: Observed) -> Observed:
-        """Add what is known of the AssetToken's credentials, its endpoint and Asset's clock.
+    def observe(self, seen: Observed) -> Observed:
+        """Add what is known of the AssetToken's credentials, its endpoint and Asset's clock."""
+        version = self._credentials_version(seen.token)
+        read = self._read.get(_where(seen.token))
+        found = read.found if read is not None and read.version == version else None
+        credentials = found if isinstance(found, Credentials) else None
+        return self._view(replace(seen, credentials=credentials, credentials_version=version))
+
+    async def read_credentials(self, seen: Observed) -> Observed:
+        """Add what the credentials Secret holds, where that isn't known.
 
         Raises:
-            KubeUnavailableError: The credentials Secret can't be read now.
+            KubeUnavailableError: It can't be read now.
         """
-        found = await self._credentials(seen.token)
+        if seen.credentials is not None:
+            return seen
+        async with self._reading[_where(seen.token)]:  # those who share them read them once
+            found = await self._credentials(seen.token)
         return self._view(replace(seen, credentials=found if isinstance(found, Credentials) else None))
 
     def _view(self, seen: Observed) -> Observed:
@@ -252,10 +265,14 @@ class Issuer:
         ahead = zero + self._clock.elapsed() - self._clock.now()
         return timedelta() if abs(ahead) < SMALLEST_SKEW else timedelta(seconds=round(ahead.total_seconds()))
 
+    def _credentials_version(self, token: AssetToken) -> str | None:
+        """Which credentials Secret there is, and in which version; None where there is none."""
+        secret = self._caches.secret(token.credentials_key)
+        return None if secret is None else f"{secret.uid}/{secret.version}"
+
     async def _credentials(self, token: AssetToken) -> Credentials | OperatorError:
         """What the credentials Secret holds, or why that can't be used; read once for each of its versions."""
-        where = (token.key.namespace, token.spec.credentials)
-        version = self._secrets.get(token.credentials_key)
+        where, version = _where(token), self._credentials_version(token)
         known = self._read.pop(where, None)
         if known is None or known.version != version:
             try:
@@ -267,3 +284,7 @@ class Issuer:
         if version is not None:
             self._read[where] = known
         return known.found
+
+
+def _where(token: AssetToken) -> tuple[str, CredentialsRef]:
+    return token.key.namespace, token.spec.credentials

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-import contextlib
+from dataclasses import replace
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from pydantic import SecretStr
 
@@ -30,9 +30,11 @@ from asset_token_operator.model import (
     VERSION,
     Credentials,
     Key,
+    SecretState,
     digest,
     format_micro_time,
     parse_secret,
+    parse_secret_metadata,
 )
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from asset_token_operator.api_server import ApiServer
-    from asset_token_operator.model import AssetToken, CredentialsRef, SecretState
+    from asset_token_operator.model import AssetToken, CredentialsRef
     from asset_token_operator.outcome import Event
 
 T = TypeVar("T")
@@ -48,8 +50,24 @@ T = TypeVar("T")
 APPLY: Final = "application/apply-patch+yaml"
 METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 METADATA_LIST: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-CHUNK: Final = 50
-"""Secrets a page: an annotation may hold a copy of the data, so a page can be large while it is read."""
+MERGE_PATCH: Final = "application/merge-patch+json"
+MANAGER: Final = {"fieldManager": OPERATOR}
+PAGE: Final = 250
+"""Objects a page: an annotation may hold a copy of the data, so a page can be large while it is read."""
+
+
+class SecretEvent(NamedTuple):
+    """What happened to a Secret, or to none: a bookmark only tells how far the watch is.
+
+    Attributes:
+        kind: `ADDED`, `MODIFIED`, `DELETED` or `BOOKMARK`.
+        version: The resource version up to which the watch has told everything.
+        secret: The Secret's metadata.
+    """
+
+    kind: str
+    version: int
+    secret: SecretState | None
 
 
 class KubeClient:
@@ -64,22 +82,26 @@ class KubeClient:
         self.api = api
         self._time_left = time_left
 
-    async def require_crd(self) -> None:
-        """Make sure that the cluster knows AssetTokens.
+    async def serves_asset_tokens(self) -> bool:
+        """Whether the cluster knows AssetTokens, so that their CRD is installed."""
+        try:
+            return await self.api.call("GET", f"/apis/{GROUP}/{VERSION}", _serves_asset_tokens)
+        except NotFoundError:
+            return False
 
-        Raises:
-            KubeError: It doesn't, or it can't be reached.
+    async def list_asset_tokens(self, namespace: str) -> tuple[Mapping[Key, int], int]:
+        """Which AssetTokens there are, and in which resource version; and the list's own.
+
+        Args:
+            namespace: Of which namespace; empty for all.
         """
-        with contextlib.suppress(NotFoundError):
-            if await self.api.call("GET", f"/apis/{GROUP}/{VERSION}", _serves_asset_tokens):
-                return
-        raise KubeUnavailableError(f"The cluster has no {PLURAL}.{GROUP}/{VERSION}; install the CRD (crds/) first.")
-
-    async def has_asset_tokens(self, namespace: str) -> bool:
-        """Whether there are AssetTokens in a namespace, or with an empty one anywhere."""
         within = f"/namespaces/{namespace}" if namespace else ""
-        path = f"/apis/{GROUP}/{VERSION}{within}/{PLURAL}"
-        return await self.api.call("GET", path, _has_items, query=[("limit", "1")], accept=METADATA_LIST)
+        found: dict[Key, int] = {}
+        version = 0
+        async for page, page_version in self._list(f"/apis/{GROUP}/{VERSION}{within}/{PLURAL}", _read_version_of):
+            found.update(page)
+            version = page_version
+        return found, version
 
     async def read_secret(self, key: Key) -> SecretState | None:
         """The Secret as it stands now; None where there is none."""
@@ -88,31 +110,23 @@ class KubeClient:
         except NotFoundError:
             return None
 
-    async def list_secret_versions(self, namespace: str) -> tuple[dict[Key, str], str]:
-        """The resource version of each Secret, and the list's own; nothing else of a Secret is held.
+    async def list_secrets(self, namespace: str) -> AsyncGenerator[tuple[list[SecretState], int], None]:
+        """The metadata of all Secrets, page by page, and the list's own version.
 
         Args:
             namespace: Of which namespace; empty for all.
         """
-        path = _secrets_path(namespace)
-        versions: dict[Key, str] = {}
-        query = [("limit", str(CHUNK))]
-        while True:
-            page, version, rest = await self.api.call("GET", path, _read_page, query=query, accept=METADATA_LIST)
-            versions |= page
-            if not rest:
-                return versions, version
-            query = [("limit", str(CHUNK)), ("continue", rest)]
+        async for page, version in self._list(_secrets_path(namespace), parse_secret_metadata):
+            yield page, version
 
-    async def watch_secret_versions(self, namespace: str, since: str) -> AsyncGenerator[tuple[str, Key, str], None]:
-        """What happens to Secrets: the event's type, the Secret and its resource version; it may end at any time.
+    async def watch_secrets(self, namespace: str, since: int) -> AsyncGenerator[SecretEvent, None]:
+        """What happens to Secrets; it may end at any time.
 
         Raises:
             KubeError: The watch broke, or the API server has forgotten `since`.
         """
-        path = _secrets_path(namespace)
-        query = [("watch", "true"), ("allowWatchBookmarks", "true"), ("resourceVersion", since)]
-        async for event in self.api.stream(path, _read_event, query, accept=METADATA):
+        query = {"watch": "true", "allowWatchBookmarks": "true", "resourceVersion": str(since)}
+        async for event in self.api.stream(_secrets_path(namespace), _read_event, query, METADATA):
             yield event
 
     async def read_credentials(self, namespace: str, ref: CredentialsRef) -> Credentials:
@@ -137,13 +151,25 @@ class KubeClient:
             manifest: The Secret.
             uid: The UID of the one that is overwritten, so that one that was created since is not.
 
+        Returns:
+            The Secret as it is then, with the data that was sent.
+
         Raises:
             SecretConflictError: A Secret that isn't ours stands there: its type can't be changed.
         """
         metadata = dict(manifest["metadata"]) | ({"uid": uid} if uid else {})
         key = Key(metadata["namespace"], metadata["name"])
+        self._time_left()
         try:
-            return await self._apply(_secret_path(key), parse_secret, {**manifest, "metadata": metadata})
+            written = await self.api.call(
+                "PATCH",
+                _secret_path(key),
+                parse_secret_metadata,
+                query=MANAGER | {"force": "true"},
+                body={**manifest, "metadata": metadata},
+                content_type=APPLY,
+                accept=METADATA,
+            )
         except KubeRefusedError as error:
             if "type" in error.fields:
                 raise SecretConflictError(foreign_secret(key.name)) from None
@@ -155,6 +181,7 @@ class KubeClient:
                     error.fields,
                 ) from None
             raise
+        return replace(written, type=manifest["type"], data=manifest["data"])
 
     async def delete_secret(self, secret: SecretState) -> None:
         """Delete exactly that Secret; one that is gone already, or was replaced by another, is no error."""
@@ -165,28 +192,26 @@ class KubeClient:
             if error.status not in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
                 raise
 
-    async def apply_status(self, token: AssetToken, status: Mapping[str, Any]) -> int:
+    async def write_status(self, token: AssetToken, status: Mapping[str, Any]) -> AssetToken:
         """Write an AssetToken's status, whole, unless the AssetToken has changed since.
 
         Returns:
-            The resource version that the AssetToken has with it.
+            The AssetToken as it is then.
 
         Raises:
             NotFoundError: The AssetToken is gone.
         """
-        path = f"/apis/{GROUP}/{VERSION}/namespaces/{token.key.namespace}/{PLURAL}/{token.key.name}/status"
+        # A merge patch costs the API server half of what an apply does. The version keeps it from a namesake, too.
         body = {
-            "apiVersion": f"{GROUP}/{VERSION}",
-            "kind": KIND,
-            # The API server ignores a uid here: the version keeps it from a namesake that was created since.
-            "metadata": {
-                "namespace": token.key.namespace,
-                "name": token.key.name,
-                "resourceVersion": str(token.version),
-            },
-            "status": status,
+            "metadata": {"resourceVersion": str(token.version)},
+            "status": {**dict.fromkeys(token.status), **status},
         }
-        return await self._apply(path, _read_version, body)
+        self._time_left()
+        path = f"/apis/{GROUP}/{VERSION}/namespaces/{token.key.namespace}/{PLURAL}/{token.key.name}/status"
+        version = await self.api.call(
+            "PATCH", path, _read_version, query=MANAGER, body=body, content_type=MERGE_PATCH, accept=METADATA
+        )
+        return replace(token, version=version, status=status)
 
     async def create_event(self, token: AssetToken, event: Event, now: datetime, instance: str) -> None:
         """Post an event about an AssetToken."""
@@ -214,44 +239,48 @@ class KubeClient:
             },
         }
         self._time_left()
-        await self.api.call("POST", f"/apis/events.k8s.io/v1/namespaces/{token.key.namespace}/events", bool, body=body)
+        path = f"/apis/events.k8s.io/v1/namespaces/{token.key.namespace}/events"
+        await self.api.call("POST", path, bool, query=MANAGER, body=body, accept=METADATA)
 
-    async def _apply(self, path: str, read: Callable[[dict[str, Any]], T], body: Mapping[str, Any]) -> T:
-        query = [("fieldManager", OPERATOR), ("force", "true")]
-        self._time_left()
-        return await self.api.call("PATCH", path, read, query=query, body=body, content_type=APPLY)
+    async def _list(self, path: str, read: Callable[[dict[str, Any]], T]) -> AsyncGenerator[tuple[list[T], int], None]:
+        """The metadata of objects, page by page, each with the version that the list has."""
 
+        def read_page(answer: dict[str, Any]) -> tuple[list[T], int, str | None]:
+            metadata = answer["metadata"]
+            page = [read(item) for item in answer["items"] or ()]
+            return page, int(metadata["resourceVersion"]), metadata.get("continue")
 
-def _key(metadata: Mapping[str, Any]) -> Key:
-    return Key(metadata["namespace"], metadata["name"])
+        query = {"limit": str(PAGE)}
+        while True:
+            page, version, rest = await self.api.call("GET", path, read_page, query=query, accept=METADATA_LIST)
+            yield page, version
+            if not rest:
+                return
+            query = {"limit": str(PAGE), "continue": rest}
 
 
 def _serves_asset_tokens(answer: dict[str, Any]) -> bool:
     return any(resource["name"] == PLURAL for resource in answer["resources"])
 
 
-def _has_items(answer: dict[str, Any]) -> bool:
-    return bool(answer["items"])
-
-
 def _read_version(answer: dict[str, Any]) -> int:
     return int(answer["metadata"]["resourceVersion"])
 
 
-def _read_page(answer: dict[str, Any]) -> tuple[dict[Key, str], str, str | None]:
-    """The versions on a page of a list, the list's own, and where it goes on."""
-    items = (item["metadata"] for item in answer["items"] or ())
-    versions = {_key(metadata): str(int(metadata["resourceVersion"])) for metadata in items}
-    return versions, str(int(answer["metadata"]["resourceVersion"])), answer["metadata"].get("continue")
+def _read_version_of(answer: dict[str, Any]) -> tuple[Key, int]:
+    metadata = answer["metadata"]
+    return Key(metadata["namespace"], metadata["name"]), int(metadata["resourceVersion"])
 
 
-def _read_event(event: dict[str, Any]) -> tuple[str, Key, str]:
-    """A watch's event: its type, and which version of what it is about; a bookmark is about nothing."""
-    if event["type"] == "ERROR":
+def _read_event(event: dict[str, Any]) -> SecretEvent:
+    """A watch's event; a bookmark is about no Secret."""
+    kind = event["type"]
+    if kind == "ERROR":
+        if event["object"].get("code") == HTTPStatus.GONE:
+            raise KubeRefusedError("The watch of Secrets is too old.", HTTPStatus.GONE)
         raise KubeUnavailableError("The watch of Secrets has to begin anew.")
-    metadata = event["object"]["metadata"]
-    key = Key("", "") if event["type"] == "BOOKMARK" else _key(metadata)
-    return event["type"], key, str(int(metadata["resourceVersion"]))
+    version = _read_version(event["object"])
+    return SecretEvent(kind, version, None if kind == "BOOKMARK" else parse_secret_metadata(event["object"]))
 
 
 def _secrets_path(namespace: str) -> str:
@@ -264,9 +293,10 @@ def _secret_path(key: Key) -> str:
 
 def _credential(secret: SecretState, name: str) -> SecretStr:
     where = f"credentials Secret {secret.key.name}"
-    if name not in secret.data:
+    data = secret.data or {}
+    if name not in data:
         raise CredentialsInvalidError(f"Credentials Secret {secret.key.name} has no key {name}.")
-    value = _decode(secret.data[name])
+    value = _decode(data[name])
     if value is None:
         raise CredentialsInvalidError(f"Key {name} of {where} is not UTF-8 text.")
     if not value.strip("\r\n"):

@@ -233,7 +233,9 @@ class Leadership:
     ) -> Lease:
         try:
             async with asyncio.timeout(CALL_SECONDS):
-                return await self._api.call(method, path, _read_lease, body=body, content_type=content_type)
+                return await self._api.call(
+                    method, path, _read_lease, body=body, content_type=content_type, waits=False
+                )
         except TimeoutError:
             raise KubeUnavailableError(f"{method} {path}: no answer within {CALL_SECONDS:.0f} s.") from None
 

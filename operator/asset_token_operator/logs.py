@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 
     from asset_token_operator.model import Key
 
-CHATTY: Final = ("kopf", "kubernetes", "aiohttp", "asyncio")
+CHATTY: Final = ("kopf.objects", "kubernetes", "aiohttp", "asyncio")
 """Loggers that say a line or more a token; they are heard at the level `debug` only."""
+
+REPEATED: Final = ("kopf",)
+"""What they tell of failures is said by us, once and in our own words; the same."""
 
 TEXT: Final = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
@@ -46,6 +49,8 @@ def configure_logging(level: str, style: str) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for name in () if level == "debug" else CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
+    for name in () if level == "debug" else REPEATED:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def about(key: Key, **fields: object) -> Mapping[str, Any]:

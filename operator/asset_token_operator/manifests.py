@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import re
 from datetime import timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import SecretStr
@@ -27,9 +28,9 @@ from asset_token_operator.model import (
     DeletionPolicy,
     Environment,
     IssuedToken,
-    digest,
     format_time,
     parse_time,
+    token_fingerprint,
 )
 
 if TYPE_CHECKING:
@@ -54,15 +55,14 @@ SPEC_HASH: Final = f"{GROUP}/spec-hash"
 REVISION: Final = f"{GROUP}/revision"
 RENEW_REQUEST: Final = f"{GROUP}/served-renew-request"
 
+OUR_TYPES: Final = (SECRET_TYPE, None)
+"""A type that isn't known may be ours: before anything is done the Secret is read whole."""
+
 REASON: Final = re.compile(r"[A-Za-z]{1,64}")
 PRINTABLE: Final = re.compile(r"[ -~]{1,256}")
 
 
-def token_fingerprint(access_token: SecretStr) -> str:
-    """Tells whether a Secret still holds the token that its annotations speak of."""
-    return digest(access_token.get_secret_value())
-
-
+@lru_cache(maxsize=256)
 def credentials_fingerprint(credentials: Credentials, access_token: SecretStr) -> str:
     """Tells whether credentials are still those that a token was requested with.
 
@@ -78,7 +78,7 @@ def safe_token_id(jti: str | None, access_token: SecretStr) -> str:
 
 
 def secret_manifest(owner: AssetToken, token: IssuedToken, endpoints: Mapping[Environment, str]) -> dict[str, Any]:
-    """The Secret that shall hold the token, whole, as it is sent with server-side apply."""
+    """The Secret that shall hold the token; without its data where the token is known by metadata only."""
     metadata: dict[str, Any] = {
         "namespace": owner.key.namespace,
         "name": owner.spec.secret.name,
@@ -90,6 +90,9 @@ def secret_manifest(owner: AssetToken, token: IssuedToken, endpoints: Mapping[En
             {"apiVersion": f"{GROUP}/{VERSION}", "kind": KIND, "name": owner.key.name, "uid": owner.uid}
             | {"controller": True}
         ]
+    manifest = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": SECRET_TYPE}
+    if token.access_token is None:
+        return manifest
     access_token = token.access_token.get_secret_value()
     data = {
         "access_token": access_token,
@@ -99,13 +102,7 @@ def secret_manifest(owner: AssetToken, token: IssuedToken, endpoints: Mapping[En
         "base_url": endpoints[token.environment],
         "environment": token.environment.value,
     }
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": metadata,
-        "type": SECRET_TYPE,
-        "data": {name: base64.b64encode(value.encode()).decode() for name, value in data.items()},
-    }
+    return manifest | {"data": {name: _encode(value) for name, value in data.items()}}
 
 
 def _annotations(owner: AssetToken, token: IssuedToken) -> dict[str, str]:
@@ -117,7 +114,7 @@ def _annotations(owner: AssetToken, token: IssuedToken) -> dict[str, str]:
         EXPIRATION_TIME: format_time(token.expires_at),
         GRANTED_SCOPES: " ".join(token.scopes),
         TOKEN_ID: token.token_id,
-        TOKEN_FINGERPRINT: token_fingerprint(token.access_token),
+        TOKEN_FINGERPRINT: token.fingerprint,
         CREDENTIALS_FINGERPRINT: token.credentials_fingerprint,
         SPEC_HASH: token.spec_hash,
         REVISION: str(token.revision),
@@ -134,17 +131,19 @@ def _annotations(owner: AssetToken, token: IssuedToken) -> dict[str, str]:
 def stored_token(secret: SecretState) -> IssuedToken | None:
     """The token that the Secret holds; None where it holds none or its annotations speak of another.
 
-    Annotations are not believed against the token: a JWT's own `exp` wins, as it did when it was issued.
+    Annotations are not believed against the token: a JWT's own `exp` wins, as it did when it was issued. Where only the
+    metadata is known they are all that can be told, and whether the token is there is for the caller to know.
     """
     said = secret.annotations
     try:
-        access_token = SecretStr(_decode(secret.data["access_token"]))
-        if not hmac.compare_digest(said[TOKEN_FINGERPRINT], token_fingerprint(access_token)):
+        access_token = None if secret.data is None else SecretStr(_decode(secret.data["access_token"]))
+        fingerprint = said[TOKEN_FINGERPRINT]
+        if access_token is not None and not hmac.compare_digest(fingerprint, token_fingerprint(access_token)):
             return None
         revision, reason, token_id = int(said[REVISION]), said[ISSUANCE_REASON], said[TOKEN_ID]
         issued_at, skew = parse_time(said[ISSUANCE_TIME]), timedelta(seconds=int(said.get(CLOCK_SKEW, "0")))
-        claimed = claimed_expiry(read_claims(access_token.get_secret_value()), issued_at)
-        expires_at = claimed or parse_time(said[EXPIRATION_TIME])
+        claims = None if access_token is None else read_claims(access_token.get_secret_value())
+        expires_at = claimed_expiry(claims, issued_at) or parse_time(said[EXPIRATION_TIME])
         if revision < 1 or not REASON.fullmatch(reason) or not PRINTABLE.fullmatch(token_id):
             return None
         if not timedelta() < expires_at - issued_at <= LONGEST_LIFETIME or abs(skew) > LONGEST_LIFETIME:
@@ -163,9 +162,25 @@ def stored_token(secret: SecretState) -> IssuedToken | None:
             renew_request=said.get(RENEW_REQUEST),
             audience=tuple(said.get(AUDIENCE, "").split()),
             skew=skew,
+            fingerprint=fingerprint,
         )
     except (KeyError, ValueError, TypeError, OverflowError):
         return None
+
+
+def holds(secret: SecretState, token: IssuedToken) -> bool:
+    """Whether a Secret that was read whole, or written, holds that token, of which more is known than it can say."""
+    if (
+        secret.data is None
+        or token.access_token is None
+        or secret.annotations.get(TOKEN_FINGERPRINT) != token.fingerprint
+    ):
+        return False
+    return secret.data.get("access_token") == _encode(token.access_token.get_secret_value())
+
+
+def _encode(value: str) -> str:
+    return base64.b64encode(value.encode()).decode()
 
 
 def _decode(value: str) -> str:
@@ -178,7 +193,7 @@ def is_owned(secret: SecretState, owner: AssetToken, yielding: frozenset[Rival] 
     It is if the AssetToken controls it or, where nothing does (`Retain`), if it says that it is ours and whose. The
     Secrets of younger AssetTokens that name the same Secret, which are `yielding`, are the older one's too.
     """
-    if secret.type != SECRET_TYPE:
+    if secret.type not in OUR_TYPES:
         return False
     if secret.controller_uid is not None:
         return secret.controller_uid in {owner.uid, *(rival.uid for rival in yielding)}
@@ -192,22 +207,28 @@ def is_left_behind(secret: SecretState, owner: AssetToken) -> bool:
 
 def owner_name(secret: SecretState) -> str | None:
     """The name of the AssetToken that the Secret says it is of; None where it isn't one of the operator's."""
-    is_ours = secret.type == SECRET_TYPE and secret.labels.get(MANAGED_BY_LABEL) == OPERATOR
+    is_ours = secret.type in OUR_TYPES and secret.labels.get(MANAGED_BY_LABEL) == OPERATOR
     return secret.annotations.get(OWNER) if is_ours else None
 
 
 def differs(secret: SecretState, manifest: Mapping[str, Any]) -> bool:
-    """Whether applying the manifest would change the Secret: something in it is missing, altered or left over."""
+    """Whether applying the manifest would change the Secret: something in it is missing, altered or left over.
+
+    Data is compared where both have it.
+    """
     metadata = manifest["metadata"]
     controller = next((owner["uid"] for owner in metadata.get("ownerReferences", ())), None)
     wanted = {("label", name): value for name, value in metadata["labels"].items()}
     wanted |= {("annotation", name): value for name, value in metadata["annotations"].items()}
-    wanted |= {("data", name): value for name, value in manifest["data"].items()}
     found = {("label", name): value for name, value in secret.labels.items()}
     found |= {("annotation", name): value for name, value in secret.annotations.items()}
-    found |= {("data", name): value for name, value in secret.data.items()}
+    kinds = {"label", "annotation"}
+    if secret.data is not None and "data" in manifest:
+        kinds.add("data")
+        wanted |= {("data", name): value for name, value in manifest["data"].items()}
+        found |= {("data", name): value for name, value in secret.data.items()}
     return (
         secret.controller_uid != controller
         or any(found.get(field) != value for field, value in wanted.items())
-        or any(field not in wanted for field in secret.applied)
+        or any(field not in wanted for field in secret.applied if field[0] in kinds)
     )

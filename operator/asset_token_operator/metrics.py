@@ -70,6 +70,11 @@ class Metrics:
             buckets=LAG_SECONDS,
             registry=self.registry,
         )
+        self._lost_events = Counter(
+            f"{PREFIX}_events_lost",
+            "Kubernetes events that couldn't be posted.",
+            registry=self.registry,
+        )
         Info(f"{PREFIX}_build", "The operator.", registry=self.registry).info({"version": version(OPERATOR)})
 
     def requested(self, environment: Environment, outcome: str, took: timedelta) -> None:
@@ -85,6 +90,10 @@ class Metrics:
     def served_expired(self, lasted: timedelta) -> None:
         """A Secret held an expired token for so long."""
         self._expired.inc(lasted.total_seconds())
+
+    def lost_event(self) -> None:
+        """A Kubernetes event couldn't be posted."""
+        self._lost_events.inc()
 
     def lagged(self, by: timedelta) -> None:
         """The event loop was late."""

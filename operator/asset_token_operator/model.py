@@ -10,9 +10,11 @@ import hashlib
 import json
 import math
 import re
-from dataclasses import dataclass, field
+import sys
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum, StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ KIND: Final = "AssetToken"
 OPERATOR: Final = "asset-token-operator"
 SECRET_TYPE: Final = f"{GROUP}/token"
 MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
+ANNOTATION_PREFIX: Final = f"{GROUP}/"
 RENEW_ANNOTATION: Final = f"{GROUP}/renew-requested-at"
 
 LONGEST_RENEW_REQUEST: Final = 128
@@ -185,6 +188,10 @@ class Spec:
     renew_before: timedelta | None = None
     renew_before_percentage: int | None = None
     suspend: bool = False
+    _request_hash: str = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_request_hash", self._hash_request())
 
     def request_hash(self) -> str:
         """A digest of all that changes the request to Asset, and of nothing else.
@@ -192,6 +199,9 @@ class Spec:
         It is stored with the token and must never depend on the operator's version: a token whose hash
         differs is asked for anew, so a change here makes every token of every cluster be requested again.
         """
+        return self._request_hash
+
+    def _hash_request(self) -> str:
         request = {
             "environment": self.environment,
             "credentials": [self.credentials.name, self.credentials.client_id_key, self.credentials.client_secret_key],
@@ -241,6 +251,7 @@ class IssuedToken:
     """A token that Asset issued, with all that its Secret says about it.
 
     Attributes:
+        access_token: None where only the Secret's metadata is known.
         issued_at: When it was received, on our clock, in whole seconds.
         expires_at: When it stops working, in whole seconds.
         scopes: What it carries.
@@ -253,9 +264,10 @@ class IssuedToken:
         revision: The how many-th token of its AssetToken it is, from 1.
         reason: Why it was requested.
         renew_request: The latest renew request that it serves, or None.
+        fingerprint: Tells it from others; that of `access_token`, where that is known.
     """
 
-    access_token: SecretStr
+    access_token: SecretStr | None
     environment: Environment
     issued_at: datetime
     expires_at: datetime
@@ -269,6 +281,11 @@ class IssuedToken:
     audience: tuple[str, ...] = ()
     skew: timedelta = timedelta()
     not_before: datetime | None = None
+    fingerprint: str = ""
+
+    def __post_init__(self) -> None:
+        if self.access_token is not None:
+            object.__setattr__(self, "fingerprint", token_fingerprint(self.access_token))
 
     @property
     def lifetime(self) -> timedelta:
@@ -278,29 +295,39 @@ class IssuedToken:
 
 @dataclass(frozen=True, slots=True)
 class SecretState:
-    """A Secret as it stands in the cluster.
+    """A Secret as it stands in the cluster, whole or by its metadata only.
 
     Attributes:
+        type: None where only the metadata is known.
         controller_uid: The UID of the owner that controls it, or None.
         version: Its resource version; a later state has a greater one.
         annotations: Never shown: `kubectl apply` leaves a copy of the data there.
-        data: Its data, still base64-encoded; never shown.
+        data: Its data, still base64-encoded; never shown. None where only the metadata is known.
         applied: The labels, annotations and data keys that the operator put there, as (kind, name).
     """
 
     key: Key
     uid: str
-    type: str
+    type: str | None
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict, repr=False)
     controller_uid: str | None = None
     version: int = 0
-    data: Mapping[str, str] = field(default_factory=dict, repr=False)
+    data: Mapping[str, str] | None = field(default_factory=dict, repr=False)
     applied: frozenset[tuple[str, str]] = frozenset()
+
+    def without_data(self) -> SecretState:
+        """The same as caches hold it."""
+        return replace(self, data=None)
 
 
 class SpecError(ValueError):
     """A spec that can't be read."""
+
+
+def token_fingerprint(access_token: SecretStr) -> str:
+    """Tells a token from others, and tells nothing else of it: it is too long to be guessed."""
+    return digest(access_token.get_secret_value())
 
 
 def digest(text: str) -> str:
@@ -329,7 +356,7 @@ def parse_duration(text: str) -> timedelta:
 
 def format_time(moment: datetime) -> str:
     """Write a moment as Kubernetes does: RFC 3339, whole seconds, UTC."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def format_micro_time(moment: datetime) -> str:
@@ -417,19 +444,56 @@ def _optional_duration(text: str | None) -> timedelta | None:
 
 def parse_secret(body: Mapping[str, Any]) -> SecretState:
     """Read a Secret, whoever wrote it."""
+    return replace(_parse_metadata(body["metadata"]), type=body.get("type", ""), data=body.get("data") or {})
+
+
+def parse_secret_metadata(body: Mapping[str, Any]) -> SecretState:
+    """Read a Secret's metadata (`PartialObjectMetadata`), of which nothing is kept where it isn't one of ours."""
     metadata = body["metadata"]
+    if _looks_like_ours(metadata):
+        return _parse_metadata(metadata)
+    return SecretState(
+        Key(metadata["namespace"], metadata["name"]),
+        metadata["uid"],
+        None,
+        version=int(metadata["resourceVersion"]),
+        data=None,
+    )
+
+
+def _looks_like_ours(metadata: Mapping[str, Any]) -> bool:
+    """Whether it says so of itself, which anybody may."""
+    if (metadata.get("labels") or {}).get(MANAGED_BY_LABEL) == OPERATOR:
+        return True
+    if any(name.startswith(ANNOTATION_PREFIX) for name in metadata.get("annotations") or ()):
+        return True
+    return any(owner.get("kind") == KIND for owner in metadata.get("ownerReferences") or ())
+
+
+def _parse_metadata(metadata: Mapping[str, Any]) -> SecretState:
     controllers = [owner["uid"] for owner in metadata.get("ownerReferences") or () if owner.get("controller")]
     return SecretState(
         key=Key(metadata["namespace"], metadata["name"]),
         uid=metadata["uid"],
-        type=body.get("type", ""),
-        labels=metadata.get("labels") or {},
-        annotations=metadata.get("annotations") or {},
+        type=None,
+        labels=_interned(metadata.get("labels")),
+        annotations=_interned(metadata.get("annotations")),
         controller_uid=controllers[0] if controllers else None,
         version=int(metadata["resourceVersion"]),
-        data=body.get("data") or {},
-        applied=frozenset(_applied_fields(metadata.get("managedFields") or ())),
+        data=None,
+        applied=_same(frozenset(_applied_fields(metadata.get("managedFields") or ()))),
     )
+
+
+def _interned(texts: Mapping[str, str] | None) -> Mapping[str, str]:
+    """The same with names that are in memory once for all Secrets."""
+    return {sys.intern(name): text for name, text in (texts or {}).items()}
+
+
+@lru_cache(maxsize=1024)
+def _same(fields: frozenset[tuple[str, str]]) -> frozenset[tuple[str, str]]:
+    """The same set, once in memory for all Secrets that look alike."""
+    return fields
 
 
 def _applied_fields(managed_fields: Any) -> set[tuple[str, str]]:  # noqa: ANN401 - JSON

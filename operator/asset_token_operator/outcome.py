@@ -1,7 +1,8 @@
 """What came of it: an answer becomes an `IssuedToken`, an error a `Failure`, and all of it status and events.
 
-Status is a report: it is computed from what was observed, never read to decide, with one exception: how often a
-request has failed, so that a restart goes on with the back-off instead of starting over.
+Status is a report: it is computed from what was observed, never read to decide, with two exceptions: how often a
+request has failed, so that a restart goes on with the back-off instead of starting over; and with what the Secret was
+last seen in order, so that a restart needn't read it.
 """
 
 from __future__ import annotations
@@ -32,6 +33,12 @@ if TYPE_CHECKING:
 LONGEST_HISTORY: Final = 10
 LONGEST_MESSAGE: Final = 1024
 MOST_TEXTS: Final = 256
+REMEMBERED: Final = "remembered"
+"""The cause of requests that were made before the operator started, for the present spec."""
+
+SYNCED: Final = "syncedHash"
+"""Where status has a `decision.Synced`."""
+
 SAFE_TEXT: Final = re.compile(r"[!-~]{1,256}")
 
 HOSTS: Final = {Environment.PRODUCTION: "api.getasset.com", Environment.SANDBOX: "api.sandbox.getasset.com"}
@@ -132,11 +139,11 @@ def failure_of(error: OperatorError, now: datetime) -> Failure:
     return Failure(now, error.reason, str(error)[:LONGEST_MESSAGE])
 
 
-def remembered_requests(token: AssetToken, cause: str) -> Attempts:
+def remembered_requests(token: AssetToken) -> Attempts:
     """The failed requests that the status tells of, if they were made for the present spec.
 
-    Only those that a back-off ends: whether what is stalled was changed meanwhile can't be told. And none of the
-    cluster's, which may have been failed writes.
+    Their cause is `REMEMBERED`. Only those that a back-off ends: whether what is stalled was changed meanwhile can't be
+    told. And none of the cluster's, which may have been failed writes.
     """
     issuing = find_condition(token.status, ConditionType.ISSUING)
     failures = token.status.get("failedAttempts", 0)
@@ -147,7 +154,7 @@ def remembered_requests(token: AssetToken, cause: str) -> Attempts:
         return Attempts()
     failure = Failure(parse_time(failed_at), Reason(issuing["reason"]), issuing["message"])
     of_cluster = failure.reason in (Reason.CLUSTER_UNAVAILABLE, Reason.CLUSTER_REFUSED)
-    return Attempts() if failure.stalled or of_cluster else Attempts(cause, (), failures, failure)
+    return Attempts() if failure.stalled or of_cluster else Attempts(REMEMBERED, (), failures, failure)
 
 
 def report_status(seen: Observed, decision: Decision, now: datetime) -> dict[str, Any]:
@@ -178,6 +185,7 @@ def report_status(seen: Observed, decision: Decision, now: datetime) -> dict[str
         }
         if stored.renew_request is not None:
             status["lastHandledRenewRequest"] = stored.renew_request
+        status[SYNCED] = str(seen.synced)
     elif "revision" in before:
         status["revision"] = before["revision"]
     if failed is not None and failed.failure is not None:
@@ -308,6 +316,13 @@ def _history(before: Mapping[str, Any], stored: IssuedToken | None, failed: Atte
     return history[-LONGEST_HISTORY:]
 
 
+def is_new_and_waits_briefly(seen: Observed, now: datetime) -> bool:
+    """Whether an AssetToken of which nothing is told yet only waits for its turn: a status would say no more."""
+    if seen.queued_since is None or seen.queued_since + LONG_WAIT <= now:
+        return False
+    return "conditions" not in seen.token.status and seen.secret is None and seen.requests.failure is None
+
+
 def waits_briefly(seen: Observed, status: Mapping[str, Any], now: datetime) -> bool:
     """Whether the AssetToken only waits for its turn, and a status that says so now is not worth a write yet.
 
@@ -323,7 +338,7 @@ def waits_briefly(seen: Observed, status: Mapping[str, Any], now: datetime) -> b
 
 def worth_writing(before: Mapping[str, Any], after: Mapping[str, Any], now: datetime) -> bool:
     """Whether the status says something new, and not only that it failed once more within a minute."""
-    if before == after:
+    if _without_hint(before) == _without_hint(after):
         return False
     if not (is_true(before, ConditionType.ISSUING) and is_true(after, ConditionType.ISSUING)):
         return True
@@ -333,6 +348,10 @@ def worth_writing(before: Mapping[str, Any], after: Mapping[str, Any], now: date
         return True
     told = before.get("lastFailureTime")
     return told is None or abs(now - parse_time(told)) >= FAILURE_REPORTS
+
+
+def _without_hint(status: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in status.items() if name != SYNCED}
 
 
 def transition_events(before: Mapping[str, Any], after: Mapping[str, Any], *, issued: bool) -> list[Event]:

@@ -1,7 +1,7 @@
 """Brings one AssetToken to where it shall be: observe → decide → act → report, in that order.
 
 What was observed in the caches is only good enough to find that nothing is to be done. Before anything is, the Secret
-is looked at as it stands, so a cache that lags never costs a token. What must survive a restart is in the Secret;
+is read whole, as it stands, so a cache that lags never costs a token. What must survive a restart is in the Secret;
 what is kept here between runs can be lost at any time.
 """
 
@@ -10,14 +10,17 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, TypeVar, assert_never
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final, assert_never
 
 from asset_token_operator.decision import (
+    NEVER,
     Attempts,
     Blocked,
     Observed,
     Remove,
     Request,
+    Synced,
     Wait,
     Write,
     decide,
@@ -26,6 +29,7 @@ from asset_token_operator.decision import (
 )
 from asset_token_operator.errors import (
     KubeError,
+    KubeRefusedError,
     NotFoundError,
     NotLeadingError,
     OperatorError,
@@ -33,9 +37,12 @@ from asset_token_operator.errors import (
 )
 from asset_token_operator.logs import about
 from asset_token_operator.manifests import is_owned
-from asset_token_operator.model import Reason, Rival
+from asset_token_operator.model import Reason
 from asset_token_operator.outcome import (
+    REMEMBERED,
+    SYNCED,
     failure_of,
+    is_new_and_waits_briefly,
     remembered_requests,
     report_status,
     transition_events,
@@ -45,51 +52,29 @@ from asset_token_operator.outcome import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
+    from asset_token_operator.caches import Caches
     from asset_token_operator.clock import Clock
+    from asset_token_operator.decision import Decision
+    from asset_token_operator.events import EventPoster
     from asset_token_operator.issuer import Issuer
     from asset_token_operator.kube import KubeClient
     from asset_token_operator.metrics import Metrics
-    from asset_token_operator.model import AssetToken, Environment, IssuedToken, Key, SecretState
-    from asset_token_operator.reflector import SecretVersions
-
-Seen = TypeVar("Seen", "AssetToken", "SecretState")
+    from asset_token_operator.model import Environment, IssuedToken, Key, SecretState
+    from asset_token_operator.scopes import Scopes
 
 logger = logging.getLogger(__name__)
 
 DUE: Final = frozenset({Reason.RENEWING, Reason.EXPIRED})
 """Why a token is requested whose renewal time has come."""
 
+RECHECK_STATE: Final = timedelta(minutes=1)
+"""When to look again at an AssetToken that is another, or gone, than its watch has told, should the watch not tell."""
+
 RETRY_CLUSTER: Final = timedelta(seconds=5)
 """When to try again after a call of the API server failed that is no attempt to write the Secret."""
-
-
-@dataclass(slots=True)
-class Caches:
-    """What is known of the cluster, kept up to date by whoever watches it.
-
-    Attributes:
-        tokens: AssetTokens, by namespace and name.
-        claims: The same, by the namespace and name of the Secret that they name.
-        users: The same, by the namespace and name of their credentials Secret.
-        secrets: The Secrets that carry the operator's label, by namespace and name.
-        owned: The same, by the namespace and name of the AssetToken that they say they are of.
-        filled: Whether all that was there at the start has been seen.
-    """
-
-    tokens: Mapping[Key, Collection[AssetToken]] = field(default_factory=dict)
-    claims: Mapping[Key, Collection[AssetToken]] = field(default_factory=dict)
-    secrets: Mapping[Key, Collection[SecretState]] = field(default_factory=dict)
-    owned: Mapping[Key, Collection[SecretState]] = field(default_factory=dict)
-    users: Mapping[Key, Collection[AssetToken]] = field(default_factory=dict)
-    filled: bool = False
-
-    def concerned(self, secret: Key) -> Iterator[Key]:
-        """The AssetTokens whose token goes to that Secret or whose credentials are in it."""
-        for token in (*self.claims.get(secret, ()), *self.users.get(secret, ())):
-            yield token.key
 
 
 @dataclass(slots=True)
@@ -98,13 +83,13 @@ class Memory:
 
     Attributes:
         uid: The AssetToken's, since another may come by the same name.
-        held: The latest token that is known to have been issued.
+        held: The latest token that is known to have been issued, if it is at hand.
         requests: Attempts to get a token.
         writes: Attempts to write the Secret.
         queued_since: Since when it waits for a place in the tenant's budget.
         unreported: Whether a token was issued that no status tells of.
         at_war: Whether something changes the Secret back again and again.
-        reported: The status that was written last, and the resource version that the AssetToken has with it.
+        synced: With what it was last seen that the Secret's data is in order.
     """
 
     uid: str
@@ -114,12 +99,7 @@ class Memory:
     queued_since: datetime | None = None
     unreported: bool = False
     at_war: bool = False
-    reported: tuple[int, Mapping[str, Any]] | None = None
-
-
-def _latest(states: Collection[Seen]) -> Seen | None:
-    """Of the states that a cache holds of one name the latest: one whose deletion was missed may linger there."""
-    return max(states, key=lambda state: state.version, default=None)
+    synced: Synced = NEVER
 
 
 class Reconciler:
@@ -128,47 +108,51 @@ class Reconciler:
     def __init__(  # noqa: PLR0913, PLR0917 - what it is wired to
         self,
         caches: Caches,
+        scopes: Scopes,
         kube: KubeClient,
         issuer: Issuer,
-        secrets: SecretVersions,
+        wrote_secret: Callable[[SecretState], None],
+        events: EventPoster,
         endpoints: Mapping[Environment, str],
         clock: Clock,
-        instance: str,
         metrics: Metrics,
     ) -> None:
-        self._metrics = metrics
         self._caches = caches
+        self._scopes = scopes
         self._kube = kube
         self._issuer = issuer
-        self._secrets = secrets
+        self._wrote_secret = wrote_secret
+        self._events = events
         self._endpoints = endpoints
         self._clock = clock
-        self._instance = instance
+        self._metrics = metrics
         self._memories: dict[Key, Memory] = {}
 
     async def reconcile(self, key: Key) -> datetime | None:
         """Do what is to be done for an AssetToken now.
 
         Returns:
-            When to look again; None for an AssetToken that is gone.
+            When to look again; None for an AssetToken that is gone, or whose scope isn't served: that wakes it.
         """
-        try:
-            before = await self._observe(key)
-            if before is None:
-                self._forget(key)
-                return None
-            seen, decision = await self._settle(before)
-            self._memories[key].held = seen.current()
-            await self._report(seen, decision)
-        except NotFoundError:
+        before = self._observe(key)
+        if before is None:
             self._forget(key)
             return None
+        if not self._scopes.serves(self._scopes.of(key.namespace)):
+            self._issuer.leave(key)
+            return None
+        try:
+            seen, decision = await self._settle(before)
+            told = await self._report(seen, decision)
+        except NotFoundError:  # it is gone, which its watch is about to tell; or something else answered
+            self._issuer.leave(key)
+            return self._clock.now() + RECHECK_STATE
         except KubeError as error:
             logger.warning("%s: %s", key, error, extra=about(key, reason=error.reason))
         except NotLeadingError:
             logger.info("%s: left to the leader", key, extra=about(key))
         else:
-            return decision.until
+            return decision.until if told else min(decision.until, self._clock.now() + RECHECK_STATE)
         self._issuer.leave(key)
         return self._clock.now() + RETRY_CLUSTER
 
@@ -176,75 +160,80 @@ class Reconciler:
         self._memories.pop(key, None)
         self._issuer.leave(key)
 
-    async def _observe(self, key: Key) -> Observed | None:
+    def _observe(self, key: Key) -> Observed | None:
         """What the caches and the memory know; None for an AssetToken that is gone or going."""
-        token = _latest(self._caches.tokens.get(key, ()))
+        token = self._caches.asset_token(key)
         if token is None or token.deleting:
             return None
-        seen = await self._issuer.observe(Observed(token, self._endpoints))
         memory = self._memories.get(key)
         if memory is None or memory.uid != token.uid:
-            memory = Memory(token.uid, remembered_requests(token, seen.request_cause()))
+            memory = Memory(token.uid, remembered_requests(token), synced=Synced.parse(token.status.get(SYNCED, "")))
             self._memories[key] = memory
-        if memory.reported is not None and memory.reported[0] > token.version:
-            token = replace(token, version=memory.reported[0], status=memory.reported[1])
-        senior, juniors = self._rivals(token)
-        return replace(
-            seen,
-            token=token,
-            secret=self._secret(token),
-            others=self._others(token),
+        senior, juniors = self._caches.rivals(token)
+        others = (secret for secret in self._caches.secrets_of(key) if secret.key != token.secret_key)
+        seen = Observed(
+            token,
+            self._endpoints,
+            secret=self._caches.secret(token.secret_key),
+            others=tuple(other for other in others if is_owned(other, token)),
             held=memory.held,
             requests=memory.requests,
             writes=memory.writes,
             senior=senior,
             juniors=juniors,
+            synced=memory.synced,
             queued_since=memory.queued_since,
         )
-
-    def _secret(self, token: AssetToken) -> SecretState | None:
-        secret = _latest(self._caches.secrets.get(token.secret_key, ()))
-        return None if secret is None or self._is_gone(secret) else secret
-
-    def _is_gone(self, secret: SecretState) -> bool:
-        """Whether a Secret is gone that its cache still has, as it was deleted while the cache's watch was broken."""
-        return self._secrets.lacks(secret.key, secret.version)
-
-    def _others(self, token: AssetToken) -> tuple[SecretState, ...]:
-        return tuple(
-            secret
-            for secret in self._caches.owned.get(token.key, ())
-            if secret.key != token.secret_key and is_owned(secret, token) and not self._is_gone(secret)
-        )
-
-    def _rivals(self, token: AssetToken) -> tuple[str | None, frozenset[Rival]]:
-        """The oldest other AssetToken that names the same Secret, if it is older; and the younger ones."""
-        rank = (token.created, token.key.name)
-        ranks = {(rival.created, rival.key.name): rival for rival in self._caches.claims.get(token.secret_key, ())}
-        older = min((other for other in ranks if other < rank), default=None)
-        younger = (rival for other, rival in ranks.items() if other > rank)
-        return older and older[1], frozenset(Rival(rival.uid, rival.key.name) for rival in younger)
+        return self._issuer.observe(seen)
 
     async def _settle(self, seen: Observed) -> tuple[Observed, Wait | Blocked]:
         """Act until there is nothing more to do, or a place in the tenant's budget has to be waited for."""
-        looked = False
+        looked = looked_at_others = asked = False
         while True:
             now = self._clock.now()
             decision = decide(seen, now)
-            if isinstance(decision, Request) and not self._issuer.take_place(seen, decision):
+            if not asked and (isinstance(decision, Request) or seen.lacks_credentials()):
+                seen, asked = await self._read_credentials(seen), True
+            elif not looked and seen.lacks_secret():
+                seen, looked = await self._look(seen), True
+            elif not looked_at_others and (seen.lacks_others() or _is_unproved(decision)):
+                seen, looked_at_others = await self._look_at_others(seen), True
+            elif isinstance(decision, Request) and not self._issuer.take_place(seen, decision):
                 seen = replace(seen, queued_since=seen.queued_since or now)
                 self._remember(seen)
                 return seen, wait_for_place(seen, now)
-            if isinstance(decision, Wait) or (isinstance(decision, Blocked) and looked):
+            elif isinstance(decision, Wait) or (isinstance(decision, Blocked) and (looked or _is_known(seen.secret))):
                 self._issuer.leave(seen.token.key)
-                seen = replace(seen, queued_since=None)
+                seen = replace(seen, queued_since=None, synced=seen.in_sync())
                 self._remember(seen)
                 return seen, decision
-            if not looked:
-                seen, looked = replace(seen, secret=await self._kube.read_secret(seen.token.secret_key)), True
+            elif not looked:
+                seen, looked = await self._look(seen), True
             elif not isinstance(decision, Blocked):
                 seen = await self._act(seen, decision)
                 self._remember(seen)
+
+    async def _read_credentials(self, seen: Observed) -> Observed:
+        """Learn what the credentials are, and so what the requests that are remembered were made for."""
+        seen = await self._issuer.read_credentials(seen)
+        if seen.requests.cause == REMEMBERED:
+            seen = replace(seen, requests=replace(seen.requests, cause=seen.request_cause()))
+        return seen
+
+    async def _look(self, seen: Observed) -> Observed:
+        """Read the Secret whole, as it stands."""
+        return replace(seen, secret=await self._read_secret(seen.token.secret_key))
+
+    async def _look_at_others(self, seen: Observed) -> Observed:
+        """The same for its Secrets under other names."""
+        others = [await self._read_secret(other.key) for other in seen.others]
+        return replace(seen, others=tuple(other for other in others if other and is_owned(other, seen.token)))
+
+    async def _read_secret(self, key: Key) -> SecretState | None:
+        secret = await self._kube.read_secret(key)
+        if secret is not None:
+            self._caches.learn_type(secret)
+        return secret
 
     async def _act(self, seen: Observed, decision: Request | Write | Remove) -> Observed:
         match decision:
@@ -268,6 +257,7 @@ class Reconciler:
             key = seen.token.key
             logger.warning("%s: Secret not written: %s", key, error, extra=about(key, reason=error.reason))
             return replace(seen, writes=attempts.failed(failure_of(error, self._clock.now())))
+        self._wrote_secret(secret)
         self._tell_of_write(seen, secret)
         return replace(seen, secret=secret, writes=attempts.succeeded())
 
@@ -281,24 +271,42 @@ class Reconciler:
             self._metrics.renewed(now - seen.renews_at(old), old.expires_at - now)
 
     def _remember(self, seen: Observed) -> None:
-        memory = self._memories[seen.token.key]
+        memory, token = self._memories[seen.token.key], seen.current()
         memory.unreported = memory.unreported or (seen.held is not None and seen.held is not memory.held)
-        memory.held, memory.requests, memory.writes = seen.held, seen.requests, seen.writes
-        memory.queued_since = seen.queued_since
+        memory.held = token if token is not None and token.access_token is not None else None
+        memory.requests, memory.writes = seen.requests, seen.writes
+        memory.queued_since, memory.synced = seen.queued_since, seen.synced
 
-    async def _report(self, seen: Observed, decision: Wait | Blocked) -> None:
+    async def _report(self, seen: Observed, decision: Wait | Blocked) -> bool:
+        """Write status and events, if they say something new; whether that was possible."""
         now = self._clock.now()
+        if is_new_and_waits_briefly(seen, now):
+            return True
         memory = self._memories[seen.token.key]
-        events = []
         status = report_status(seen, decision, now)
         if not waits_briefly(seen, status, now) and worth_writing(seen.token.status, status, now):
-            version = await self._kube.apply_status(seen.token, status)
-            memory.reported = (version, status)
-            events = transition_events(seen.token.status, status, issued=memory.unreported)
+            try:
+                written = await self._kube.write_status(seen.token, status)
+            except KubeRefusedError as error:
+                if error.status != HTTPStatus.CONFLICT:  # it was changed, which its watch is about to tell
+                    raise
+                return False
+            self._caches.wrote_asset_token(written)
+            for event in transition_events(seen.token.status, status, issued=memory.unreported):
+                self._events.post(seen.token, event)
             memory.unreported = False
         at_war = is_at_war(seen, now)
         if at_war and not memory.at_war:
-            events.append(war_event(seen))
+            self._events.post(seen.token, war_event(seen))
         memory.at_war = at_war
-        for event in events:
-            await self._kube.create_event(seen.token, event, now, self._instance)
+        return True
+
+
+def _is_unproved(decision: Decision) -> bool:
+    """Whether a Secret is to be deleted that isn't known to be of the operator's type."""
+    return isinstance(decision, Remove) and decision.secret.type is None
+
+
+def _is_known(secret: SecretState | None) -> bool:
+    """Whether all of a Secret is known that tells whose it is."""
+    return secret is None or secret.type is not None

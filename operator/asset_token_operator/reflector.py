@@ -1,7 +1,7 @@
-"""Which Secrets there are, by their metadata alone.
+"""Follows all Secrets by their metadata alone.
 
-Credentials Secrets and Secrets that are in the way belong to others: to notice that one of them was created, changed or
-deleted takes no more than their names and versions, so nothing else of them is ever held. Each namespace, or all at
+Of our own Secrets the annotations say what they hold; of all others (credentials, whatever is in the way) it is enough
+to notice that one was created, changed or deleted. So nobody's data is ever sent or held. Each namespace, or all at
 once, is followed by list and watch, and listed again whenever the watch breaks; what changed in between is found by
 comparing.
 """
@@ -11,90 +11,82 @@ from __future__ import annotations
 import asyncio
 import logging
 from datetime import timedelta
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from asset_token_operator.errors import KubeError
+from asset_token_operator.errors import KubeError, KubeRefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Iterable
 
+    from asset_token_operator.caches import Caches
     from asset_token_operator.clock import Clock
-    from asset_token_operator.kube import KubeClient
-    from asset_token_operator.model import Key
+    from asset_token_operator.kube import KubeClient, SecretEvent
+    from asset_token_operator.model import Key, SecretState
+    from asset_token_operator.scopes import Scopes
 
 logger = logging.getLogger(__name__)
 
 FIRST_RETRY: Final = timedelta(seconds=1)
-LONGEST_RETRY: Final = timedelta(seconds=15)
-
-EVERYWHERE: Final = ""
-"""The scope of all namespaces."""
+LONGEST_RETRY: Final = timedelta(seconds=5)
 
 
-class SecretVersions:
-    """The resource version of each Secret.
+class SecretReflector:
+    """Fills the caches with all Secrets' metadata.
 
     Args:
         kube: The API server.
-        namespaces: The namespaces that are followed; none means all.
-        changed: Called with each Secret that was created, changed or deleted.
+        caches: What is filled.
+        scopes: What is followed; told how that goes.
+        wake: Called with each AssetToken that a change concerns.
         clock: The clock.
         beat: Called with the scope whenever something was heard of the API server, or will be asked again.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what it is wired to
         self,
         kube: KubeClient,
-        namespaces: Sequence[str],
-        changed: Callable[[Key], None],
+        caches: Caches,
+        scopes: Scopes,
+        wake: Callable[[Key], None],
         clock: Clock,
         beat: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._kube = kube
-        self._changed = changed
+        self._caches = caches
+        self._scopes = scopes
+        self._wake = wake
         self._clock = clock
         self._beat = beat
-        self._versions: dict[Key, str] = {}
-        self._as_of = dict.fromkeys(namespaces or [EVERYWHERE], 0)
-        self._listed = {scope: asyncio.Event() for scope in self._as_of}
+        self._as_of = dict.fromkeys(scopes.names, 0)
+        """Up to which resource version everything is known, for each scope."""
 
-    def get(self, key: Key) -> str | None:
-        """The version of a Secret; None where there is none."""
-        return self._versions.get(key)
+    async def run(self) -> None:
+        """Follow the changes, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for scope in self._scopes.names:
+                group.create_task(self._follow(scope))
 
-    def lacks(self, key: Key, version: int) -> bool:
-        """Whether a Secret that had that version once is known not to be there any more."""
-        as_of = self._as_of.get(key.namespace, self._as_of.get(EVERYWHERE, 0))
-        return key not in self._versions and as_of >= version
-
-    def scopes(self) -> Collection[str]:
-        """The namespaces that are followed, or `EVERYWHERE`."""
-        return self._as_of.keys()
-
-    async def listed(self) -> None:
-        """Wait until all Secrets are known."""
-        for event in self._listed.values():
-            await event.wait()
-
-    def start(self) -> asyncio.Future[list[None]]:
-        """Start to follow the changes.
-
-        Returns:
-            What ends only with an error, or by being cancelled.
-        """
-        return asyncio.gather(*(asyncio.create_task(self._follow(scope)) for scope in self._as_of))
+    def written(self, secret: SecretState) -> None:
+        """The operator wrote a Secret itself: what the watch will say of it is no news."""
+        if secret.version > self._as_of[self._scopes.of(secret.key.namespace)]:  # else the watch has gone beyond
+            self._caches.saw_secret(secret.without_data())
 
     async def _follow(self, scope: str) -> None:
         retry = FIRST_RETRY
         while True:
             try:
                 await self._list(scope)
+                self._scopes.secrets_known(scope)
                 retry = FIRST_RETRY
                 while True:
                     await self._watch(scope)
                     await self._wait(scope, FIRST_RETRY)
             except KubeError as error:
-                logger.warning("Secrets can't be followed, tried again in %s: %s", retry, error)
+                if not (
+                    isinstance(error, KubeRefusedError) and error.status == HTTPStatus.GONE
+                ):  # it happens: list again
+                    self._scopes.secrets_lost(scope, error)
                 await self._wait(scope, retry)
                 retry = min(retry * 2, LONGEST_RETRY)
 
@@ -103,25 +95,39 @@ class SecretVersions:
         await self._clock.sleep(time.total_seconds())
 
     async def _list(self, scope: str) -> None:
-        versions, since = await self._kube.list_secret_versions(scope)
-        before = {key: version for key, version in self._versions.items() if scope in (EVERYWHERE, key.namespace)}
-        for key in before.keys() - versions.keys():
-            del self._versions[key]
-        self._versions |= versions
-        self._as_of[scope] = int(since)
-        self._listed[scope].set()
-        for key in before.keys() | versions.keys():
-            if before.get(key) != versions.get(key):
-                self._changed(key)
+        listed: set[Key] = set()
+        version = 0
+        async for page, page_version in self._kube.list_secrets(scope):
+            self._beat(scope)
+            version = page_version
+            for secret in page:
+                listed.add(secret.key)
+                self._saw(secret)
+        for key in [key for key in self._caches.secrets() if self._scopes.of(key.namespace) == scope]:
+            if key not in listed:
+                self._gone(key, version)
+        self._as_of[scope] = version
 
     async def _watch(self, scope: str) -> None:
-        async for event, key, version in self._kube.watch_secret_versions(scope, str(self._as_of[scope])):
+        async for event in self._kube.watch_secrets(scope, self._as_of[scope]):
             self._beat(scope)
-            self._as_of[scope] = int(version)
-            if event == "BOOKMARK":
-                continue
-            if event == "DELETED":
-                self._versions.pop(key, None)
-            else:
-                self._versions[key] = version
-            self._changed(key)
+            self._as_of[scope] = event.version
+            self._hear(event)
+
+    def _hear(self, event: SecretEvent) -> None:
+        if event.secret is None:
+            return
+        if event.kind == "DELETED":
+            self._gone(event.secret.key, event.version)
+        else:
+            self._saw(event.secret)
+
+    def _saw(self, secret: SecretState) -> None:
+        self._wake_all(self._caches.saw_secret(secret))
+
+    def _gone(self, key: Key, version: int) -> None:
+        self._wake_all(self._caches.secret_gone(key, version))
+
+    def _wake_all(self, keys: Iterable[Key]) -> None:
+        for key in keys:
+            self._wake(key)

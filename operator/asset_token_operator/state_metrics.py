@@ -25,12 +25,13 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
     from asset_token_operator.budget import Budgets
+    from asset_token_operator.caches import Caches
     from asset_token_operator.clock import Clock
     from asset_token_operator.issuer import Issuer
     from asset_token_operator.metrics import Metrics
     from asset_token_operator.model import AssetToken, Key
-    from asset_token_operator.reconciler import Caches
     from asset_token_operator.scheduler import Scheduler
+    from asset_token_operator.scopes import Scopes
 
 SAMPLE_EVERY: Final = timedelta(seconds=5)
 
@@ -62,9 +63,10 @@ class TokenMetrics(Collector):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OperatorMetrics(Collector):
-    """The budgets, the queues, the endpoints and who leads."""
+    """The scopes, the budgets, the queues, the endpoints and who leads."""
 
     caches: Caches
+    scopes: Scopes
     budgets: Budgets
     issuer: Issuer
     scheduler: Scheduler[Key]
@@ -75,6 +77,14 @@ class OperatorMetrics(Collector):
         yield GaugeMetricFamily(f"{PREFIX}_leader", "Whether this operator works, or stands by.", self.leads())
         waiting = self.scheduler.waiting()
         yield GaugeMetricFamily(f"{PREFIX}_queue_length", "AssetTokens that are due and have no worker yet.", waiting)
+        followed = GaugeMetricFamily(
+            f"{PREFIX}_scope_followed",
+            "Whether a namespace, or with an empty one all, is served and its changes are seen.",
+            labels=["namespace"],
+        )
+        for scope in self.scopes.names:
+            followed.add_metric([scope], self.scopes.is_followed(scope))
+        yield followed
         yield from self._of_environments()
         yield from self._of_tenants()
 
@@ -146,10 +156,9 @@ async def sample(metrics: Metrics, caches: Caches, issuer: Issuer, clock: Clock)
 
 
 def tokens(caches: Caches) -> Iterator[AssetToken]:
-    """Each AssetToken in the cache, in its latest state."""
-    for states in list(caches.tokens.values()):
-        token = max(states, key=lambda state: state.version, default=None)
-        if token is not None and not token.deleting:
+    """Each AssetToken in the cache that isn't being deleted."""
+    for token in list(caches.asset_tokens()):
+        if not token.deleting:
             yield token
 
 
@@ -163,7 +172,7 @@ def _served_expired(caches: Caches, issuer: Issuer, now: datetime, lasted: timed
         # RFC 3339 times in UTC and whole seconds are ordered as texts: most need not be read.
         if expiration is None or expiration > latest[environment] or token.spec.suspend:
             continue
-        if caches.secrets.get(token.secret_key):
+        if caches.secret(token.secret_key) is not None:
             served += max(timedelta(), min(lasted, asset_now[environment] - parse_time(expiration)))
     return served
 

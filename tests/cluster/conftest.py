@@ -32,16 +32,29 @@ def shop(controlplane: Cluster, crds: None, namespace: str, asset: AssetApi) -> 
 
 @pytest.fixture
 def operator_for(tmp_path: Path, asset: AssetApi) -> Iterator[Callable[..., OperatorProcess]]:
-    """Makes operators, with the shipped role in the shop's namespace and nothing else; they are ended at the end."""
+    """Makes operators, with the shipped role in the shop's namespace and nothing else; they are ended at the end.
+
+    They have another kubeconfig where one is given, serve all namespaces if `everywhere`, and are started if `started`.
+    """
     with ExitStack() as stack:
 
-        def make(shop: Shop, *arguments: str) -> OperatorProcess:
-            kubeconfig = _with_shipped_role(shop.cluster, shop.namespace)
+        def make(
+            shop: Shop,
+            *arguments: str,
+            kubeconfig: Path | None = None,
+            everywhere: bool = False,
+            started: bool = True,
+        ) -> OperatorProcess:
             folder = tmp_path / shop.namespace
             folder.mkdir()
+            scope = () if everywhere else (f"--namespace={shop.namespace}",)
             urls = (f"--sandbox-url={asset.url}", "--production-url=http://127.0.0.1:9")
-            process = OperatorProcess(kubeconfig, folder, (f"--namespace={shop.namespace}", *urls, *arguments))
-            return stack.enter_context(process)
+            rights = kubeconfig or with_shipped_role(shop.cluster, shop.namespace)
+            process = OperatorProcess(rights, folder, (*scope, *urls, *arguments))
+            stack.push(process)
+            if started:
+                process.start()
+            return process
 
         yield make
 
@@ -52,7 +65,7 @@ def operator(shop: Shop, operator_for: Callable[..., OperatorProcess]) -> Operat
     return operator_for(shop, "--log-level=debug")
 
 
-def _with_shipped_role(cluster: Cluster, namespace: str) -> Path:
+def with_shipped_role(cluster: Cluster, namespace: str) -> Path:
     """A kubeconfig of a ServiceAccount that has the rules of the shipped roles in this namespace."""
     files = [DEPLOY / "base" / name for name in ("rbac.yaml", "leader-election.yaml")]
     documents = [document for file in files for document in yaml.safe_load_all(file.read_text())]

@@ -67,6 +67,7 @@ tokenId: 0b9d7c0e-5a86-4b0d-9d4c-5f0c4a3d5a11
 failedAttempts: 0
 lastFailureTime: "2999-05-01T17:39:20Z"
 lastHandledRenewRequest: "1777657168"
+syncedHash: 0123456789abcdef-fedcba9876543210
 revision: 2
 history:
   - {time: "2999-05-01T17:39:20Z", reason: ServerError, outcome: Failed, message: Asset answered 503.}
@@ -661,6 +662,7 @@ class TestStatus:
             "tokenId": "t" * 257,
             "failedAttempts": -1,
             "lastHandledRenewRequest": "r" * 257,
+            "syncedHash": "0" * 64 + "-",
             "revision": 0,
             "history": [
                 *[entry] * 8,
@@ -685,6 +687,7 @@ class TestStatus:
             "status.tokenId",
             "status.failedAttempts",
             "status.lastHandledRenewRequest",
+            "status.syncedHash",
             "status.revision",
             "status.history",
             "status.history[8].reason",

@@ -6,31 +6,24 @@ import asyncio
 import base64
 import json
 import logging
-import os
 import re
 import socket
-import ssl
 import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import RawTestServer
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from kubernetes.aio.config import incluster_config, kube_config
 from pydantic import SecretStr
 
 from asset_token_operator import api_server
 from asset_token_operator import kube as kube_module
-from asset_token_operator.api_server import ApiServer as ApiClient
+from asset_token_operator.api_server import ApiServer
 from asset_token_operator.errors import (
     CredentialsInvalidError,
     CredentialsNotFoundError,
@@ -41,7 +34,7 @@ from asset_token_operator.errors import (
     NotLeadingError,
     SecretConflictError,
 )
-from asset_token_operator.kube import KubeClient
+from asset_token_operator.kube import KubeClient, SecretEvent
 from asset_token_operator.leadership import forever
 from asset_token_operator.manifests import secret_manifest
 from asset_token_operator.model import (
@@ -53,8 +46,18 @@ from asset_token_operator.model import (
     SecretState,
     parse_asset_token,
     parse_secret,
+    parse_secret_metadata,
 )
 from asset_token_operator.outcome import Event
+from tests.support.api_server import (
+    Answer,
+    StandIn,
+    a_kubeconfig,
+    an_api_server,
+    answering,
+    forget_settings,
+    silent,
+)
 from tests.support.builders import ENDPOINTS, NOW, a_spec, an_asset_token, an_issued_token
 
 if TYPE_CHECKING:
@@ -80,9 +83,7 @@ GONE = "99999999-9999-9999-9999-999999999999"
 @pytest.fixture(autouse=True)
 def no_settings_of_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
     """No proxy is a way to loopback, and no cluster of whoever runs the tests is touched."""
-    for name in list(os.environ):
-        if name.lower().endswith("_proxy") or name.startswith("KUBERNETES_SERVICE_"):
-            monkeypatch.delenv(name)
+    forget_settings(monkeypatch)
 
 
 @pytest.fixture
@@ -112,7 +113,7 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Connect:
     async def connect(kubeconfig: Path) -> Client:
         monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
         monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(kubeconfig))  # read at its import
-        return Client(await ApiClient.connect(), forever)
+        return Client(await ApiServer.connect(), forever)
 
     return connect
 
@@ -185,38 +186,7 @@ def managers_of(body: Json) -> set[tuple[str, str, str | None]]:
     return {(it["manager"], it["operation"], it.get("subresource")) for it in body["metadata"]["managedFields"]}
 
 
-Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-
-
-@dataclass
-class ApiServer:
-    """Stands in for an API server, or what stands in front of it, where the real one can't be brought to a fault."""
-
-    url: str
-    received: list[tuple[str, str, str]] = field(default_factory=list)
-
-
-@asynccontextmanager
-async def an_api_server(answer: Answer) -> AsyncIterator[ApiServer]:
-    api = ApiServer("")
-
-    async def handle(request: web.BaseRequest) -> web.StreamResponse:
-        api.received.append((request.method, request.path, await request.text()))
-        return await answer(request)
-
-    async with RawTestServer(handle, handler_cancellation=True) as server:
-        api.url = str(server.make_url("")).rstrip("/")
-        yield api
-
-
-def answering(status: int, body: bytes, headers: dict[str, str] | None = None) -> Answer:
-    async def answer(_: web.BaseRequest) -> web.StreamResponse:
-        return web.Response(status=status, body=body, headers=headers)
-
-    return answer
-
-
-Faulty = Callable[[Answer], "AbstractAsyncContextManager[tuple[ApiServer, KubeClient]]"]
+Faulty = Callable[[Answer], "AbstractAsyncContextManager[tuple[StandIn, KubeClient]]"]
 
 
 @pytest.fixture
@@ -224,28 +194,11 @@ def a_faulty(connect: Connect, tmp_path: Path) -> Faulty:
     """A stand-in that answers so, and a client of it."""
 
     @asynccontextmanager
-    async def begin(answer: Answer) -> AsyncIterator[tuple[ApiServer, KubeClient]]:
+    async def begin(answer: Answer) -> AsyncIterator[tuple[StandIn, KubeClient]]:
         async with an_api_server(answer) as api, await connect(a_kubeconfig(tmp_path, api.url)) as kube:
             yield api, kube
 
     return begin
-
-
-def a_kubeconfig(folder: Path, server: str, user: Any = None, **cluster: Any) -> Path:
-    path = folder / "kubeconfig"
-    path.write_text(
-        json.dumps(
-            {
-                "apiVersion": "v1",
-                "kind": "Config",
-                "clusters": [{"name": "it", "cluster": {"server": server, **cluster}}],
-                "users": [{"name": "me", "user": {"token": "canary-kube-token"} if user is None else user}],
-                "contexts": [{"name": "it", "context": {"cluster": "it", "user": "me"}}],
-                "current-context": "it",
-            }
-        )
-    )
-    return path
 
 
 def all_said(error: BaseException | None, log: pytest.LogCaptureFixture) -> str:
@@ -284,133 +237,25 @@ class TestConnecting:
         monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(url.port or 443))
         monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(token))
         monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(authority))
-        async with Client(await ApiClient.connect(), forever) as kube:
-            await kube.require_crd()  # which only those may ask who say who they are
-            connection = await kube.api.connection()
-        assert (connection.scheme or "").lower() == "bearer"
-        assert connection.token == token.read_text()
-        assert connection.ca_path == str(authority)
+        async with Client(await ApiServer.connect(), forever) as kube:
+            assert await kube.serves_asset_tokens()  # which only those may ask who say who they are
+
+    async def test_sends_nothing_yet(self, connect: Connect, tmp_path: Path) -> None:
+        """An operator starts also while the API server can't be reached."""
+        async with an_api_server(answering(200)) as api:
+            async with await connect(a_kubeconfig(tmp_path, api.url)):
+                pass
+            assert api.received == []
 
     async def test_says_that_there_is_no_kubeconfig(self, connect: Connect, tmp_path: Path) -> None:
         with pytest.raises(KubeUnavailableError, match=r"^No cluster to connect to: .*\. Set KUBECONFIG\.$"):
             await connect(tmp_path / "absent")
 
-    @pytest.mark.parametrize(
-        "text",
-        [
-            pytest.param("", id="empty"),
-            pytest.param("users: [{user: {token: canary-kube-token", id="not-yaml"),
-            pytest.param("token: canary-kube-token\n\tx: y", id="tab"),
-            pytest.param("just text with canary-kube-token", id="a-string"),
-            pytest.param("- canary-kube-token", id="a-list"),
-            pytest.param(
-                "{clusters: [{name: c, cluster: {server: 'https://127.0.0.1:1'}}], current-context: x,"
-                " contexts: [{name: x, context: {cluster: c}}]}",
-                id="no-user",
-            ),
-            pytest.param(
-                "{clusters: [{name: c, cluster: {server: 'https://127.0.0.1:1'}}], current-context: x,"
-                " users: [{name: u, token: canary-kube-token}], contexts: [{name: x, context: {cluster: c, user: u}}]}",
-                id="token-beside-the-user",
-            ),
-            pytest.param(
-                "{clusters: [{name: c, cluster: {server: 'https://127.0.0.1:1', certificate-authority-data: '!'}}],"
-                " current-context: x, users: [{name: u, user: {token: canary-kube-token}}],"
-                " contexts: [{name: x, context: {cluster: c, user: u}}]}",
-                id="authority-is-not-base64",
-            ),
-            pytest.param(
-                "{clusters: [{name: c, cluster: {server: 'https://127.0.0.1:1', certificate-authority-data: YQ==}}],"
-                " current-context: x, users: [{name: u, user: {token: canary-kube-token}}],"
-                " contexts: [{name: x, context: {cluster: c, user: u}}]}",
-                id="authority-is-no-certificate",
-            ),
-        ],
-    )
-    async def test_tells_an_unusable_kubeconfig_and_nothing_that_is_in_it(
-        self, connect: Connect, tmp_path: Path, everything_logged: pytest.LogCaptureFixture, text: str
-    ) -> None:
-        path = tmp_path / "kubeconfig"
-        path.write_text(text)
-        with pytest.raises(KubeUnavailableError, match=r"^No cluster to connect to.*Set KUBECONFIG\.$") as caught:
-            await connect(path)
-        assert leaked(all_said(caught.value, everything_logged)) == []
-
-
-class TestTheConnectionForKopf:
-    async def test_reaches_the_api_server(self, kube: KubeClient, space: Space) -> None:
-        connection = await kube.api.connection()
-        assert connection.verify
-        authority = ssl.create_default_context(cafile=connection.ca_path)
-        async with httpx.AsyncClient(verify=authority, trust_env=False) as other:
-            authorization = {"Authorization": f"{connection.scheme} {connection.token}"}
-            response = await other.get(f"{connection.server}{space.path('secrets')}", headers=authorization)
-        assert response.json()["kind"] == "SecretList"
-
-    async def test_has_client_certificates(self, connect: Connect, tmp_path: Path) -> None:
-        certificate, key = a_client_certificate(tmp_path)
-        user = {"client-certificate": str(certificate), "client-key": str(key)}
-        async with await connect(a_kubeconfig(tmp_path, "https://127.0.0.1:1/", user)) as kube:
-            connection = await kube.api.connection()
-        assert (connection.certificate_path, connection.key_path) == (str(certificate), str(key))
-        assert (connection.scheme, connection.token) == (None, None)
-        assert connection.server == "https://127.0.0.1:1"
-
-    async def test_says_that_nothing_is_verified_where_the_user_wants_it_so(
-        self, connect: Connect, tmp_path: Path
-    ) -> None:
-        path = a_kubeconfig(tmp_path, "https://127.0.0.1:1", **{"insecure-skip-tls-verify": True})
-        async with await connect(path) as kube:
-            assert not (await kube.api.connection()).verify
-
-    async def test_has_a_fresh_token_when_a_plugin_gave_one_that_expired(
-        self, connect: Connect, tmp_path: Path
-    ) -> None:
-        plugin = tmp_path / "plugin"
-        credential = {
-            "apiVersion": "client.authentication.k8s.io/v1",
-            "kind": "ExecCredential",
-            "status": {"token": "token-$n", "expirationTimestamp": "2020-01-01T00:00:00Z"},
-        }
-        said = json.dumps(credential).replace('"', '\\"')
-        plugin.write_text(f'#!/bin/sh\necho >>"$0.runs"\nn=$(grep -c "" "$0.runs")\necho "{said}"\n')
-        plugin.chmod(0o755)
-        user = {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": str(plugin)}}
-        async with await connect(a_kubeconfig(tmp_path, "https://127.0.0.1:1", user)) as kube:
-            first = (await kube.api.connection()).token
-            second = (await kube.api.connection()).token
-        assert first
-        assert second
-        assert first.startswith("token-")
-        assert second.startswith("token-")
-        assert first != second
-
-    async def test_does_not_show_its_token(self, connect: Connect, tmp_path: Path) -> None:
-        async with await connect(a_kubeconfig(tmp_path, "https://127.0.0.1:1")) as kube:
-            connection = await kube.api.connection()
-        assert connection.token
-        assert leaked(f"{connection!r} {connection}") == []
-
-
-def a_client_certificate(folder: Path) -> tuple[Path, Path]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "me")])
-    begin = datetime.now(UTC) - timedelta(days=1)
-    certificate = (x509.CertificateBuilder(name, name, key.public_key(), 1, begin, begin + timedelta(days=2))).sign(
-        key, hashes.SHA256()
-    )
-    paths = folder / "client.crt", folder / "client.key"
-    paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    paths[1].write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return paths
-
 
 @pytest.mark.usefixtures("crds")
 class TestTheCrd:
     async def test_is_found(self, kube: KubeClient) -> None:
-        await kube.require_crd()
+        assert await kube.serves_asset_tokens()
 
     @pytest.mark.parametrize(
         ("constant", "value"),
@@ -424,10 +269,30 @@ class TestTheCrd:
         self, kube: KubeClient, monkeypatch: pytest.MonkeyPatch, constant: str, value: str
     ) -> None:
         monkeypatch.setattr(kube_module, constant, value)
-        with pytest.raises(KubeUnavailableError) as caught:
-            await kube.require_crd()
-        plural, group, version = (getattr(kube_module, name) for name in ("PLURAL", "GROUP", "VERSION"))
-        assert str(caught.value) == f"The cluster has no {plural}.{group}/{version}; install the CRD (crds/) first."
+        assert not await kube.serves_asset_tokens()
+
+
+@pytest.mark.usefixtures("crds")
+class TestListingAssetTokens:
+    async def test_tells_each_ones_version_and_the_lists_own(
+        self, kube: KubeClient, space: Space, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """In pages of two, so that there are several."""
+        monkeypatch.setattr(kube_module, "PAGE", 2)
+        created = [space.create_asset_token(f"t{number}") for number in range(5)]
+        listed, version = await kube.list_asset_tokens(space.name)
+        assert dict(listed) == {token.key: token.version for token in created}
+        assert version >= max(listed.values())
+
+    async def test_tells_those_of_all_namespaces_where_none_is_named(self, kube: KubeClient, space: Space) -> None:
+        token = space.create_asset_token()
+        listed, _ = await kube.list_asset_tokens("")
+        assert listed[token.key] == token.version
+
+    async def test_tells_that_there_are_none(self, kube: KubeClient, namespace: str) -> None:
+        listed, version = await kube.list_asset_tokens(namespace)
+        assert dict(listed) == {}
+        assert version > 0
 
 
 # ---- Secrets ---------------------------------------------------------------------------------------------------------
@@ -452,38 +317,56 @@ class TestReadingASecret:
         assert ("label", "by") not in secret.applied
 
 
+async def list_all(kube: KubeClient, namespace: str) -> tuple[dict[Key, SecretState], int]:
+    """The metadata of all Secrets, and the list's version."""
+    found: dict[Key, SecretState] = {}
+    version = 0
+    async for page, page_version in kube.list_secrets(namespace):
+        found |= {secret.key: secret for secret in page}
+        version = page_version
+    return found, version
+
+
+async def watch_all(kube: KubeClient, namespace: str = "shop", since: int = 1) -> list[SecretEvent]:
+    """All that a watch tells until it ends."""
+    return [event async for event in kube.watch_secrets(namespace, since)]
+
+
 class TestWatchingSecrets:
-    async def test_begins_with_the_version_of_each(
+    async def test_begins_with_the_metadata_of_each(
         self, kube: KubeClient, space: Space, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """In pages of two, so that there are several."""
-        monkeypatch.setattr(kube_module, "CHUNK", 2)
-        created = {
-            Key(space.name, f"s{number}"): space.create_secret(f"s{number}")["metadata"]["resourceVersion"]
-            for number in range(5)
-        }
-        versions, since = await kube.list_secret_versions(space.name)
-        assert versions == created
-        assert int(since) >= max(map(int, created.values()))
+        monkeypatch.setattr(kube_module, "PAGE", 2)
+        created = [space.create_secret(f"s{number}", stringData={"a": TOKEN}) for number in range(5)]
+        found, since = await list_all(kube, space.name)
+        assert list(found.values()) == [parse_secret_metadata(secret) for secret in created]
+        assert since >= max(secret.version for secret in found.values())
+
+    async def test_begins_with_all_that_is_needed_of_our_own(self, kube: KubeClient, space: Space) -> None:
+        written = await kube.apply_secret(space.manifest(labels={"team": "ledger"}), None)
+        found, _ = await list_all(kube, space.name)
+        assert found[written.key] == replace(written, type=None, data=None)
+
+    async def test_begins_with_nothing_of_others_but_names_and_versions(self, kube: KubeClient, space: Space) -> None:
+        body = space.create_secret(stringData={"a": TOKEN})
+        space.cluster.api.patch(space.path("secrets", NAME), {"metadata": {"annotations": {"copy": TOKEN}}})
+        found, _ = await list_all(kube, space.name)
+        (secret,) = found.values()
+        assert (secret.uid, secret.type, secret.data) == (body["metadata"]["uid"], None, None)
+        assert (secret.labels, secret.annotations, secret.applied) == ({}, {}, frozenset())
 
     async def test_begins_with_those_of_all_namespaces_where_none_is_named(
         self, kube: KubeClient, space: Space
     ) -> None:
         created = space.create_secret()
-        versions, _ = await kube.list_secret_versions("")
-        assert versions[Key(space.name, NAME)] == created["metadata"]["resourceVersion"]
-
-    @pytest.mark.usefixtures("crds")
-    async def test_tells_whether_there_are_asset_tokens(self, kube: KubeClient, space: Space) -> None:
-        assert not await kube.has_asset_tokens(space.name)
-        space.create_asset_token()
-        assert await kube.has_asset_tokens(space.name)
-        assert await kube.has_asset_tokens("")
+        found, _ = await list_all(kube, "")
+        assert found[Key(space.name, NAME)] == parse_secret_metadata(created)
 
     async def test_begins_with_nothing_in_an_empty_namespace(self, kube: KubeClient, namespace: str) -> None:
-        versions, since = await kube.list_secret_versions(namespace)
-        assert versions == {}
-        assert since.isdigit()
+        found, since = await list_all(kube, namespace)
+        assert found == {}
+        assert since > 0
 
     @pytest.mark.parametrize("everywhere", [pytest.param(False, id="a-namespace"), pytest.param(True, id="all")])
     async def test_tells_what_is_created_changed_and_deleted(
@@ -494,25 +377,26 @@ class TestWatchingSecrets:
         everywhere: bool,  # noqa: FBT001 - a row's value
     ) -> None:
         namespace = "" if everywhere else space.name
-        _, since = await kube.list_secret_versions(namespace)
+        _, since = await list_all(kube, namespace)
         created = space.create_secret(stringData={"access_token": TOKEN})
         changed = space.cluster.api.patch(space.path("secrets", NAME), {"metadata": {"labels": {"a": "b"}}})
         space.delete_secret()
-        seen: list[tuple[str, bool]] = []
-        async with asyncio.timeout(10), aclosing(kube.watch_secret_versions(namespace, since)) as watch:
-            async for event, key, version in watch:
-                if key == Key(space.name, NAME):
-                    seen.append((version, event == "DELETED"))
-                    if event == "DELETED":
+        seen: list[SecretEvent] = []
+        async with asyncio.timeout(10), aclosing(kube.watch_secrets(namespace, since)) as watch:
+            async for event in watch:
+                if event.secret is not None and event.secret.key == Key(space.name, NAME):
+                    seen.append(event)
+                    if event.kind == "DELETED":
                         break
         assert seen[:2] == [
-            (created["metadata"]["resourceVersion"], False),
-            (changed["metadata"]["resourceVersion"], False),
+            SecretEvent(kind, int(body["metadata"]["resourceVersion"]), parse_secret_metadata(body))
+            for kind, body in (("ADDED", created), ("MODIFIED", changed))
         ]
-        assert len(seen) == 3
+        assert [event.kind for event in seen] == ["ADDED", "MODIFIED", "DELETED"]
+        assert seen[2].version > seen[1].version
         assert leaked(everything_logged.text) == []
 
-    async def test_holds_nothing_of_a_secret_but_its_metadata(self, a_faulty: Faulty) -> None:
+    async def test_asks_for_nothing_of_a_secret_but_its_metadata(self, a_faulty: Faulty) -> None:
         """What is asked for is no Secret but its metadata, so none that isn't needed comes into memory."""
         asked: list[str] = []
 
@@ -523,8 +407,8 @@ class TestWatchingSecrets:
             return web.json_response({"metadata": {"resourceVersion": "1"}, "items": []})
 
         async with a_faulty(answer) as (_, kube):
-            await kube.list_secret_versions("shop")
-            assert [seen async for seen in kube.watch_secret_versions("shop", "1")] == []
+            await list_all(kube, "shop")
+            assert await watch_all(kube) == []
         assert [accept.partition(";g=")[0] for accept in asked] == [
             "application/json;as=PartialObjectMetadataList",
             "application/json;as=PartialObjectMetadata",
@@ -532,43 +416,49 @@ class TestWatchingSecrets:
 
     async def test_ends_when_the_api_server_has_forgotten_where_it_began(self, a_faulty: Faulty) -> None:
         gone = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "reason": "Expired", "code": 410}
-        added = {"type": "ADDED", "object": {"metadata": {"namespace": "shop", "name": NAME, "resourceVersion": "7"}}}
+        added = {
+            "type": "ADDED",
+            "object": {"metadata": {"namespace": "shop", "name": NAME, "uid": GONE, "resourceVersion": "7"}},
+        }
         lines = json.dumps({"type": "ERROR", "object": gone}) + "\n" + json.dumps(added) + "\n"
         seen = []
         async with a_faulty(answering(200, lines.encode())) as (_, kube):
-            with pytest.raises(KubeUnavailableError, match="has to begin anew"):
-                seen += [event async for event in kube.watch_secret_versions("shop", "1")]
+            with pytest.raises(KubeRefusedError, match="too old"):
+                seen += await watch_all(kube)
         assert seen == []
 
     async def test_ends_when_the_watch_ends(self, a_faulty: Faulty) -> None:
-        metadata = {"namespace": "shop", "name": NAME, "resourceVersion": "7"}
+        metadata = {"namespace": "shop", "name": NAME, "uid": GONE, "resourceVersion": "7"}
         lines = [
             {"type": "ADDED", "object": {"metadata": metadata}},
             {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "8"}}},
         ]
         body = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
         async with a_faulty(answering(200, body)) as (_, kube):
-            seen = [event async for event in kube.watch_secret_versions("shop", "1")]
-        assert seen == [("ADDED", Key("shop", NAME), "7"), ("BOOKMARK", Key("", ""), "8")]
+            seen = await watch_all(kube)
+        secret = SecretState(Key("shop", NAME), GONE, None, version=7, data=None)
+        assert seen == [SecretEvent("ADDED", 7, secret), SecretEvent("BOOKMARK", 8, None)]
 
     async def test_ends_when_it_fell_silent(self, a_faulty: Faulty, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(api_server, "SILENCE_SECONDS", 0.2)
         async with asyncio.timeout(2), a_faulty(silent) as (_, kube):
             with suppress(KubeUnavailableError):
-                assert [event async for event in kube.watch_secret_versions("shop", "1")] == []
+                assert await watch_all(kube) == []
 
     async def test_may_last_longer_than_a_call(
         self, kube: KubeClient, space: Space, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The time for a call ends with the answer's head."""
         monkeypatch.setattr(api_server, "TIMEOUT_SECONDS", 0.3)
-        _, since = await kube.list_secret_versions(space.name)
-        async with asyncio.timeout(5), aclosing(kube.watch_secret_versions(space.name, since)) as watch:
+        _, since = await list_all(kube, space.name)
+        async with asyncio.timeout(5), aclosing(kube.watch_secrets(space.name, since)) as watch:
             first = asyncio.ensure_future(anext(watch))
             done, _ = await asyncio.wait({first}, timeout=0.5)
             assert not done
             space.create_secret()
-            assert (await first)[1] == Key(space.name, NAME)
+            secret = (await first).secret
+            assert secret is not None
+            assert secret.key == Key(space.name, NAME)
 
     @pytest.mark.parametrize(
         "line",
@@ -583,15 +473,7 @@ class TestWatchingSecrets:
     async def test_ends_or_is_told_as_our_own_when_a_line_makes_no_sense(self, a_faulty: Faulty, line: bytes) -> None:
         async with a_faulty(answering(200, line + b"\n")) as (_, kube):
             with suppress(KubeError):
-                assert [event async for event in kube.watch_secret_versions("shop", "1")] == []
-
-
-async def silent(request: web.BaseRequest) -> web.StreamResponse:
-    """Begin an answer, and never go on."""
-    response = web.StreamResponse()
-    await response.prepare(request)
-    await asyncio.Event().wait()
-    return response
+                assert await watch_all(kube) == []
 
 
 class TestCredentials:
@@ -695,6 +577,39 @@ class TestApplyingASecret:
         assert secret["metadata"]["annotations"] == manifest["metadata"]["annotations"]
         assert managers_of(secret) == {(*OURS, None)}
         assert returned == parse_secret(secret)
+
+    async def test_returns_what_was_sent_and_nothing_of_others_data(self, kube: KubeClient, space: Space) -> None:
+        """The answer is metadata only: nobody's data comes back."""
+        first = await kube.apply_secret(space.manifest(), None)
+        others = {"labels": {"by": "somebody-else"}}
+        space.cluster.api.patch(space.path("secrets", NAME), {"metadata": others, "data": {"theirs": "YQ=="}})
+        second = space.manifest(token="canary-access-token-2")
+        returned = await kube.apply_secret(second, first.uid)
+        assert returned == replace(parse_secret(space.existing_secret()), data=second["data"])
+        assert returned.labels["by"] == "somebody-else"
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            pytest.param("🚀 liftoff 🧑‍🚀", id="beyond the basic plane"),
+            pytest.param("Grüße, 世界", id="beyond ascii"),
+            pytest.param('"quoted" \\ back\\slash', id="quotes and backslashes"),
+            pytest.param("a\nb\r\n\tc", id="line breaks"),
+            pytest.param("a\x85b\u2028c\u2029d", id="line breaks of Unicode"),
+            pytest.param("a\x01b\x7fc\x9fd", id="controls"),
+            pytest.param("\ufeffa\ufeffb", id="byte order marks"),
+            pytest.param("a\ufffeb\uffffc", id="no characters"),
+            pytest.param("yes: no # ~ !!null {} [] & * | > %", id="what means something in YAML"),
+            pytest.param("\u202eabc", id="right to left"),
+            pytest.param("", id="empty"),
+        ],
+    )
+    async def test_writes_any_text_in_an_annotation(self, kube: KubeClient, space: Space, text: str) -> None:
+        """The API server reads an apply as YAML, which knows no surrogates."""
+        manifest = space.manifest(annotations={"example.com/a": text})
+        returned = await kube.apply_secret(manifest, None)
+        assert space.existing_secret()["metadata"]["annotations"]["example.com/a"] == text
+        assert returned == parse_secret(space.existing_secret())
 
     async def test_prunes_what_was_dropped_and_nothing_of_others(self, kube: KubeClient, space: Space) -> None:
         first = space.manifest(labels={"team": "ledger"}, annotations={"example.com/a": "1"})
@@ -904,25 +819,68 @@ def a_status(**changes: Any) -> Json:
 
 
 @pytest.mark.usefixtures("crds")
-class TestApplyingAStatus:
+class TestWritingAStatus:
     async def test_writes_the_status_and_nothing_else(self, kube: KubeClient, space: Space) -> None:
         token = space.create_asset_token()
         before = space.asset_token()
-        version = await kube.apply_status(token, a_status())
+        written = await kube.write_status(token, a_status())
         after = space.asset_token()
         assert after["status"] == a_status()
         assert after["spec"] == before["spec"]
         assert after["metadata"]["generation"] == before["metadata"]["generation"]
-        assert after["metadata"]["resourceVersion"] == str(version)
-        assert managers_of(after) - managers_of(before) == {(*OURS, "status")}
+        assert written == parse_asset_token(after)
+        assert managers_of(after) - managers_of(before) == {("asset-token-operator", "Update", "status")}
 
     async def test_prunes_what_was_dropped(self, kube: KubeClient, space: Space) -> None:
         token = space.create_asset_token()
         condition = {"type": "Stalled", "status": "True", "reason": "X", "message": "x"}
         condition["lastTransitionTime"] = "2026-05-01T12:00:00Z"
-        version = await kube.apply_status(token, a_status(conditions=[condition], failedAttempts=3))
-        await kube.apply_status(replace(token, version=version), a_status(revision=2))
+        written = await kube.write_status(token, a_status(conditions=[condition], failedAttempts=3))
+        written = await kube.write_status(written, a_status(revision=2))
         assert space.asset_token()["status"] == a_status(revision=2)
+        assert written == parse_asset_token(space.asset_token())
+
+    async def test_prunes_what_somebody_else_put_there(self, kube: KubeClient, space: Space) -> None:
+        space.create_asset_token()
+        path = space.path("assettokens", "ledger-writer")
+        theirs = {"status": {"lastFailureTime": "2026-05-01T12:00:00Z", "failedAttempts": 7}}
+        token = parse_asset_token(space.cluster.api.patch(f"{path}/status", theirs))
+        await kube.write_status(token, a_status())
+        assert space.asset_token()["status"] == a_status()
+
+    async def test_over_one_that_an_earlier_operator_applied_leaves_nothing_of_it(
+        self, kube: KubeClient, space: Space
+    ) -> None:
+        """Which was by server-side apply, so its fields have another manager."""
+        token = space.create_asset_token()
+        path = space.path("assettokens", "ledger-writer")
+        applied = {
+            "apiVersion": "auth.getasset.com/v1alpha1",
+            "kind": "AssetToken",
+            "metadata": {"name": token.key.name},
+        }
+        query = "fieldManager=asset-token-operator&force=true"
+        body = {**applied, "status": a_status(failedAttempts=3)}
+        token = parse_asset_token(
+            space.cluster.api.patch(f"{path}/status?{query}", body, "application/apply-patch+yaml")
+        )
+        await kube.write_status(token, a_status(revision=2))
+        assert space.asset_token()["status"] == a_status(revision=2)
+
+    async def test_of_one_that_changed_since_is_refused_and_changes_nothing(
+        self, kube: KubeClient, space: Space
+    ) -> None:
+        token = space.create_asset_token()
+        annotations = {"metadata": {"annotations": {"a": "b"}}}
+        before = space.cluster.api.patch(space.path("assettokens", "ledger-writer"), annotations)
+        with pytest.raises(KubeRefusedError) as caught:
+            await kube.write_status(token, a_status())
+        assert caught.value.status == 409
+        assert space.asset_token() == before
+
+    async def test_with_nothing_new_writes_nothing(self, kube: KubeClient, space: Space) -> None:
+        first = await kube.write_status(space.create_asset_token(), a_status())
+        assert await kube.write_status(first, a_status()) == first
 
     async def test_leaves_a_namesake_alone_that_was_created_since(self, kube: KubeClient, space: Space) -> None:
         token = space.create_asset_token()
@@ -930,14 +888,14 @@ class TestApplyingAStatus:
         space.create_asset_token()
         before = space.asset_token()
         with suppress(KubeError):
-            await kube.apply_status(token, a_status())
+            await kube.write_status(token, a_status())
         assert space.asset_token() == before
 
     async def test_of_one_that_is_gone_is_told(self, kube: KubeClient, space: Space) -> None:
         token = space.create_asset_token()
         space.delete_asset_token()
         with pytest.raises(NotFoundError) as caught:
-            await kube.apply_status(token, a_status())
+            await kube.write_status(token, a_status())
         assert str(caught.value) == (
             f"PATCH {space.path('assettokens', 'ledger-writer')}/status: the API server refused with 404 NotFound."
         )
@@ -948,7 +906,7 @@ class TestApplyingAStatus:
         token = space.create_asset_token()
         before = space.asset_token()
         with pytest.raises(KubeRefusedError) as caught:
-            await kube.apply_status(token, a_status(secretName=TOKEN + "/"))
+            await kube.write_status(token, a_status(secretName=TOKEN + "/"))
         assert caught.value.status == 422
         assert caught.value.fields == {"status.secretName"}
         assert space.asset_token() == before
@@ -1030,14 +988,15 @@ def a_manifest(namespace: str) -> dict[str, Any]:
 
 Call = Callable[[KubeClient], Awaitable[object]]
 CALLS: dict[str, Call] = {
-    "require-crd": lambda kube: kube.require_crd(),
-    "list-secrets": lambda kube: kube.list_secret_versions("shop"),
-    "watch-secrets": lambda kube: anext(kube.watch_secret_versions("shop", "0")),
+    "serves-asset-tokens": lambda kube: kube.serves_asset_tokens(),
+    "list-asset-tokens": lambda kube: kube.list_asset_tokens("shop"),
+    "list-secrets": lambda kube: anext(kube.list_secrets("shop")),
+    "watch-secrets": lambda kube: anext(kube.watch_secrets("shop", 0)),
     "read-secret": lambda kube: kube.read_secret(Key("shop", NAME)),
     "read-credentials": lambda kube: kube.read_credentials("shop", CredentialsRef("asset-credentials")),
     "apply-secret": lambda kube: kube.apply_secret(a_manifest("shop"), None),
     "delete-secret": lambda kube: kube.delete_secret(SECRET_STATE),
-    "apply-status": lambda kube: kube.apply_status(an_asset_token(), a_status()),
+    "write-status": lambda kube: kube.write_status(an_asset_token(), a_status()),
     "create-event": lambda kube: kube.create_event(an_asset_token(), Event("Normal", "A", "A sentence."), NOW, "me"),
 }
 each_call = pytest.mark.parametrize("call", [pytest.param(call, id=name) for name, call in CALLS.items()])
@@ -1045,7 +1004,7 @@ each_call = pytest.mark.parametrize("call", [pytest.param(call, id=name) for nam
 
 class TestAFailure:
     @pytest.mark.parametrize(
-        "call", [pytest.param(call, id=name) for name, call in CALLS.items() if name != "require-crd"]
+        "call", [pytest.param(call, id=name) for name, call in CALLS.items() if name != "serves-asset-tokens"]
     )
     async def test_for_want_of_rights_is_told(
         self, powerless: KubeClient, everything_logged: pytest.LogCaptureFixture, call: Call
@@ -1137,7 +1096,14 @@ class TestAFailure:
         "call",
         [
             pytest.param(CALLS[name], id=name)
-            for name in ("require-crd", "list-secrets", "read-secret", "apply-secret", "apply-status")
+            for name in (
+                "serves-asset-tokens",
+                "list-asset-tokens",
+                "list-secrets",
+                "read-secret",
+                "apply-secret",
+                "write-status",
+            )
         ],
     )
     async def test_to_make_sense_is_told_as_our_own(self, a_faulty: Faulty, call: Call, body: bytes) -> None:
@@ -1186,9 +1152,9 @@ class TestNothingLeaks:
         await kube.delete_secret(read)
         shown = f"{everything_logged.text} {credentials!r} {credentials} {written!r} {read} {kube!r}"
         assert leaked(shown) == []
-        token = (await kube.api.connection()).token
-        assert token
-        assert token not in shown
+        configuration = json.loads(space.cluster.kubeconfig.read_text())
+        for user in configuration["users"]:
+            assert user["user"].get("token", "canary") not in shown
 
     @pytest.mark.parametrize("status", [pytest.param(status, id=str(status)) for status in (403, 409, 422, 500)])
     @pytest.mark.parametrize(
@@ -1237,7 +1203,7 @@ class TestTimeLeft:
             with pytest.raises(NotLeadingError):
                 await held.delete_secret(created)
             with pytest.raises(NotLeadingError):
-                await held.apply_status(token, {})
+                await held.write_status(token, {})
             with pytest.raises(NotLeadingError):
                 await held.create_event(token, Event("Normal", "SecretSynced", "Issued."), NOW, "test")
             assert await held.read_secret(created.key) == created

@@ -28,7 +28,7 @@ def operator(shop: Shop, operator_for: Callable[..., OperatorProcess]) -> Operat
 
 
 def get(operator: OperatorProcess, path: str) -> httpx.Response:
-    return httpx.get(address(operator) + path, trust_env=False, timeout=10)
+    return operator.get(path)
 
 
 def address(operator: OperatorProcess) -> str:

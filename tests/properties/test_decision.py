@@ -38,7 +38,17 @@ from asset_token_operator.model import (
     digest,
 )
 from asset_token_operator.renewal import renewal_time
-from tests.support.builders import CREDENTIALS, NOW, a_refusal, a_reply, a_secret, a_spec, an_asset_token
+from tests.support.builders import (
+    CREDENTIALS,
+    NOW,
+    a_refusal,
+    a_reply,
+    a_secret,
+    a_spec,
+    an_asset_token,
+    data_of,
+    text_of,
+)
 from tests.support.fakes import CREDENTIALS_KEY, FOREIGN_UID, World, drive
 
 SECOND: Final = timedelta(seconds=1)
@@ -71,9 +81,8 @@ KUBE_METHODS: Final = [
     "read_secret",
     "read_credentials",
     "apply_secret",
-    "apply_status",
+    "write_status",
     "delete_secret",
-    "create_event",
 ]
 times = st.sampled_from([1, 2, 5, 1000])
 
@@ -195,7 +204,7 @@ class AnyHistory(RuleBasedStateMachine):
     def the_secrets_data_is_tampered_with(self, key: str, value: str) -> None:
         secret = self.own_secret()
         assert secret is not None
-        self.world.kube.put_secret(replace(secret, data={**secret.data, key: value}))
+        self.world.kube.put_secret(replace(secret, data={**data_of(secret), key: value}))
         self.happened()
 
     @precondition(lambda self: self.own_secret() is not None and self.own_secret().controller_uid is not None)
@@ -303,7 +312,7 @@ class AnyHistory(RuleBasedStateMachine):
         if self.lags:
             self.world.sync_tokens()
         self.again = self.world.reconcile(sync=not self.lags)
-        if self.world.secrets.get(CREDENTIALS_KEY) is None:
+        if self.world.caches.secret(CREDENTIALS_KEY) is None:
             self.cause = None  # credentials that are there again are a new one
         if self.issued is not None and self.issued.spec_hash != self.world.token().spec.request_hash():
             self.issued = None  # what was never written for an earlier spec needn't be kept
@@ -370,7 +379,7 @@ class AnyHistory(RuleBasedStateMachine):
     def does(self, found: IssuedToken, credentials: Credentials) -> bool:
         """Whether the token is one that no request with these credentials is needed for."""
         token, now = self.world.token(), self.asset_now()
-        fingerprint = credentials_fingerprint(credentials, found.access_token)
+        fingerprint = credentials_fingerprint(credentials, SecretStr(text_of(found)))
         return (
             found.spec_hash == token.spec.request_hash()
             and found.expires_at > now
@@ -442,7 +451,7 @@ class AnyHistory(RuleBasedStateMachine):
         self.run()
         assert self.world.calls() == [], "what is in order costs no call"
         self.run_until(due)
-        expected = {"read_secret": 1, "apply_secret": 1, "apply_status": 1}
+        expected = {"read_secret": 1, "apply_secret": 1, "write_status": 1}
         assert Counter(self.world.calls()) == expected, "a renewal costs two writes"
 
 

@@ -122,6 +122,18 @@ def a_secret(
     return SecretState(**(fields | changes))
 
 
+def text_of(token: IssuedToken) -> str:
+    """The token itself, of one that is at hand."""
+    assert token.access_token is not None
+    return token.access_token.get_secret_value()
+
+
+def data_of(secret: SecretState) -> dict[str, str]:
+    """The data of a Secret that is known whole."""
+    assert secret.data is not None
+    return dict(secret.data)
+
+
 def as_stored(manifest: dict[str, Any]) -> dict[str, Any]:
     """What the API server makes of an applied manifest."""
     metadata = manifest["metadata"]

@@ -17,6 +17,7 @@ class Certificate:
     """A certificate that signed itself, and a TLS server's context with it."""
 
     path: Path
+    key_path: Path
     context: ssl.SSLContext
 
 
@@ -48,4 +49,4 @@ def a_certificate(folder: Path, *, host: str = "127.0.0.1", expired: bool = Fals
     )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(path, key_path)
-    return Certificate(path, context)
+    return Certificate(path, key_path, context)

@@ -26,13 +26,19 @@ class ManualClock:
         return self._elapsed
 
     async def wait(self, event: asyncio.Event, seconds: float) -> None:
-        """Wait for the event, at most until time has gone on that far."""
-        self._waiting.append((self._waited + timedelta(seconds=seconds), event))
-        await event.wait()
+        """Wait for the event, at most until time has gone on that far; that doesn't set the event."""
+        waits = [asyncio.ensure_future(event.wait()), asyncio.ensure_future(self.sleep(seconds))]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
 
     async def sleep(self, seconds: float) -> None:
         """Wait until time has gone on that far."""
-        await self.wait(asyncio.Event(), seconds)
+        due = asyncio.Event()
+        self._waiting.append((self._waited + timedelta(seconds=seconds), due))
+        await due.wait()
 
     async def advance(self, by: timedelta) -> None:
         """Time goes on; let everything run that is due then."""

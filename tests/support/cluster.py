@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final, Self, TypeAlias, TypeVar
@@ -64,6 +64,14 @@ def wait_until(probe: Callable[[], T | None], timeout: float, message: str = "")
             raise WaitTimeoutError(f"not within {timeout} s: {message or probe}; last seen: {seen!r}")
         time.sleep(POLL_SECONDS)
     return seen
+
+
+def lasting(seconds: float) -> Iterator[None]:
+    """Iterate for so long: for what has to hold all that time, and not only at its end."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        yield
+        time.sleep(POLL_SECONDS)
 
 
 class Api:

@@ -93,6 +93,19 @@ class ControlPlane(Cluster):
         """Start the API server again, with the same address, certificate, data and audit log."""
         self._apiserver.start(self._apiserver_ready)
 
+    def renew_certificate(self) -> None:
+        """Give the API server another certificate, which is its new authority too, and start it anew.
+
+        The administrator's access goes on; a copy of the old certificate is of no use any more.
+        """
+        self._controllers.stop()
+        self.stop_apiserver()
+        self.certificate.unlink()
+        self.certificate.with_suffix(".key").unlink()
+        self.start_apiserver()
+        self.api = Api(self._exit.enter_context(self._client()))
+        self._start_controllers()
+
     @contextmanager
     def paused_apiserver(self) -> Iterator[None]:
         """Within this context, the API server accepts connections but never answers."""
@@ -108,6 +121,10 @@ class ControlPlane(Cluster):
         It looks for new resources when it starts, and then only every 30 seconds.
         """
         super().apply_crds(folder)
+        self.restart_controllers()
+
+    def restart_controllers(self) -> None:
+        """Have the controllers at work when this returns: after an outage they take up to a minute to come back."""
         self._controllers.stop()
         self._start_controllers()
 

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 
 from asset_token_operator.answers import Reply
 from asset_token_operator.budget import Budgets
+from asset_token_operator.caches import Caches
 from asset_token_operator.errors import (
     CredentialsNotFoundError,
     KubeRefusedError,
@@ -20,7 +21,6 @@ from asset_token_operator.errors import (
     SecretConflictError,
 )
 from asset_token_operator.issuer import Issuer
-from asset_token_operator.manifests import owner_name
 from asset_token_operator.metrics import Metrics
 from asset_token_operator.model import (
     AssetToken,
@@ -34,8 +34,9 @@ from asset_token_operator.model import (
 )
 from asset_token_operator.model import parse_secret as read_secret_body
 from asset_token_operator.outcome import Event
-from asset_token_operator.reconciler import Caches, Reconciler
-from tests.support.builders import CREDENTIALS, ENDPOINTS, NOW, a_reply, an_asset_token, as_stored
+from asset_token_operator.reconciler import Reconciler
+from asset_token_operator.scopes import EVERYWHERE, Scopes
+from tests.support.builders import CREDENTIALS, ENDPOINTS, NOW, a_reply, an_asset_token, as_stored, data_of
 from tests.support.clock import ManualClock
 
 Result = TypeVar("Result")
@@ -91,7 +92,6 @@ class FakeKubeClient:
         self.secrets: dict[Key, SecretState] = {}
         self.credentials: dict[Key, Credentials] = {}
         self.credentials_versions: dict[Key, int] = {}
-        self.events: list[Event] = []
         self.calls: list[str] = []
         self.faults = Faults()
         self.before_write: Callable[[Mapping[str, Any]], None] = lambda _: None
@@ -113,10 +113,13 @@ class FakeKubeClient:
         self.credentials[key] = credentials
         self.credentials_versions[key] = self._next_version()
 
-    def versions(self) -> dict[Key, str]:
-        """The resource version of each Secret, as the list of their metadata has it."""
-        ours = {key: str(secret.version) for key, secret in self.secrets.items()}
-        return {key: str(self.credentials_versions[key]) for key in self.credentials} | ours
+    def metadata(self) -> dict[Key, SecretState]:
+        """The metadata of each Secret, as the list of them has it: without types and data."""
+        others = {
+            key: SecretState(key, f"uid-of-{key}", None, version=self.credentials_versions[key], data=None)
+            for key in self.credentials
+        }
+        return others | {key: replace(secret, type=None, data=None) for key, secret in self.secrets.items()}
 
     def version(self) -> int:
         """The resource version of the latest change."""
@@ -153,18 +156,14 @@ class FakeKubeClient:
         if found is not None and found.uid == secret.uid:
             del self.secrets[secret.key]
 
-    async def apply_status(self, token: AssetToken, status: Mapping[str, Any]) -> int:
-        self._called("apply_status")
+    async def write_status(self, token: AssetToken, status: Mapping[str, Any]) -> AssetToken:
+        self._called("write_status")
         found = self.asset_tokens.get(token.key)
         if found is None:
             raise NotFoundError("the API server refused with 404 NotFound.", 404)
         if found.uid != token.uid:
             raise KubeRefusedError("the API server refused with 409 Conflict.", 409)
-        return self.put_token(replace(found, status=status)).version
-
-    async def create_event(self, token: AssetToken, event: Event, now: datetime, instance: str) -> None:  # noqa: ARG002
-        self._called("create_event")
-        self.events.append(event)
+        return self.put_token(replace(found, status=status))
 
     def _called(self, method: str) -> None:
         self.calls.append(method)
@@ -186,27 +185,18 @@ def _merge(found: SecretState, written: SecretState) -> SecretState:
         uid=found.uid,
         labels=merged("label", found.labels, written.labels),
         annotations=merged("annotation", found.annotations, written.annotations),
-        data=merged("data", found.data, written.data),
+        data=merged("data", data_of(found), data_of(written)),
     )
 
 
-class FakeSecretVersions:
-    """Which Secrets there are, as far as the watch has told: `sync` lets it catch up."""
+class FakeEventPoster:
+    """Takes events; `posted` has them."""
 
-    def __init__(self, kube: FakeKubeClient) -> None:
-        self._kube = kube
-        self._versions: dict[Key, str] = {}
-        self._as_of = 0
+    def __init__(self) -> None:
+        self.posted: list[Event] = []
 
-    def sync(self) -> None:
-        """The watch catches up."""
-        self._versions, self._as_of = self._kube.versions(), self._kube.version()
-
-    def get(self, key: Key) -> str | None:
-        return self._versions.get(key)
-
-    def lacks(self, key: Key, version: int) -> bool:
-        return key not in self._versions and self._as_of >= version
+    def post(self, token: AssetToken, event: Event) -> None:  # noqa: ARG002 - as the real one
+        self.posted.append(event)
 
 
 class FakeAssetClient:
@@ -281,40 +271,49 @@ class OneLookClock:
 class World:
     """A cluster with credentials, Asset, and an operator that watches both.
 
+    `caches` are what the operator has seen; `sync` lets it see what there is now.
+
     Attributes:
-        caches: What the operator has seen; `sync` lets it see what there is now.
+        events: Where the operator's events go.
         woken: Those whom the tenant's budget has woken, as their turn has come.
     """
 
     clock: ManualClock = field(default_factory=ManualClock)
     kube: FakeKubeClient = field(default_factory=FakeKubeClient)
-    caches: Caches = field(default_factory=Caches)
+    events: FakeEventPoster = field(default_factory=FakeEventPoster)
     reserves: Reserves = field(default_factory=Reserves)
     woken: list[Key] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.asset = FakeAssetClient(clock=self.clock)
-        self.secrets = FakeSecretVersions(self.kube)
+        self.scopes = Scopes([])
+        self.scopes.asset_tokens_known(EVERYWHERE)
+        self.scopes.secrets_known(EVERYWHERE)
         self.kube.put_credentials()
         self.restart()
 
     def restart(self) -> None:
         """The operator loses all that it has in memory."""
         self.woken.clear()
+        self.caches = Caches()
         self.metrics = Metrics()
         self._looks = OneLookClock(self.clock)
         self.budgets = Budgets(self.woken.append, self._looks, self.reserves)  # type: ignore[arg-type]  # they never sleep
-        self.issuer = Issuer(self.kube, self.asset, self.budgets, self.secrets, self.clock, self.metrics)  # type: ignore[arg-type]
+        self.issuer = Issuer(self.kube, self.asset, self.budgets, self.caches, self.clock, self.metrics)  # type: ignore[arg-type]
         self.reconciler = Reconciler(
             self.caches,
+            self.scopes,
             self.kube,  # type: ignore[arg-type]
             self.issuer,
-            self.secrets,  # type: ignore[arg-type]
+            self._wrote,
+            self.events,  # type: ignore[arg-type]
             self.asset.endpoints,
             self.clock,
-            "test",
             self.metrics,
         )
+
+    def _wrote(self, secret: SecretState) -> None:
+        self.caches.saw_secret(secret.without_data())
 
     def add(self, token: AssetToken | None = None) -> AssetToken:
         """Somebody creates an AssetToken."""
@@ -323,25 +322,19 @@ class World:
     def sync(self) -> None:
         """The watches catch up."""
         self.sync_tokens()
-        self.caches.secrets = {key: (secret,) for key, secret in self.kube.secrets.items()}
-        owned: dict[Key, tuple[SecretState, ...]] = {}
-        for secret in self.kube.secrets.values():
-            owner = owner_name(secret)
-            if owner is not None:
-                key = Key(secret.key.namespace, owner)
-                owned[key] = (*owned.get(key, ()), secret)
-        self.caches.owned = owned
-        self.secrets.sync()
+        found = self.kube.metadata()
+        for key in self.caches.secrets().keys() - found.keys():
+            self.caches.secret_gone(key, self.kube.version())
+        for secret in found.values():
+            self.caches.saw_secret(secret)
 
     def sync_tokens(self) -> None:
         """The watch of AssetTokens catches up."""
-        self.caches.tokens = {key: (token,) for key, token in self.kube.asset_tokens.items()}
-        claims: dict[Key, tuple[AssetToken, ...]] = {}
-        users: dict[Key, tuple[AssetToken, ...]] = {}
+        known = {token.key for token in self.caches.asset_tokens()}
+        for key in known - self.kube.asset_tokens.keys():
+            self.caches.asset_token_gone(key, self.kube.version())
         for token in self.kube.asset_tokens.values():
-            claims[token.secret_key] = (*claims.get(token.secret_key, ()), token)
-            users[token.credentials_key] = (*users.get(token.credentials_key, ()), token)
-        self.caches.claims, self.caches.users = claims, users
+            self.caches.saw_asset_token(token)
 
     def reconcile(self, token: AssetToken | None = None, *, sync: bool = True) -> datetime | None:
         """Let the operator look at the AssetToken once."""

@@ -1,22 +1,26 @@
 """What an operator's metrics say, as Prometheus reads them."""
 
 from collections.abc import Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from asset_token_operator.reconciler import Caches
+from asset_token_operator.caches import Caches
 from asset_token_operator.scheduler import Scheduler
 from asset_token_operator.state_metrics import OperatorMetrics, render
 from tests.support.clock import ManualClock
 from tests.support.fakes import World
+
+if TYPE_CHECKING:
+    from asset_token_operator.model import Key
 
 PREFIX: Final = "asset_token_operator_"
 
 
 async def scrape(world: World, caches: Caches | None = None) -> dict[str, float]:
     """What the world's metrics say; with those of each AssetToken in `caches`."""
-    operator = OperatorMetrics(world.caches, world.budgets, world.issuer, Scheduler(ManualClock(), 1), lambda: True)
+    scheduler: Scheduler[Key] = Scheduler(ManualClock(), 1)
+    operator = OperatorMetrics(world.caches, world.scopes, world.budgets, world.issuer, scheduler, lambda: True)
     world.metrics.registry.register(operator)
     try:
         return read((await render(world.metrics, caches)).decode())

@@ -1,6 +1,8 @@
 """The operator as its users run it: an OS process started from the installed console script."""
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -8,12 +10,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, Self
 
+import httpx
+
 from tests.support.cluster import wait_until
 from tests.support.component import LAUNCH
 
 SCRIPT: Final = Path(sys.executable).with_name("asset-token-operator")
-START_SECONDS: Final = 30
+START_SECONDS: Final = 60
 STOP_SECONDS: Final = 30
+ANSWER_SECONDS: Final = 10
+
+OBSERVED: Final = ("--health-address=127.0.0.1:0", "--metrics-address=127.0.0.1:0", "--log-format=json")
+"""Arguments for one whose probes, metrics and complaints are looked at."""
 
 
 class OperatorProcess:
@@ -38,6 +46,7 @@ class OperatorProcess:
         self._command = [sys.executable, "-I", "-S", "-c", LAUNCH, str(os.getpid()), str(SCRIPT), "run", *arguments]
         self._environment = os.environ | {"KUBECONFIG": str(kubeconfig)} | dict(environment or {})
         self._log = folder / "operator.log"
+        self._began = 0
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -55,11 +64,12 @@ class OperatorProcess:
     def start(self) -> None:
         """Start it; the output goes on in the same log."""
         with self._log.open("ab") as log:
+            self._began = log.tell()
             self._process = subprocess.Popen(self._command, env=self._environment, stdout=log, stderr=log)
 
-    def terminate(self) -> int:
-        """Ask it to end, as Kubernetes does, and return its exit code."""
-        return self._end(signal.SIGTERM)
+    def terminate(self, within: float = STOP_SECONDS) -> int:
+        """Ask it to end, as Kubernetes does, and return its exit code; it has to end within so many seconds."""
+        return self._end(signal.SIGTERM, within)
 
     def ask_to_end(self) -> None:
         """The same, without waiting for it."""
@@ -95,16 +105,45 @@ class OperatorProcess:
         """All that it has written, over all its starts."""
         return self._log.read_text()
 
+    def complaints(self) -> list[str]:
+        """What it has said since its latest start that is worse than news, a line each; it must log in JSON.
+
+        What isn't JSON wasn't logged, but is what a process says that ends.
+        """
+        lines = self._since_start().splitlines(keepends=True)
+        return [said for line in lines if line.endswith("\n") and (said := _complaint(line))]
+
+    def get(self, path: str) -> httpx.Response:
+        """Ask its probes, or for its metrics; it must listen at one address."""
+        wait_until(lambda: self._listens() or not self.is_running(), START_SECONDS, "the operator listens")
+        assert self.is_running(), f"The operator has ended; the end of what it said: {self.output()[-500:]}"
+        return httpx.get(f"http://{self._listens()[-1]}{path}", trust_env=False, timeout=ANSWER_SECONDS)
+
     def wait_for_output(self, text: str) -> None:
         """Wait until it has written that."""
         wait_until(lambda: text in self.output(), START_SECONDS, f"the operator says {text!r}")
 
-    def _end(self, how: signal.Signals) -> int:
+    def _since_start(self) -> str:
+        return self._log.read_bytes()[self._began :].decode()
+
+    def _listens(self) -> list[str]:
+        return re.findall(r"listens on (127\.0\.0\.1:\d+) for ", self._since_start())
+
+    def _end(self, how: signal.Signals, within: float = STOP_SECONDS) -> int:
         process, self._process = self._running(), None
         process.send_signal(how)
-        return process.wait(STOP_SECONDS)
+        return process.wait(within)
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
             raise RuntimeError("The operator isn't running")
         return self._process
+
+
+def _complaint(line: str) -> str | None:
+    """A line of the log as text, if it complains."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return line.strip() or None
+    return None if entry["level"] in {"DEBUG", "INFO"} else f"{entry['level']} {entry['logger']}: {entry['message']}"

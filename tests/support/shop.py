@@ -75,6 +75,10 @@ class Shop:
         """Apply an AssetToken."""
         self.apply(self.manifest(name, **changes))
 
+    def create(self, name: str, **changes: Any) -> None:
+        """Create an AssetToken, without the half second that kubectl takes."""
+        self.cluster.api.create(self.path("assettokens"), self.manifest(name, **changes))
+
     def patch(self, name: str, spec: Json) -> None:
         """Change an AssetToken's spec by a merge patch."""
         self.cluster.api.patch(self.path(f"assettokens/{name}"), {"spec": spec})

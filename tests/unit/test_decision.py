@@ -6,6 +6,7 @@ import pytest
 from pydantic import SecretStr
 
 from asset_token_operator.decision import (
+    NEVER,
     Attempts,
     Blocked,
     Decision,
@@ -13,6 +14,7 @@ from asset_token_operator.decision import (
     Observed,
     Remove,
     Request,
+    Synced,
     Wait,
     Write,
     decide,
@@ -45,6 +47,7 @@ from tests.support.builders import (
     a_spec,
     an_asset_token,
     an_issued_token,
+    data_of,
     observed,
     retained,
 )
@@ -265,7 +268,7 @@ def altered(secret: SecretState, kind: str, name: str, value: str | None) -> Sec
         ),
         *(
             pytest.param("data", name, value, id=f"{name} {'altered' if value else 'removed'}")
-            for name in sorted(a_secret().data)
+            for name in sorted(data_of(a_secret()))
             for value in (None, "Y2FuYXJ5")
         ),
     ],
@@ -364,7 +367,7 @@ def test_a_moved_endpoint_is_written_without_a_request() -> None:
 
 def test_labels_and_keys_that_others_added_are_left_alone() -> None:
     secret = a_secret()
-    decorated = replace(secret, labels={**secret.labels, "team": "ledger"}, data={**secret.data, "note": "aGk="})
+    decorated = replace(secret, labels={**secret.labels, "team": "ledger"}, data={**data_of(secret), "note": "aGk="})
 
     assert isinstance(decide(observed(secret=decorated), NOW), Wait)
 
@@ -1154,3 +1157,153 @@ def test_the_written_secret_is_what_was_wanted() -> None:
 
     assert stored_token(secret) == token
     assert not differs(secret, secret_manifest(owner, token, ENDPOINTS))
+
+
+# Which token is served, and what has to be read to know it
+
+
+def by_metadata(secret: SecretState) -> SecretState:
+    """The same as a list of metadata tells it."""
+    return replace(secret, type=None, data=None)
+
+
+def a_token_called(text: str, **changes: Any) -> IssuedToken:
+    return an_issued_token(access_token=SecretStr(text), **changes)
+
+
+def test_of_two_tokens_the_greater_revision_is_served_whatever_the_clocks_say() -> None:
+    """Each operator has its own clock, and either may have been set."""
+    first = a_token_called("canary-1", revision=1, issued_at=NOW + HOUR, expires_at=NOW + 2 * HOUR)
+    second = a_token_called("canary-2", revision=2)
+
+    assert holding(first, held=second).current() == second
+    assert holding(second, held=first).current() == stored_token(a_secret(token=second))
+
+
+def test_of_two_tokens_of_one_revision_two_operators_choose_the_same() -> None:
+    one, other = a_token_called("canary-1"), a_token_called("canary-2")
+    later = max((one, other), key=lambda token: token.fingerprint)
+
+    for seen in (holding(one, held=other), holding(other, held=one)):
+        current = seen.current()
+        assert current is not None
+        assert current.fingerprint == later.fingerprint
+
+
+def test_a_token_for_the_present_spec_is_served_before_a_later_one_for_another() -> None:
+    present = a_token_called("canary-1", revision=1)
+    another = a_token_called("canary-2", revision=2, spec_hash="another")
+
+    assert holding(another, held=present).current() == present
+
+
+def test_a_token_that_is_held_is_believed_before_what_its_secret_says_of_it() -> None:
+    held = an_issued_token(revision=1)
+
+    assert holding(an_issued_token(revision=5), held=held).current() == held
+    seen = observed(secret=by_metadata(a_secret()), held=held)
+    assert seen.current() == held, "and it has the token, which metadata hasn't"
+
+
+def test_with_what_it_was_in_sync_is_read_as_it_was_written() -> None:
+    synced = Synced("0123", "4567")
+
+    assert Synced.parse(str(synced)) == synced
+    assert Synced.parse(str(NEVER)) == NEVER
+    assert Synced.parse("") == NEVER
+    assert Synced.parse("nonsense") == Synced("nonsense", "")
+
+
+VERSION_1 = "uid-of-credentials/1"
+
+
+def settled(**changes: Any) -> Observed:
+    """All is in order, and it is known by metadata only."""
+    whole = holding(an_issued_token(), credentials=CREDENTIALS, credentials_version=VERSION_1)
+    fields: dict[str, Any] = {
+        "secret": by_metadata(a_secret()),
+        "credentials_version": VERSION_1,
+        "synced": whole.in_sync(),
+    }
+    return observed(**(fields | changes))
+
+
+def test_what_was_in_order_and_is_the_same_needs_no_call() -> None:
+    seen = settled()
+
+    assert not seen.lacks_secret()
+    assert not seen.lacks_others()
+    assert not seen.lacks_credentials()
+    assert until(decide(seen, NOW)) > NOW
+    assert seen.in_sync() == seen.synced
+
+
+@pytest.mark.parametrize(
+    ("changes", "lacks"),
+    [
+        pytest.param({"synced": NEVER}, True, id="it wasn't seen to be in order"),
+        pytest.param({"secret": by_metadata(a_secret(version=201))}, True, id="its Secret changed"),
+        pytest.param({"secret": by_metadata(a_secret(uid="another"))}, True, id="it is another Secret"),
+        pytest.param(
+            {"endpoints": ENDPOINTS | {Environment.SANDBOX: "https://moved.example.com"}}, True, id="base_url moved"
+        ),
+        pytest.param({"credentials_version": "uid-of-credentials/2"}, True, id="its credentials changed"),
+        pytest.param({"credentials_version": None}, False, id="its credentials are gone"),
+        pytest.param({"secret": a_secret(version=201)}, False, id="it was read whole"),
+        pytest.param({"secret": None}, False, id="it has no Secret"),
+        pytest.param({"secret": by_metadata(a_secret(controller_uid="another"))}, False, id="it is another's"),
+    ],
+)
+def test_its_secret_is_read_where_metadata_does_not_tell(changes: dict[str, Any], *, lacks: bool) -> None:
+    assert settled(**changes).lacks_secret() is lacks
+
+
+@pytest.mark.parametrize(
+    ("changes", "lacks"),
+    [
+        pytest.param({}, False, id="they are the same"),
+        pytest.param({"credentials_version": "uid-of-credentials/2"}, True, id="they changed"),
+        pytest.param({"synced": NEVER}, True, id="they weren't compared"),
+        pytest.param({"secret": None}, True, id="it has no token"),
+        pytest.param({"secret": None, "credentials": CREDENTIALS}, False, id="they are at hand"),
+        pytest.param({"secret": None, "credentials_version": None}, False, id="there are none"),
+    ],
+)
+def test_its_credentials_are_read_where_they_may_be_others(changes: dict[str, Any], *, lacks: bool) -> None:
+    assert settled(**changes).lacks_credentials() is lacks
+
+
+def test_a_token_that_is_only_in_a_secret_of_an_earlier_name_is_read_there() -> None:
+    old = by_metadata(a_secret(name="old-name"))
+
+    assert settled(secret=None, others=(old,)).lacks_others()
+    assert not settled(others=(old,)).lacks_others(), "it is in both"
+    assert not settled(secret=None, others=(old,), held=an_issued_token()).lacks_others()
+    assert not settled(secret=None).lacks_others()
+
+
+def test_it_is_in_sync_only_when_the_data_was_seen_to_be() -> None:
+    in_order = holding(an_issued_token(), credentials=CREDENTIALS, credentials_version=VERSION_1)
+    altered = replace(in_order, secret=a_secret(data={**data_of(a_secret()), "base_url": "YQ=="}))
+
+    assert in_order.in_sync() == settled().synced
+    assert altered.in_sync() == in_order.in_sync()._replace(data="")
+    assert settled(synced=NEVER).in_sync() == NEVER, "metadata doesn't tell"
+
+
+def test_credentials_are_the_same_only_when_they_were_compared_with_the_token() -> None:
+    others = Credentials(SecretStr("client"), SecretStr("canary-another"))
+    seen = holding(an_issued_token(), credentials=others, credentials_version=VERSION_1)
+
+    assert seen.in_sync().credentials == ""
+    assert replace(seen, credentials=CREDENTIALS).in_sync().credentials == settled().synced.credentials
+    assert replace(seen, secret=None).in_sync() == NEVER
+
+
+def test_a_token_that_is_not_at_hand_is_not_requested_for_other_credentials() -> None:
+    """Whether they are others can't be told before it is read."""
+    others = Credentials(SecretStr("client"), SecretStr("canary-another"))
+    seen = settled(credentials=others)
+
+    assert isinstance(decide(seen, NOW), Wait)
+    assert isinstance(decide(replace(seen, secret=a_secret()), NOW), Request)

@@ -38,7 +38,9 @@ def test_every_metric_is_documented_with_its_labels_and_type_and_no_other() -> N
     world.sync()
     registry.register(TokenMetrics(list(tokens(world.caches))))
     registry.register(
-        OperatorMetrics(world.caches, world.budgets, world.issuer, Scheduler(world.clock, 1), lambda: True)
+        OperatorMetrics(
+            world.caches, world.scopes, world.budgets, world.issuer, Scheduler(world.clock, 1), lambda: True
+        )
     )
     found = {}
     for family in registry.collect():

@@ -1,270 +1,550 @@
+"""What kopf is allowed to do, and what it tells of what it does and sees."""
+
+import asyncio
 import itertools
-from collections.abc import Iterable
+import logging
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
+import aiohttp
 import kopf
 import pytest
+from aiohttp import web
 
-from asset_token_operator.api_server import Connection
-from asset_token_operator.handlers import build_registry, kopf_settings
-from asset_token_operator.manifests import secret_manifest
-from asset_token_operator.model import Key, parse_asset_token, parse_secret
-from asset_token_operator.reconciler import Caches
-from tests.support.builders import ENDPOINTS, an_asset_token, an_issued_token, as_stored
+from asset_token_operator.handlers import KopfThread, kopf_settings
+from asset_token_operator.model import AssetToken, Key, parse_asset_token
+from tests.support.api_server import Answer, a_kubeconfig, an_api_server, answering, forget_settings
+from tests.support.clock import settle
 
-INDICES = ("tokens", "claims", "users", "secrets", "owned")
-READER, WRITER = Key("shop", "ledger-reader"), Key("shop", "ledger-writer")
-
-
-class FakeConnection:
-    """What kopf asks the Kubernetes client for."""
-
-    async def connection(self) -> Connection:
-        return Connection("https://127.0.0.1:6443", "/ca.crt", True, "Bearer", "canary-token", "/tls.crt", "/tls.key")
+WRITER = Key("shop", "ledger-writer")
+ALL = "/apis/auth.getasset.com/v1alpha1/assettokens"
+SHOP = "/apis/auth.getasset.com/v1alpha1/namespaces/shop/assettokens"
 
 
-class Kopf:
-    """Calls the registered handlers as kopf does: the indices first, then what watches."""
+class Observed:
+    """An observer that notes what it is told, and in which thread."""
 
     def __init__(self) -> None:
-        self.woken: list[Key] = []
-        self.caches = Caches()
-        self.registry = build_registry(FakeConnection(), self.woken.append, self.caches)  # type: ignore[arg-type]
+        self.told: list[tuple[Any, ...]] = []
+        self.threads: set[int] = set()
 
-    async def index(self, resource: str, body: dict[str, Any]) -> dict[str, Any]:
-        """What each index of the resource gets of an object."""
-        found = {}
-        for handler in self._handlers("_indexing", resource):
-            found[str(handler.id)] = await handler.fn(body=body)
-        return found
+    def _note(self, *what: Any) -> None:
+        self.told.append(what)
+        self.threads.add(threading.get_ident())
 
-    async def event(self, resource: str, body: dict[str, Any], **indices: Any) -> list[Key]:
-        """What is woken by an event about an object; the indices are those that the caches have, unless given."""
-        self.woken.clear()
-        given = {name: getattr(self.caches, name) for name in INDICES} | indices
-        for handler in self._handlers("_watching", resource):
-            assert await handler.fn(type="MODIFIED", event={}, body=body, **given) is None
-        return list(self.woken)
+    def asked(self) -> None:
+        self._note("asked")
 
-    def activities(self) -> dict[str, Any]:
-        handlers: Iterable[Any] = self.registry._activities.get_all_handlers()  # noqa: SLF001 - as below
-        return {handler.activity.value: handler for handler in handlers}
+    def watching(self, scope: str, *, listed: bool) -> None:
+        self._note("watching", scope, listed)
 
-    def _handlers(self, kind: str, resource: str) -> list[Any]:
-        """Untyped, as kopf's types ask for all arguments, and ours take what they need."""
-        handlers: Iterable[Any] = getattr(self.registry, kind).get_all_handlers()  # kopf shows it nowhere else
-        return [handler for handler in handlers if handler.selector and handler.selector.any_name == resource]
+    def refused(self, scope: str, status: int) -> None:
+        self._note("refused", scope, status)
+
+    def unreachable(self, scope: str, error: str) -> None:
+        self._note("unreachable", scope, error)
+
+    def saw(self, token: AssetToken) -> None:
+        self._note("saw", token)
+
+    def saw_deleted(self, key: Key, version: int) -> None:
+        self._note("saw_deleted", key, version)
+
+    def saw_unreadable(self, key: Key, version: int, error: str) -> None:
+        self._note("saw_unreadable", key, version, error)
+
+    def news(self) -> list[tuple[Any, ...]]:
+        """What it was told since it was asked last, besides that requests are made."""
+        told, self.told = [what for what in self.told if what != ("asked",)], []
+        return told
 
 
 @pytest.fixture
-def operator() -> Kopf:
-    return Kopf()
+def observer() -> Observed:
+    return Observed()
 
 
-def token_body(name: str = "ledger-writer", *, secret: str = "ledger-writer-token", **spec: Any) -> dict[str, Any]:
+@pytest.fixture
+async def thread(observer: Observed) -> KopfThread:
+    return KopfThread([], observer, asyncio.get_running_loop())
+
+
+def registry_of(thread: KopfThread) -> Any:
+    """Untyped, as kopf shows what was registered nowhere."""
+    return thread._registry()  # noqa: SLF001 - kopf calls what is in there, and nobody else can
+
+
+def handlers_of(registry: Any, kind: str) -> list[Any]:
+    handlers: Iterable[Any] = getattr(registry, kind).get_all_handlers()
+    return list(handlers)
+
+
+def a_body(**changes: Any) -> dict[str, Any]:
     return {
         "metadata": {
             "namespace": "shop",
-            "name": name,
-            "uid": f"uid-of-{name}",
+            "name": "ledger-writer",
+            "uid": "uid-of-ledger-writer",
             "generation": 1,
             "creationTimestamp": "2026-05-01T12:00:00Z",
-            "resourceVersion": "1",
+            "resourceVersion": "7",
         },
-        "spec": {
-            "environment": "sandbox",
-            "credentialsSecretRef": {"name": "asset-credentials"},
-            "secret": {"name": secret},
-            **spec,
-        },
+        "spec": {"environment": "sandbox", "credentialsSecretRef": {"name": "asset-credentials"}},
+        **changes,
     }
 
 
-def secret_body(**changes: Any) -> dict[str, Any]:
-    return as_stored(secret_manifest(an_asset_token(), an_issued_token(), ENDPOINTS)) | changes
+# What is registered, and the settings
 
 
-def test_registers_nothing_that_writes_to_the_users_objects(operator: Kopf) -> None:
-    """No timers or daemons (a finalizer), no create, update, resume or delete handlers (an annotation)."""
-    registry = operator.registry
+async def test_registers_nothing_but_one_low_level_handler_and_the_login(thread: KopfThread) -> None:
+    """No timers or daemons (a finalizer), no create, update, resume or delete handlers (an annotation), no indices."""
+    registry = registry_of(thread)
 
-    assert registry._spawning.get_all_handlers() == []  # noqa: SLF001 - kopf shows it nowhere else
-    assert registry._changing.get_all_handlers() == []  # noqa: SLF001 - as above
-    assert not any(
-        handler.requires_finalizer
-        for kind in (registry._indexing, registry._watching)  # noqa: SLF001 - as above
-        for handler in kind.get_all_handlers()
-        if hasattr(handler, "requires_finalizer")
-    )
-    assert registry._webhooks.get_all_handlers() == []  # noqa: SLF001 - as above
+    (watching,) = handlers_of(registry, "_watching")
+    assert (watching.selector.group, watching.selector.version) == ("auth.getasset.com", "v1alpha1")
+    assert watching.selector.any_name == "assettokens"
+    (activity,) = handlers_of(registry, "_activities")
+    assert activity.activity.value == "authentication"
+    for kind in ("_indexing", "_spawning", "_changing", "_webhooks"):
+        assert handlers_of(registry, kind) == []
 
 
-def test_registers_five_indices_two_watches_and_the_login(operator: Kopf) -> None:
-    indices = [str(handler.id) for handler in operator.registry._indexing.get_all_handlers()]  # noqa: SLF001 - as above
-    watches = [
-        str(handler.selector.any_name)
-        for handler in operator.registry._watching.get_all_handlers()  # noqa: SLF001 - as above
-        if handler.selector is not None
-    ]
-
-    assert sorted(indices) == sorted(INDICES)
-    assert sorted(watches) == ["assettokens", "secrets"]
-    assert sorted(operator.activities()) == ["authentication"]
-
-
-def test_kopf_posts_and_scans_nothing_and_watches_only_labelled_secrets() -> None:
-    settings = kopf_settings(lambda: None)
+def test_kopf_posts_and_scans_nothing_and_writes_nothing() -> None:
+    settings = kopf_settings()
 
     assert not settings.posting.enabled
     assert settings.scanning.disabled
+    assert settings.admission.server is None
+    assert settings.admission.managed is None
+
+
+def test_kopf_compares_nothing_and_keeps_nothing_of_an_object() -> None:
+    storage = kopf_settings().persistence.diffbase_storage
+    body = kopf.Body({"spec": {"a": 1}})
+    patch = kopf.Patch()
+    storage.store(body=body, patch=patch, essence=kopf.BodyEssence({}))
+
+    assert storage.build(body=body) == {}
+    assert storage.fetch(body=body) is None
+    assert patch == {}
+
+
+def test_kopf_does_not_kill_the_process() -> None:
+    """It would with SIGKILL, ten minutes after it was stopped, and nothing of ours ends then."""
+    assert kopf_settings().process.ultimate_exiting_timeout is None
+
+
+def test_kopf_pages_its_lists_and_ends_each_watch_in_time() -> None:
+    settings = kopf_settings()
+
     assert settings.watching.server_timeout == 300
-    assert list(settings.watching.label_selectors.values()) == ["app.kubernetes.io/managed-by=asset-token-operator"]
-    assert settings.watching.label_selectors["", "v1", "secrets"]
+    assert settings.watching.inactivity_timeout is not None, "else a watch that fell silent is waited for"
+    assert settings.watching.inactivity_timeout <= 90
+    assert settings.watching.chunk_size == 100
+    assert not settings.watching.label_selectors, "all AssetTokens are ours"
+
+
+def test_each_run_of_kopf_has_settings_of_its_own() -> None:
+    """kopf writes into them."""
+    assert kopf_settings() is not kopf_settings()
 
 
 def test_kopf_never_gives_the_api_server_up_and_asks_it_every_two_seconds() -> None:
-    backoffs = kopf_settings(lambda: None).networking.error_backoffs
+    backoffs = kopf_settings().networking.error_backoffs
     assert isinstance(backoffs, Iterable)
 
     assert list(itertools.islice(backoffs, 100)) == [0.5, 1.0] + [2.0] * 98
     assert next(iter(backoffs)) == 0.5, "each call begins anew"
 
 
-def test_each_try_of_kopf_is_a_sign_of_life_before_it_is_made() -> None:
-    beats: list[None] = []
-    backoffs = kopf_settings(lambda: beats.append(None)).networking.error_backoffs
-    assert isinstance(backoffs, Iterable)
-    first, second = iter(backoffs), iter(backoffs)
-    assert not beats
-
-    for call in (first, second, first):
-        next(call)
-
-    assert len(beats) == 3
+# What it sees
 
 
-async def test_logs_in_with_the_clients_own_connection(operator: Kopf) -> None:
-    info = await operator.activities()["authentication"].fn()
-
-    assert info == kopf.ConnectionInfo(
-        server="https://127.0.0.1:6443",
-        ca_path="/ca.crt",
-        insecure=False,
-        scheme="Bearer",
-        token="canary-token",
-        certificate_path="/tls.crt",
-        private_key_path="/tls.key",
-        trust_env=True,
-    )
+See = Callable[[str | None, dict[str, Any]], Any]
 
 
-@pytest.mark.parametrize("resource", ["assettokens", "secrets"])
-async def test_the_indices_become_the_caches_with_each_event_also_when_kopf_was_begun_anew(
-    operator: Kopf, resource: str
-) -> None:
-    indices: dict[str, Any] = {name: {} for name in INDICES}
+@pytest.fixture
+def see(thread: KopfThread) -> See:
+    """Calls the handler as kopf does."""
 
-    await operator.event(resource, token_body() if resource == "assettokens" else secret_body(), **indices)
+    async def see(kind: str | None, body: dict[str, Any]) -> None:
+        (handler,) = handlers_of(registry_of(thread), "_watching")
+        assert await handler.fn(type=kind, event={"type": kind, "object": body}, body=body) is None
+        await settle()
 
-    for name, index in indices.items():
-        assert getattr(operator.caches, name) is index
-
-
-async def test_an_asset_token_is_found_by_its_name_its_secret_and_its_credentials(operator: Kopf) -> None:
-    body = token_body()
-
-    assert await operator.index("assettokens", body) == {
-        "tokens": {WRITER: parse_asset_token(body)},
-        "claims": {Key("shop", "ledger-writer-token"): parse_asset_token(body)},
-        "users": {Key("shop", "asset-credentials"): parse_asset_token(body)},
-    }
-
-
-async def test_a_secret_is_found_by_its_name_and_by_its_owner(operator: Kopf) -> None:
-    body = secret_body()
-
-    assert await operator.index("secrets", body) == {
-        "secrets": {Key("shop", "ledger-writer-token"): parse_secret(body)},
-        "owned": {WRITER: parse_secret(body)},
-    }
-
-
-async def test_a_secret_of_no_asset_token_is_found_by_its_name_only(operator: Kopf) -> None:
-    found = await operator.index("secrets", secret_body(type="Opaque"))
-
-    assert found["owned"] == {}
-    assert set(found["secrets"]) == {Key("shop", "ledger-writer-token")}
-
-
-async def test_a_changed_asset_token_wakes_itself(operator: Kopf) -> None:
-    assert await operator.event("assettokens", token_body()) == [WRITER]
-
-
-async def test_the_caches_are_filled_when_the_first_asset_token_is_told_of(operator: Kopf) -> None:
-    assert not operator.caches.filled
-
-    await operator.event("assettokens", token_body())
-
-    assert operator.caches.filled
-
-
-async def test_a_changed_asset_token_wakes_those_that_name_the_same_secret(operator: Kopf) -> None:
-    rival = parse_asset_token(token_body("ledger-reader"))
-    operator.caches.claims = {Key("shop", "ledger-writer-token"): [rival]}
-
-    assert set(await operator.event("assettokens", token_body())) == {WRITER, READER}
-
-
-async def test_a_changed_secret_wakes_those_that_name_it_and_its_owner(operator: Kopf) -> None:
-    rival = parse_asset_token(token_body("ledger-reader"))
-    operator.caches.claims = {Key("shop", "ledger-writer-token"): [rival]}
-
-    assert set(await operator.event("secrets", secret_body())) == {WRITER, READER}
-
-
-async def test_a_changed_secret_wakes_those_whose_credentials_it_holds(operator: Kopf) -> None:
-    """Whoever gives one of the operator's own Secrets as credentials is served too."""
-    user = parse_asset_token(token_body("ledger-reader"))
-    operator.caches.users = {Key("shop", "ledger-writer-token"): [user]}
-
-    assert set(await operator.event("secrets", secret_body())) == {WRITER, READER}
-
-
-def test_those_whom_a_secret_concerns_are_its_claimants_and_its_users(operator: Kopf) -> None:
-    claimant, user = (parse_asset_token(token_body(name)) for name in ("ledger-writer", "ledger-reader"))
-    secret = Key("shop", "shared")
-    operator.caches.claims, operator.caches.users = {secret: [claimant]}, {secret: [user]}
-
-    assert list(operator.caches.concerned(secret)) == [WRITER, READER]
-    assert list(operator.caches.concerned(Key("elsewhere", "shared"))) == []
-
-
-async def test_a_secret_that_lost_its_annotations_wakes_those_that_name_it(operator: Kopf) -> None:
-    operator.caches.claims = {Key("shop", "ledger-writer-token"): [parse_asset_token(token_body())]}
-    body = secret_body()
-    del body["metadata"]["annotations"]
-
-    assert await operator.event("secrets", body) == [WRITER]
-
-
-async def test_a_secret_that_nobody_names_wakes_nobody(operator: Kopf) -> None:
-    assert await operator.event("secrets", secret_body(type="Opaque")) == []
+    return see
 
 
 @pytest.mark.parametrize(
-    "body",
+    "kind",
+    [pytest.param(None, id="listed"), pytest.param("ADDED", id="created"), pytest.param("MODIFIED", id="changed")],
+)
+async def test_an_asset_token_is_told_as_it_is(observer: Observed, see: See, kind: str | None) -> None:
+    await see(kind, a_body())
+
+    assert observer.told == [("saw", parse_asset_token(a_body()))]
+
+
+@pytest.mark.parametrize(
+    "body", [pytest.param(a_body(), id="readable"), pytest.param(a_body(spec={}), id="unreadable")]
+)
+async def test_a_deletion_is_told_whatever_the_object_is_like(
+    observer: Observed, see: See, body: dict[str, Any]
+) -> None:
+    await see("DELETED", body)
+
+    assert observer.told == [("saw_deleted", Key("shop", "ledger-writer"), 7)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
     [
-        pytest.param(token_body(environment="staging"), id="unknown environment"),
-        pytest.param(token_body(lifetime="soon"), id="unreadable duration"),
-        pytest.param({**token_body(), "spec": {}}, id="no spec"),
+        pytest.param({"spec": {"environment": "staging"}}, "KeyError: 'credentialsSecretRef'", id="a field is missing"),
+        pytest.param({"spec": {}}, "KeyError: 'credentialsSecretRef'", id="no fields"),
+        pytest.param({"spec": None}, "TypeError: 'NoneType' object is not subscriptable", id="no spec"),
+        pytest.param(
+            {"spec": a_body()["spec"] | {"environment": "staging"}},
+            "ValueError: 'staging' is not a valid Environment",
+            id="unknown environment",
+        ),
+        pytest.param(
+            {"spec": a_body()["spec"] | {"lifetime": "soon"}},
+            "ValueError: 'soon' is not a duration such as 1h30m or 90s",
+            id="unreadable duration",
+        ),
     ],
 )
-async def test_an_asset_token_that_cannot_be_read_is_logged_and_neither_indexed_nor_woken(
-    operator: Kopf, body: dict[str, Any], caplog: pytest.LogCaptureFixture
+async def test_an_asset_token_that_cannot_be_read_is_told_with_the_reason(
+    observer: Observed, see: See, changes: dict[str, Any], error: str
 ) -> None:
-    assert await operator.index("assettokens", body) == {"tokens": {}, "claims": {}, "users": {}}
-    assert await operator.event("assettokens", body) == []
+    await see("ADDED", a_body(**changes))
 
-    assert "shop/ledger-writer can't be read" in caplog.text
-    assert "the installed CRD is of another version than the operator" in caplog.text
-    assert all(record.exc_info is None for record in caplog.records)
+    assert observer.told == [("saw_unreadable", WRITER, 7, error)]
+
+
+# What it asks
+
+
+Serve = Callable[[Answer], AbstractAsyncContextManager[str]]
+
+
+@pytest.fixture
+def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Serve:
+    """Begins a stand-in for an API server, which `KUBECONFIG` names then."""
+    forget_settings(monkeypatch)
+
+    @asynccontextmanager
+    async def begin(answer: Answer) -> AsyncIterator[str]:
+        async with an_api_server(answer) as api:
+            monkeypatch.setenv("KUBECONFIG", str(a_kubeconfig(tmp_path, api.url)))
+            yield api.url
+
+    return begin
+
+
+async def log_in(thread: KopfThread) -> kopf.AiohttpSession:
+    (handler,) = handlers_of(registry_of(thread), "_activities")
+    info = await handler.fn()
+    assert isinstance(info, kopf.AiohttpSession)
+    return info
+
+
+async def test_logs_in_as_the_operator_does(thread: KopfThread, serve: Serve) -> None:
+    received: list[str | None] = []
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        received.append(request.headers.get("authorization"))
+        return web.json_response({})
+
+    async with serve(answer) as url:
+        info = await log_in(thread)
+        async with info.aiohttp_session as session, session.get(f"{url}/version"):
+            pass
+        assert info.server == url
+    assert received == ["Bearer canary-kube-token"]
+
+
+@pytest.mark.parametrize(
+    ("path", "scope"),
+    [
+        pytest.param(ALL, "", id="all namespaces"),
+        pytest.param(SHOP, "shop", id="one namespace"),
+        pytest.param(f"/k8s/clusters/c-1{SHOP}", "shop", id="behind a path"),
+    ],
+)
+async def test_a_watch_is_told_and_whether_it_was_listed_before(
+    thread: KopfThread, observer: Observed, serve: Serve, path: str, scope: str
+) -> None:
+    async with serve(answering(200)) as url, (await log_in(thread)).aiohttp_session as session:
+
+        async def get(query: str) -> None:
+            async with session.get(f"{url}{path}?{query}"):
+                await settle()
+
+        await get("limit=100")
+        await get("limit=100&continue=x")
+        assert observer.told.count(("asked",)) == 2
+        assert observer.news() == [], "it watches nothing yet"
+
+        await get("watch=true")
+        assert observer.news() == [("watching", scope, True)]
+        await get("watch=true")
+        assert observer.news() == [("watching", scope, False)]
+        await get("limit=100")
+        await get("watch=true")
+        assert observer.news() == [("watching", scope, True)]
+
+
+async def test_each_scope_is_listed_by_itself(thread: KopfThread, observer: Observed, serve: Serve) -> None:
+    async with serve(answering(200)) as url, (await log_in(thread)).aiohttp_session as session:
+        for path in (SHOP, f"{ALL}?watch=true", f"{SHOP}?watch=true"):
+            async with session.get(url + path):
+                await settle()
+
+    assert observer.news() == [("watching", "", False), ("watching", "shop", True)]
+
+
+@pytest.mark.parametrize("query", ["limit=100", "watch=true"], ids=["list", "watch"])
+@pytest.mark.parametrize("status", [401, 403, 404, 410, 429, 500], ids=str)
+async def test_what_is_refused_is_told_with_its_status(
+    thread: KopfThread, observer: Observed, serve: Serve, query: str, status: int
+) -> None:
+    async with serve(answering(status)) as url:
+        info = await log_in(thread)
+        async with info.aiohttp_session as session, session.get(f"{url}{SHOP}?{query}"):
+            await settle()
+
+    assert observer.news() == [("refused", "shop", status)]
+
+
+async def test_a_list_that_was_refused_is_still_to_be_made_good(
+    thread: KopfThread, observer: Observed, serve: Serve
+) -> None:
+    statuses = iter((500, 200, 403, 200))
+
+    async def answer(_: web.BaseRequest) -> web.Response:
+        return web.json_response({}, status=next(statuses))
+
+    async with serve(answer) as url, (await log_in(thread)).aiohttp_session as session:
+        for query in ("limit=1", "limit=1", "watch=true", "watch=true"):
+            async with session.get(f"{url}{ALL}?{query}"):
+                await settle()
+
+    assert observer.news() == [("refused", "", 500), ("refused", "", 403), ("watching", "", True)]
+
+
+async def test_an_api_server_that_does_not_answer_is_told_by_the_errors_kind(
+    thread: KopfThread, observer: Observed, serve: Serve
+) -> None:
+    async def cut(request: web.BaseRequest) -> web.Response:
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+
+    async with serve(cut) as url, (await log_in(thread)).aiohttp_session as session:
+        with suppress(aiohttp.ClientError):
+            await session.get(f"{url}{SHOP}?watch=true")
+        await settle()
+
+    ((what, scope, error),) = observer.news()
+    assert (what, scope) == ("unreachable", "shop")
+    assert error.isidentifier(), "nothing else of it is told"
+
+
+async def test_that_nothing_else_is_answered_is_told_to_nobody(
+    thread: KopfThread, observer: Observed, serve: Serve
+) -> None:
+    async def cut(request: web.BaseRequest) -> web.Response:
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+
+    async with serve(cut) as url, (await log_in(thread)).aiohttp_session as session:
+        with suppress(aiohttp.ClientError):
+            await session.get(f"{url}/version")
+        await settle()
+
+    assert observer.news() == []
+
+
+@pytest.mark.parametrize("status", [200, 404], ids=["answered", "refused"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param("/apis/auth.getasset.com/v1alpha1", id="discovery"),
+        pytest.param(f"{ALL}/ledger-writer", id="a path below"),
+        pytest.param("/api/v1/namespaces/shop/secrets", id="another resource"),
+        pytest.param("/apis/auth.getasset.com/v1alpha1/namespaces/a/b/assettokens", id="no namespace"),
+    ],
+)
+async def test_what_is_no_list_of_asset_tokens_is_a_sign_of_life_and_nothing_else(
+    thread: KopfThread, observer: Observed, serve: Serve, path: str, status: int
+) -> None:
+    async with serve(answering(status)) as url:
+        info = await log_in(thread)
+        async with info.aiohttp_session as session, session.get(f"{url}{path}?watch=true"):
+            await settle()
+
+    assert observer.told == [("asked",)]
+
+
+# Its thread
+
+
+class FakeOperator:
+    """Stands in for `kopf.spawn_tasks`: what it begins runs until it is cancelled, or raises.
+
+    Attributes:
+        given: What it was called with.
+        failure: What it raises at once.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.given: dict[str, Any] = {}
+        self.failure: Exception | None = None
+        self.runs = threading.Event()
+        monkeypatch.setattr(kopf, "spawn_tasks", self._spawn)
+
+    async def _spawn(self, **given: Any) -> list[asyncio.Task[None]]:
+        self.given = given
+        return [asyncio.create_task(self._run())]
+
+    async def _run(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.runs.set()
+        await asyncio.Event().wait()
+
+    async def begun(self) -> None:
+        """Wait until it runs."""
+        await asyncio.to_thread(self.runs.wait, 10)
+
+
+@pytest.fixture
+def operator(monkeypatch: pytest.MonkeyPatch) -> FakeOperator:
+    return FakeOperator(monkeypatch)
+
+
+async def end_of(thread: KopfThread) -> None:
+    async with asyncio.timeout(10):
+        await thread.ended.wait()
+
+
+@pytest.mark.parametrize(
+    ("namespaces", "clusterwide"), [([], True), (["shop", "bank"], False)], ids=["all namespaces", "two namespaces"]
+)
+async def test_kopf_watches_what_it_was_told_without_peering_until_it_is_stopped(
+    observer: Observed, operator: FakeOperator, namespaces: Sequence[str], *, clusterwide: bool
+) -> None:
+    thread = KopfThread(namespaces, observer, asyncio.get_running_loop())
+    thread.start()
+    await operator.begun()
+    assert not thread.ended.is_set()
+
+    thread.stop()
+    await end_of(thread)
+    assert operator.given["standalone"] is True
+    assert operator.given["clusterwide"] is clusterwide
+    assert list(operator.given["namespaces"]) == list(namespaces)
+
+
+async def test_stopping_it_twice_or_after_its_end_does_no_harm(thread: KopfThread, operator: FakeOperator) -> None:
+    thread.start()
+    await operator.begun()
+    thread.stop()
+    thread.stop()
+    await end_of(thread)
+    thread.stop()
+
+
+async def test_stopping_it_after_it_ended_by_itself_does_no_harm(thread: KopfThread, operator: FakeOperator) -> None:
+    """Whoever begins it anew does so."""
+    operator.failure = ValueError("boom")
+    thread.start()
+    await end_of(thread)
+    thread.stop()
+
+
+async def test_a_stop_that_comes_before_kopf_runs_ends_it_too(thread: KopfThread, operator: FakeOperator) -> None:
+    """A thread takes its time to start."""
+    thread.stop()
+    thread.start()
+
+    await end_of(thread)
+
+
+async def test_what_kopf_stumbles_over_ends_it_and_is_said_by_its_kind_only(
+    thread: KopfThread, operator: FakeOperator, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    operator.failure = ValueError("canary-in-an-error")
+    thread.start()
+    await end_of(thread)
+
+    (record,) = caplog.records
+    assert (record.levelno, record.getMessage()) == (
+        logging.INFO,
+        "the watch of AssetTokens broke (ValueError) and is begun anew",
+    )
+    assert record.exc_info is None
+    assert "canary" not in caplog.text
+
+
+async def see_one(registry: Any) -> None:
+    """Kopf sees one AssetToken."""
+    (handler,) = handlers_of(registry, "_watching")
+    await handler.fn(event={"type": "ADDED", "object": a_body()})
+
+
+def spawning(run: Callable[[Any], Coroutine[Any, Any, None]]) -> Callable[..., Any]:
+    """Stands in for `kopf.spawn_tasks`, and ends when that has run."""
+
+    async def spawn(*, registry: Any, **_: object) -> list[asyncio.Task[None]]:
+        return [asyncio.create_task(run(registry))]
+
+    return spawn
+
+
+async def test_the_observer_is_told_in_its_own_thread(
+    thread: KopfThread, observer: Observed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kopf, "spawn_tasks", spawning(see_one))
+    thread.start()
+    await end_of(thread)
+
+    assert observer.news() == [("saw", parse_asset_token(a_body()))]
+    assert observer.threads == {threading.get_ident()}
+
+
+def test_an_observer_whose_loop_has_ended_does_no_harm(observer: Observed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The operator is gone before its daemon thread is."""
+    ended: list[bool] = []
+
+    async def see(registry: Any) -> None:
+        await see_one(registry)
+        ended.append(True)
+
+    monkeypatch.setattr(kopf, "spawn_tasks", spawning(see))
+    loop = asyncio.new_event_loop()
+    loop.close()
+    before = set(threading.enumerate())
+    KopfThread([], observer, loop).start()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(10)
+
+    assert ended == [True]
+    assert observer.told == []
+
+
+async def test_its_thread_does_not_keep_the_process_alive(thread: KopfThread, operator: FakeOperator) -> None:
+    before = set(threading.enumerate())
+    thread.start()
+    await operator.begun()
+
+    assert all(other.daemon for other in set(threading.enumerate()) - before if other.name == "kopf")
+    thread.stop()
+    await end_of(thread)

@@ -11,8 +11,9 @@ import httpx
 import pytest
 
 from asset_token_operator.config import Address
-from asset_token_operator.errors import ListenError
+from asset_token_operator.errors import KubeUnavailableError, ListenError
 from asset_token_operator.health import PATIENCE, Health, serving
+from asset_token_operator.scopes import Scopes
 from tests.support.clock import ManualClock, settle
 
 SECOND = timedelta(seconds=1)
@@ -141,16 +142,47 @@ class TestServing:
 
         assert (answer.status_code, answer.text) == (503, "stuck: scheduler\n")
 
-    async def test_it_is_ready_when_the_caches_are_filled(
+    async def test_it_is_ready_when_a_scope_is_served_and_says_what_is_not_followed(
         self, clock: ManualClock, log: pytest.LogCaptureFixture
     ) -> None:
-        filled = False
-        async with serving(Health(clock, lambda: filled), metrics, ANY, None):
+        scopes = Scopes(["shop", "bank"])
+        async with serving(Health(clock, scopes.is_ready, scopes.problems), metrics, ANY, None):
             (address,) = addresses(log)
-            assert (await get(address, "/readyz")).status_code == 503
 
-            filled = True
-            assert (await get(address, "/readyz")).status_code == 200
+            async def readyz() -> tuple[int, str]:
+                answer = await get(address, "/readyz")
+                return answer.status_code, answer.text
+
+            assert await readyz() == (
+                503,
+                (
+                    "not ready\n"
+                    "namespace shop: being listed; the API server hasn't answered yet\n"
+                    "namespace bank: being listed; the API server hasn't answered yet\n"
+                ),
+            )
+
+            scopes.asset_tokens_lost("bank", KubeUnavailableError("no answer."))
+            for know in (scopes.asset_tokens_known, scopes.secrets_known):
+                know("shop")
+            assert await readyz() == (200, "ok\nnamespace bank: no answer.\n")
+
+            for know in (scopes.asset_tokens_known, scopes.secrets_known):
+                know("bank")
+            assert await readyz() == (200, "ok\n")
+
+            scopes.secrets_lost("shop", KubeUnavailableError("no answer."))
+            assert await readyz() == (200, "ok\nnamespace shop: no answer.\n"), "what is known is served on"
+
+    async def test_one_that_is_ready_and_stuck_is_both(
+        self, health: Health, clock: ManualClock, log: pytest.LogCaptureFixture
+    ) -> None:
+        health.beat("scheduler")
+        await pass_seconds(clock, SECONDS + 1)
+        async with serving(health, metrics, ANY, None):
+            answer = await get(addresses(log)[0], "/readyz")
+
+        assert (answer.status_code, answer.text) == (200, "ok\n")
 
     @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
     async def test_nothing_can_be_sent(self, health: Health, log: pytest.LogCaptureFixture, method: str) -> None:

@@ -61,7 +61,12 @@ def reconcile(world: World, *tokens: AssetToken) -> None:
 def observe(world: World, token: AssetToken | None = None) -> Observed:
     """What is known of an AssetToken's credentials, endpoint and clock."""
     world.sync()
-    return drive(world.issuer.observe(seen_of(token or an_asset_token())))
+    return look(world, seen_of(token or an_asset_token()))
+
+
+def look(world: World, seen: Observed) -> Observed:
+    """The same, before the watches tell of what is there now."""
+    return drive(world.issuer.read_credentials(world.issuer.observe(seen)))
 
 
 def in_flight(world: World) -> list[Key]:
@@ -133,7 +138,7 @@ def test_credentials_that_are_not_there_are_looked_for_each_time(world: World) -
     assert observe(world).credentials is None
 
     world.kube.credentials[CREDENTIALS_KEY] = CREDENTIALS
-    assert drive(world.issuer.observe(seen_of())).credentials == CREDENTIALS, "also before the watch tells of them"
+    assert look(world, seen_of()).credentials == CREDENTIALS, "also before the watch tells of them"
 
 
 def test_credentials_that_came_back_are_read_again(world: World) -> None:
@@ -639,7 +644,8 @@ async def test_a_probe_of_an_endpoint_that_is_down_is_no_attempt_of_its_own(worl
     token = world.add()
     world.sync()
     world.asset.faults.fail("request_token", AssetUnavailableError("Asset could not be reached."))
-    seen = replace(await world.issuer.observe(seen_of(token)), requests=Attempts("before", (NOW,)))
+    seen = await world.issuer.read_credentials(world.issuer.observe(seen_of(token)))
+    seen = replace(seen, requests=Attempts("before", (NOW,)))
     request = Request(Reason.DOES_NOT_EXIST)
 
     assert world.issuer.take_place(seen, request)

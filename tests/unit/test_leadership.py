@@ -35,7 +35,9 @@ class FakeLeases:
         *,
         body: Mapping[str, Any] | None,
         content_type: str,
+        waits: bool,
     ) -> Any:
+        assert not waits, "the Lease waits for nobody's connection"
         assert path == (PATH if method != "POST" else PATH.rpartition("/")[0])
         if self.hangs:
             await asyncio.Event().wait()

@@ -20,7 +20,6 @@ from asset_token_operator.manifests import (
     safe_token_id,
     secret_manifest,
     stored_token,
-    token_fingerprint,
 )
 from asset_token_operator.model import (
     Credentials,
@@ -32,6 +31,7 @@ from asset_token_operator.model import (
     SecretSpec,
     SecretState,
     parse_secret,
+    token_fingerprint,
 )
 from tests.support.builders import (
     CREDENTIALS,
@@ -43,6 +43,7 @@ from tests.support.builders import (
     an_asset_token,
     an_issued_token,
     as_stored,
+    data_of,
     retained,
 )
 
@@ -270,7 +271,7 @@ class TestStoredToken:
     )
     def test_a_token_that_is_tampered_with_is_none(self, value: Any) -> None:
         secret = a_secret()
-        assert stored_token(replace(secret, data={**secret.data, "access_token": value})) is None
+        assert stored_token(replace(secret, data={**data_of(secret), "access_token": value})) is None
 
     def test_a_secret_without_a_token_holds_none(self) -> None:
         assert stored_token(a_secret(data={})) is None
@@ -280,7 +281,7 @@ class TestStoredToken:
 
     def test_the_derived_keys_do_not_decide_what_it_holds(self) -> None:
         secret = a_secret()
-        data = {"access_token": secret.data["access_token"], "authorization": encoded("Basic eDp5")}
+        data = {"access_token": data_of(secret)["access_token"], "authorization": encoded("Basic eDp5")}
         assert stored_token(replace(secret, data=data)) == an_issued_token()
 
 
@@ -533,6 +534,69 @@ def a_secret_with_a_jwt(**annotations: str) -> SecretState:
     secret = a_secret(token=token)
     changed = {f"auth.getasset.com/{name.replace('_', '-')}": value for name, value in annotations.items()}
     return replace(secret, annotations={**secret.annotations, **changed})
+
+
+def by_metadata(secret: SecretState) -> SecretState:
+    """The same as a list of metadata tells it."""
+    return replace(secret, type=None, data=None)
+
+
+class TestByMetadataOnly:
+    def test_a_token_is_what_the_annotations_say_without_the_token(self) -> None:
+        whole = stored_token(a_secret())
+        assert whole is not None
+        known = stored_token(by_metadata(a_secret()))
+
+        assert known == replace(whole, access_token=None)
+        assert known is not None
+        assert known.fingerprint == whole.fingerprint == TOKEN_DIGEST
+
+    def test_without_a_fingerprint_nothing_is_known(self) -> None:
+        assert stored_token(by_metadata(annotated(a_secret(), "token-fingerprint", None))) is None
+
+    @pytest.mark.parametrize(
+        ("change", "ours"),
+        [
+            pytest.param({}, True, id="controlled"),
+            pytest.param({"controller_uid": OTHER_UID}, False, id="controlled by another"),
+            pytest.param({"controller_uid": None}, True, id="it says so"),
+            pytest.param({"controller_uid": None, "labels": {}}, False, id="it says nothing"),
+        ],
+    )
+    def test_one_whose_type_is_not_known_may_be_ours(self, change: dict[str, Any], *, ours: bool) -> None:
+        assert is_owned(replace(by_metadata(a_secret()), **change), an_asset_token()) is ours
+
+    def test_one_whose_type_is_not_known_says_whose_it_is(self) -> None:
+        assert owner_name(by_metadata(a_secret())) == "ledger-writer"
+
+    def test_a_manifest_of_a_token_that_is_not_known_has_no_data_and_is_the_same_besides(self) -> None:
+        token = an_issued_token()
+        whole = secret_manifest(an_asset_token(), token, ENDPOINTS)
+        manifest = secret_manifest(an_asset_token(), replace(token, access_token=None), ENDPOINTS)
+
+        assert manifest == {name: value for name, value in whole.items() if name != "data"}
+
+    @pytest.mark.parametrize("metadata_only", [True, False], ids=["both", "the manifest"])
+    def test_data_that_is_not_known_is_no_difference(self, *, metadata_only: bool) -> None:
+        secret = a_secret() if not metadata_only else by_metadata(a_secret())
+        manifest = secret_manifest(an_asset_token(), replace(an_issued_token(), access_token=None), ENDPOINTS)
+
+        assert not differs(secret, manifest)
+        assert not differs(by_metadata(a_secret()), secret_manifest(an_asset_token(), an_issued_token(), ENDPOINTS))
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            pytest.param({"labels": {}}, id="a label is missing"),
+            pytest.param({"annotations": {}}, id="an annotation is missing"),
+            pytest.param({"controller_uid": None}, id="its owner"),
+            pytest.param({"applied": a_secret().applied | {("label", "team")}}, id="a label is left over"),
+        ],
+    )
+    def test_a_difference_of_metadata_is_seen(self, change: dict[str, Any]) -> None:
+        manifest = secret_manifest(an_asset_token(), replace(an_issued_token(), access_token=None), ENDPOINTS)
+
+        assert differs(replace(by_metadata(a_secret()), **change), manifest)
 
 
 def test_a_jwts_own_expiry_wins_over_an_annotation_that_was_tampered_with() -> None:

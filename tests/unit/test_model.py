@@ -8,7 +8,7 @@ import time
 import traceback
 from dataclasses import FrozenInstanceError, fields, replace
 from datetime import UTC, datetime, timedelta, timezone
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from pydantic import SecretStr
@@ -30,7 +30,9 @@ from asset_token_operator.model import (
     parse_asset_token,
     parse_duration,
     parse_secret,
+    parse_secret_metadata,
     parse_time,
+    token_fingerprint,
     whole_seconds,
 )
 from tests.support.builders import CREDENTIALS, NOW, a_secret, a_spec, an_asset_token, an_issued_token
@@ -567,6 +569,67 @@ def test_the_reserves_are_settings() -> None:
 
 def test_the_most_urgent_go_first() -> None:
     assert sorted(Urgency) == [Urgency.EXPIRING, Urgency.MISSING, Urgency.FORCED, Urgency.OVERDUE, Urgency.ROUTINE]
+
+
+class TestParseSecretMetadata:
+    OTHERS: ClassVar[Any] = {
+        "metadata": {
+            "namespace": "shop",
+            "name": "asset-credentials",
+            "uid": "uid-1",
+            "resourceVersion": "7",
+            "labels": {"app.kubernetes.io/managed-by": "Helm", "canary": "canary"},
+            "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "canary-client-secret"},
+            "ownerReferences": [{"kind": "Deployment", "uid": "canary", "controller": True}],
+            "managedFields": [{"manager": "canary", "operation": "Apply", "fieldsV1": {"f:data": {"f:canary": {}}}}],
+        }
+    }
+
+    def test_nothing_is_kept_of_a_secret_of_others_but_which_it_is(self) -> None:
+        secret = parse_secret_metadata(self.OTHERS)
+
+        assert secret == SecretState(Key("shop", "asset-credentials"), "uid-1", None, version=7, data=None)
+
+    def test_one_that_has_next_to_nothing_is_read(self) -> None:
+        metadata = {"namespace": "shop", "name": "a", "uid": "uid-1", "resourceVersion": "7"}
+        nulls = dict.fromkeys(("labels", "annotations", "ownerReferences"))
+
+        for body in ({"metadata": metadata}, {"metadata": metadata | nulls}):
+            assert parse_secret_metadata(body) == SecretState(Key("shop", "a"), "uid-1", None, version=7, data=None)
+
+    @pytest.mark.parametrize(
+        "metadata",
+        [
+            pytest.param({"labels": {"app.kubernetes.io/managed-by": "asset-token-operator"}}, id="by its label"),
+            pytest.param({"annotations": {"auth.getasset.com/revision": "1"}}, id="by an annotation"),
+            pytest.param({"ownerReferences": [{"kind": "AssetToken", "uid": "u"}]}, id="by its owner"),
+        ],
+    )
+    def test_all_is_kept_of_one_that_looks_like_ours_but_its_type_and_data(self, metadata: Any) -> None:
+        """One of ours that lost its label is still ours by its owner; whoever takes its type for ours looks first."""
+        base = {"labels": {"a": "b"}, "annotations": {}, "ownerReferences": []}
+        body = {"metadata": self.OTHERS["metadata"] | base | metadata, "type": "Opaque", "data": {"a": "Y2FuYXJ5"}}
+
+        assert parse_secret_metadata(body) == replace(parse_secret(body), type=None, data=None)
+
+    def test_one_of_ours_says_the_same_as_when_it_is_read_whole(self) -> None:
+        whole = a_secret()
+
+        assert whole.without_data() == replace(whole, data=None)
+        assert "canary" not in repr(whole.without_data())
+
+
+class TestATokensFingerprint:
+    def test_is_that_of_the_token_whatever_was_said(self) -> None:
+        token = an_issued_token(access_token=SecretStr("canary"), fingerprint="another")
+
+        assert token.fingerprint == token_fingerprint(SecretStr("canary"))
+
+    def test_is_what_was_said_where_the_token_is_not_known(self) -> None:
+        token = replace(an_issued_token(), access_token=None)
+        assert token.fingerprint == an_issued_token().fingerprint
+
+        assert replace(token, fingerprint="another").fingerprint == "another"
 
 
 def test_the_lifetime_counts_from_when_the_token_was_received() -> None:

@@ -29,6 +29,7 @@ from asset_token_operator.errors import (
 from asset_token_operator.manifests import credentials_fingerprint
 from asset_token_operator.model import AssetToken, Environment, IssuedToken, Reason, SecretSpec, parse_time
 from asset_token_operator.outcome import (
+    REMEMBERED,
     Event,
     failure_of,
     issued_token,
@@ -396,6 +397,7 @@ def test_status_of_a_first_token() -> None:
         grantedScopes: [ledger:read]
         tokenId: token-1
         revision: 1
+        syncedHash: "-"
         history:
         - {time: 2026-05-01T12:00:00Z, reason: DoesNotExist, outcome: Issued, expirationTime: 2026-05-01T13:00:00Z}
     """)
@@ -487,6 +489,7 @@ def test_status_stays_ready_while_a_renewal_fails() -> None:
         grantedScopes: [ledger:read]
         tokenId: token-1
         revision: 1
+        syncedHash: "-"
         failedAttempts: 3
         lastFailureTime: 2026-05-01T12:41:00Z
         history:
@@ -531,6 +534,7 @@ def test_status_of_a_token_that_expired_while_its_renewal_failed() -> None:
         grantedScopes: [ledger:read]
         tokenId: token-1
         revision: 1
+        syncedHash: "-"
         failedAttempts: 9
         lastFailureTime: 2026-05-01T12:59:00Z
         history:
@@ -578,6 +582,7 @@ def test_status_of_a_changed_spec_that_is_refused_speaks_of_the_new_generation()
         grantedScopes: [ledger:read]
         tokenId: token-1
         revision: 1
+        syncedHash: "-"
         failedAttempts: 1
         lastFailureTime: 2026-05-01T12:00:00Z
         history:
@@ -1130,7 +1135,7 @@ def test_a_restart_goes_on_with_the_back_off(reason: Reason) -> None:
     seen = failing(observed(), failure, failures=3)
     owner = an_asset_token(status=status_of(seen))
 
-    assert remembered_requests(owner, seen.request_cause()) == Attempts(seen.request_cause(), (), 3, failure)
+    assert remembered_requests(owner) == Attempts(REMEMBERED, (), 3, failure)
 
 
 @pytest.mark.parametrize("reason", [reason for reason in RECOVERIES if reason not in BACKS_OFF], ids=str)
@@ -1139,14 +1144,14 @@ def test_a_restart_tries_what_is_stalled_once_more(reason: Reason) -> None:
     seen = failing(observed(), Failure(NOW, reason, "It failed."))
     owner = an_asset_token(status=status_of(seen))
 
-    assert remembered_requests(owner, seen.request_cause()) == Attempts()
+    assert remembered_requests(owner) == Attempts()
 
 
 def test_a_restart_does_not_take_a_wait_for_the_budget_for_a_failure() -> None:
     waiting = report_status(observed(queued_since=NOW - HOUR), wait_for_place(observed(), NOW), NOW)
     owner = an_asset_token(status=waiting | {"failedAttempts": 1, "lastFailureTime": "2026-05-01T12:00:00Z"})
 
-    assert remembered_requests(owner, "cause") == Attempts()
+    assert remembered_requests(owner) == Attempts()
 
 
 @pytest.mark.parametrize(
@@ -1167,7 +1172,7 @@ def test_a_restart_does_not_take_a_wait_for_the_budget_for_a_failure() -> None:
     ],
 )
 def test_a_restart_starts_afresh_where_status_tells_of_no_failure_for_the_present_spec(owner: AssetToken) -> None:
-    assert remembered_requests(owner, "cause") == Attempts()
+    assert remembered_requests(owner) == Attempts()
 
 
 def test_a_restart_does_not_take_suspension_for_a_failure() -> None:
@@ -1175,9 +1180,8 @@ def test_a_restart_does_not_take_suspension_for_a_failure() -> None:
     owner = an_asset_token(a_spec(suspend=True))
     status = status_of(failing(observed(owner)))
     owner = replace(owner, status=status)
-    cause = observed(owner).request_cause()
 
-    restarted = observed(owner, requests=remembered_requests(owner, cause))
+    restarted = observed(owner, requests=remembered_requests(owner))
 
     assert status_of(restarted, NOW + MINUTE).get("history") == status["history"]
 
@@ -1191,3 +1195,14 @@ def test_a_war_over_the_secret_is_told_in_words() -> None:
         "DriftRepeats",
         "Something keeps changing or deleting Secret ledger-writer-token; it is put right, but later each time.",
     )
+
+
+def test_with_what_it_was_in_sync_is_no_news() -> None:
+    """It is told with the next that is, so that a restart needn't read the Secret."""
+    before = status_of(holding(an_issued_token()))
+    after = before | {"syncedHash": "0123-4567"}
+
+    assert before["syncedHash"] == "-"
+    assert not worth_writing(before, after, NOW)
+    assert not worth_writing({name: value for name, value in before.items() if name != "syncedHash"}, before, NOW)
+    assert worth_writing(before, after | {"revision": 2}, NOW)

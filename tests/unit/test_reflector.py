@@ -1,21 +1,27 @@
 import asyncio
 import contextlib
 import inspect
+import logging
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from asset_token_operator.caches import Caches
 from asset_token_operator.errors import KubeError, KubeRefusedError, KubeUnavailableError
-from asset_token_operator.kube import KubeClient
-from asset_token_operator.model import Key
-from asset_token_operator.reflector import SecretVersions
+from asset_token_operator.kube import KubeClient, SecretEvent
+from asset_token_operator.model import Key, SecretSpec, SecretState
+from asset_token_operator.reflector import SecretReflector
+from asset_token_operator.scopes import EVERYWHERE, Scopes
+from tests.support.builders import a_spec, an_asset_token
 from tests.support.clock import ManualClock, settle
 
 SECOND = timedelta(seconds=1)
 
 A, B, C = Key("shop", "a"), Key("shop", "b"), Key("shop", "c")
 FAR = Key("bank", "a")
+ELSEWHERE = Key("elsewhere", "a")
 
 UNREACHABLE = KubeUnavailableError("no answer from the API server.")
 FORBIDDEN = KubeRefusedError("the API server refused with 403 Forbidden.", 403)
@@ -23,40 +29,50 @@ GONE = KubeRefusedError("the API server refused with 410 Gone.", 410)
 
 
 class FakeSecrets:
-    """The API server's Secrets, by their versions; a watch tells of what changes until it ends.
+    """The API server's Secrets, by their metadata; a watch tells of what changes until it ends.
 
     Attributes:
         lists: The namespaces that were listed, in order.
         watches: The versions since which was watched, in order.
+        page: How many Secrets a page of a list has.
+        failures: What the next lists fail with.
+        failing_page: Which page of a list fails; the first one, unless it is said otherwise.
     """
 
     def __init__(self) -> None:
-        self.versions: dict[Key, str] = {}
+        self.secrets: dict[Key, SecretState] = {}
         self.lists: list[str] = []
         self.watches: list[int] = []
+        self.page = 2
         self.failures: list[KubeError] = []
+        self.failing_page = 0
         self._version = 100
-        self._events: list[tuple[str, Key, str]] = []
+        self._events: list[SecretEvent] = []
         self._forgotten = 0
-        self._open: dict[str, asyncio.Queue[tuple[str, Key, str] | KubeError | None]] = {}
+        self._open: dict[str, asyncio.Queue[SecretEvent | KubeError | None]] = {}
 
     def put(self, *keys: Key) -> None:
         """Somebody creates or changes Secrets."""
         for key in keys:
-            self._version += 1
-            event = "MODIFIED" if key in self.versions else "ADDED"
-            self.versions[key] = str(self._version)
-            self._tell(event, key)
+            self.write(key)
+
+    def write(self, key: Key) -> SecretState:
+        """The same, for one, which is returned."""
+        self._version += 1
+        kind = "MODIFIED" if key in self.secrets else "ADDED"
+        secret = SecretState(key, f"uid-of-{key}", None, version=self._version, data=None)
+        self.secrets[key] = secret
+        self._tell(SecretEvent(kind, self._version, secret))
+        return secret
 
     def delete(self, key: Key) -> None:
         self._version += 1
-        del self.versions[key]
-        self._tell("DELETED", key)
+        self._tell(SecretEvent("DELETED", self._version, replace(self.secrets.pop(key), version=self._version)))
 
     def bookmark(self) -> None:
         """Nothing happens to Secrets, but to other objects, and the watch tells how far it is."""
         self._version += 1
-        self._tell("BOOKMARK", Key("", ""))
+        self._tell(SecretEvent("BOOKMARK", self._version, None))
 
     def end_watches(self, error: KubeError | None = None) -> None:
         """All watches end, for whatever reason; what changes from now on they don't tell."""
@@ -68,46 +84,73 @@ class FakeSecrets:
         """The API server keeps only the latest events (410 Gone)."""
         self._forgotten = self._version
 
-    async def list_secret_versions(self, namespace: str) -> tuple[dict[Key, str], str]:
+    async def list_secrets(self, namespace: str) -> AsyncIterator[tuple[list[SecretState], int]]:
         await asyncio.sleep(0)
         self.lists.append(namespace)
-        if self.failures:
-            raise self.failures.pop(0)
-        found = {key: version for key, version in self.versions.items() if namespace in ("", key.namespace)}
-        return found, str(self._version)
+        failure = self.failures.pop(0) if self.failures else None
+        found = [secret for key, secret in self.secrets.items() if namespace in ("", key.namespace)]
+        version = self._version
+        pages = [found[at : at + self.page] for at in range(0, len(found), self.page)] or [[]]
+        for number, page in enumerate(pages):
+            if failure is not None and number == self.failing_page:
+                raise failure
+            yield page, version
+            await asyncio.sleep(0)
 
-    async def watch_secret_versions(self, namespace: str, since: str) -> AsyncIterator[tuple[str, Key, str]]:
-        self.watches.append(int(since))
-        if int(since) < self._forgotten:
+    async def watch_secrets(self, namespace: str, since: int) -> AsyncIterator[SecretEvent]:
+        self.watches.append(since)
+        if since < self._forgotten:
             raise GONE
         watch = self._open[namespace] = asyncio.Queue()
         for event in self._events:
-            if int(event[2]) > int(since) and namespace in ("", event[1].namespace):
+            if event.version > since and _concerns(event, namespace):
                 watch.put_nowait(event)
         while told := await watch.get():
             if isinstance(told, KubeError):
                 raise told
             yield told
 
-    def _tell(self, event: str, key: Key) -> None:
-        self._events.append((event, key, str(self._version)))
+    def _tell(self, event: SecretEvent) -> None:
+        self._events.append(event)
         for namespace, watch in self._open.items():
-            if event == "BOOKMARK" or namespace in ("", key.namespace):
-                watch.put_nowait(self._events[-1])
+            if _concerns(event, namespace):
+                watch.put_nowait(event)
+
+
+def _concerns(event: SecretEvent, namespace: str) -> bool:
+    return event.secret is None or namespace in ("", event.secret.key.namespace)
 
 
 class Reflection:
-    """What is followed, and what it told of since it was asked last."""
+    """What is followed, and what it told of since it was asked last.
+
+    There is an AssetToken of the name of each Secret, so whoever is woken tells which Secret it was.
+    """
 
     def __init__(self, *namespaces: str) -> None:
         self.kube = FakeSecrets()
         self.clock = ManualClock()
+        self.caches = Caches()
+        for key in (A, B, C, FAR, ELSEWHERE):
+            spec = a_spec(secret=SecretSpec(key.name))
+            self.caches.saw_asset_token(an_asset_token(spec, key=key, uid=f"owner-of-{key}"))
+        self.scopes = Scopes(namespaces)
+        for scope in self.scopes.names:
+            self.scopes.asset_tokens_known(scope)
+        self.beats: list[str] = []
         self._told: list[Key] = []
-        self.secrets = SecretVersions(self.kube, namespaces, self._told.append, self.clock)  # type: ignore[arg-type]
-        self.work: asyncio.Future[list[None]] | None = None
+        self.secrets = SecretReflector(
+            self.kube,  # type: ignore[arg-type]
+            self.caches,
+            self.scopes,
+            self._told.append,
+            self.clock,
+            self.beats.append,
+        )
+        self.work: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        self.work = self.secrets.start()
+        self.work = asyncio.create_task(self.secrets.run())
         await settle()
 
     async def stop(self) -> None:
@@ -121,8 +164,10 @@ class Reflection:
         told, self._told[:] = sorted(self._told), []
         return told
 
-    def known(self, *keys: Key) -> list[str | None]:
-        return [self.secrets.get(key) for key in keys]
+    def known(self, *keys: Key) -> list[int | None]:
+        """The versions of Secrets; None for one that isn't there."""
+        found = [self.caches.secret(key) for key in keys]
+        return [None if secret is None else secret.version for secret in found]
 
 
 @pytest.fixture
@@ -139,7 +184,7 @@ async def two_namespaces() -> AsyncIterator[Reflection]:
     await reflection.stop()
 
 
-@pytest.mark.parametrize("method", ["list_secret_versions", "watch_secret_versions"])
+@pytest.mark.parametrize("method", ["list_secrets", "watch_secrets"])
 def test_the_fake_takes_the_calls_that_the_real_client_takes(method: str) -> None:
     fake, real = (inspect.signature(getattr(of, method)) for of in (FakeSecrets, KubeClient))
 
@@ -154,14 +199,40 @@ async def test_knows_all_that_is_listed_and_tells_of_each(everywhere: Reflection
     await everywhere.start()
 
     assert await everywhere.told() == [FAR, A, B]
-    assert everywhere.known(A, B, FAR, C) == ["101", "102", "103", None]
+    assert everywhere.known(A, B, FAR, C) == [101, 102, 103, None]
 
 
 async def test_nothing_is_known_before_the_list(everywhere: Reflection) -> None:
     everywhere.kube.put(A)
 
     assert everywhere.known(A) == [None]
-    assert not everywhere.secrets.lacks(A, 1)
+    assert not everywhere.scopes.serves(EVERYWHERE)
+
+    await everywhere.start()
+    assert everywhere.scopes.serves(EVERYWHERE)
+
+
+async def test_a_list_of_many_pages_is_known_whole(everywhere: Reflection) -> None:
+    everywhere.kube.page = 1
+    everywhere.kube.put(A, B, C)
+    await everywhere.start()
+
+    assert everywhere.known(A, B, C) == [101, 102, 103]
+    assert everywhere.kube.lists == [""]
+
+
+async def test_a_list_whose_later_page_fails_is_not_taken_for_all_there_is(everywhere: Reflection) -> None:
+    everywhere.kube.put(A, B, C)
+    await everywhere.start()
+    await everywhere.told()
+    everywhere.kube.failing_page, everywhere.kube.failures = 1, [UNREACHABLE]
+    everywhere.kube.end_watches(UNREACHABLE)
+    await settle()
+    await everywhere.clock.advance(SECOND)
+
+    assert everywhere.known(A, B, C) == [101, 102, 103]
+    assert await everywhere.told() == []
+    assert not everywhere.scopes.is_followed(EVERYWHERE)
 
 
 async def test_changes_are_told_and_known(everywhere: Reflection) -> None:
@@ -171,15 +242,15 @@ async def test_changes_are_told_and_known(everywhere: Reflection) -> None:
 
     everywhere.kube.put(B)
     assert await everywhere.told() == [B]
-    assert everywhere.known(A, B) == ["101", "102"]
+    assert everywhere.known(A, B) == [101, 102]
 
     everywhere.kube.put(A)
     assert await everywhere.told() == [A]
-    assert everywhere.known(A, B) == ["103", "102"]
+    assert everywhere.known(A, B) == [103, 102]
 
     everywhere.kube.delete(A)
     assert await everywhere.told() == [A]
-    assert everywhere.known(A, B) == [None, "102"]
+    assert everywhere.known(A, B) == [None, 102]
     assert everywhere.kube.lists == [""], "all by one list and one watch"
 
 
@@ -190,20 +261,21 @@ async def test_a_secret_that_is_deleted_and_created_anew_at_once_is_known(everyw
     everywhere.kube.put(A)
 
     assert set(await everywhere.told()) == {A}
-    assert everywhere.known(A) == ["103"]
+    assert everywhere.known(A) == [103]
 
 
 async def test_the_latest_is_known_when_it_is_told(everywhere: Reflection) -> None:
     """Whoever is woken looks at once."""
-    seen: list[tuple[Key, str | None]] = []
-    secrets = SecretVersions(
+    seen: list[tuple[Key, int | None]] = []
+    secrets = SecretReflector(
         everywhere.kube,  # type: ignore[arg-type]
-        (),
-        lambda key: seen.append((key, secrets.get(key))),
+        everywhere.caches,
+        everywhere.scopes,
+        lambda key: seen.append((key, everywhere.known(key)[0])),
         everywhere.clock,
     )
     everywhere.kube.put(A)
-    work = secrets.start()
+    work = asyncio.create_task(secrets.run())
     await settle()
     everywhere.kube.put(A)
     await settle()
@@ -211,49 +283,92 @@ async def test_the_latest_is_known_when_it_is_told(everywhere: Reflection) -> No
     await settle()
     work.cancel()
 
-    assert seen == [(A, "101"), (A, "102"), (A, None)]
+    assert seen == [(A, 101), (A, 102), (A, None)]
 
 
-# What is not there any more
+# What the operator wrote itself
 
 
-async def test_lacks_what_was_there_once_and_is_not_any_more(everywhere: Reflection) -> None:
-    everywhere.kube.put(A, B)
+async def test_what_the_operator_wrote_itself_is_known_before_the_watch_tells_and_no_news_then(
+    everywhere: Reflection,
+) -> None:
     await everywhere.start()
-    assert not everywhere.secrets.lacks(A, 101)
+    written = everywhere.kube.write(A)
+    everywhere.secrets.written(replace(written, type="auth.getasset.com/token", data={"access_token": "canary"}))
+    assert everywhere.known(A) == [101]
 
+    assert await everywhere.told() == []
+    known = everywhere.caches.secret(A)
+    assert known is not None
+    assert known.type == "auth.getasset.com/token", "the type stays known, which the watch doesn't tell"
+    assert known.data is None
+
+
+async def test_what_the_operator_wrote_and_somebody_deleted_since_is_not_brought_back(everywhere: Reflection) -> None:
+    """The answer to the write may come after what the watch tells of later."""
+    await everywhere.start()
+    written = everywhere.kube.write(A)
     everywhere.kube.delete(A)
     await settle()
 
-    assert everywhere.secrets.lacks(A, 101)
-    assert not everywhere.secrets.lacks(B, 102)
+    everywhere.secrets.written(written)
+
+    assert everywhere.known(A) == [None]
 
 
-async def test_does_not_lack_what_it_cannot_have_heard_of_yet(everywhere: Reflection) -> None:
-    """Another watch, or our own write, may be ahead of this one."""
-    everywhere.kube.put(A)
+async def test_what_the_operator_wrote_and_somebody_changed_since_is_not_taken_back(everywhere: Reflection) -> None:
     await everywhere.start()
-
-    assert not everywhere.secrets.lacks(B, 102)
-    everywhere.kube.put(C)
+    written = everywhere.kube.write(A)
+    everywhere.kube.put(A)
     await settle()
-    assert everywhere.secrets.lacks(B, 102)
+
+    everywhere.secrets.written(written)
+
+    assert everywhere.known(A) == [102]
+
+
+async def test_what_the_operator_wrote_and_somebody_deletes_afterwards_is_told(everywhere: Reflection) -> None:
+    await everywhere.start()
+    everywhere.secrets.written(everywhere.kube.write(A))
+    everywhere.kube.delete(A)
+
+    assert await everywhere.told() == [A]
+    assert everywhere.known(A) == [None]
+
+
+async def test_what_the_operator_wrote_after_a_list_began_is_not_missed_in_it(everywhere: Reflection) -> None:
+    """The list is as of before the write, and comes to its end after it."""
+    everywhere.kube.put(B)
+    await everywhere.start()
+    everywhere.kube.end_watches(UNREACHABLE)
+    await settle()
+    real_list = everywhere.kube.list_secrets
+
+    async def slow_list(namespace: str) -> AsyncIterator[tuple[list[SecretState], int]]:
+        async for page, version in real_list(namespace):
+            everywhere.secrets.written(everywhere.kube.write(A))
+            yield page, version
+
+    everywhere.kube.list_secrets = slow_list  # type: ignore[method-assign]
+    await everywhere.told()
+    await everywhere.clock.advance(SECOND)
+
+    assert everywhere.known(A) == [102]
+    assert await everywhere.told() == []
 
 
 async def test_each_namespace_is_as_far_as_its_own_watch(two_namespaces: Reflection) -> None:
     await two_namespaces.start()
-    two_namespaces.kube.put(A)
+    written = two_namespaces.kube.write(FAR)
+    two_namespaces.kube.delete(FAR)
+    await settle()
+    two_namespaces.kube.put(B)
     await settle()
 
-    assert two_namespaces.secrets.lacks(B, 101)
-    assert not two_namespaces.secrets.lacks(Key("bank", "b"), 101)
+    two_namespaces.secrets.written(written)
+    two_namespaces.secrets.written(SecretState(A, "uid-of-shop/a", None, version=104, data=None))
 
-
-async def test_lacks_nothing_in_a_namespace_that_is_not_followed(two_namespaces: Reflection) -> None:
-    two_namespaces.kube.put(A)
-    await two_namespaces.start()
-
-    assert not two_namespaces.secrets.lacks(Key("elsewhere", "a"), 101)
+    assert two_namespaces.known(FAR, A) == [None, 104]
 
 
 # The watch breaks
@@ -272,7 +387,7 @@ async def test_a_watch_that_just_ends_goes_on_where_it_was_without_a_list(everyw
     await everywhere.clock.advance(SECOND)
 
     assert await everywhere.told() == [A, C]
-    assert everywhere.known(A, B, C) == [None, "102", "105"]
+    assert everywhere.known(A, B, C) == [None, 102, 105]
     assert everywhere.kube.lists == [""]
     assert everywhere.kube.watches == [102, 103]
 
@@ -281,12 +396,11 @@ async def test_a_bookmark_tells_nobody_but_how_far_the_watch_is(everywhere: Refl
     everywhere.kube.put(A)
     await everywhere.start()
     await everywhere.told()
-    assert not everywhere.secrets.lacks(B, 102)
-
     everywhere.kube.bookmark()
-
     assert await everywhere.told() == []
-    assert everywhere.secrets.lacks(B, 102)
+
+    everywhere.secrets.written(SecretState(B, "uid-of-shop/b", None, version=102, data=None))
+    assert everywhere.known(B) == [None], "the watch has gone beyond"
     everywhere.kube.end_watches()
     await settle()
     await everywhere.clock.advance(SECOND)
@@ -317,8 +431,7 @@ async def test_what_happened_while_the_watch_was_broken_is_found_by_comparing(
         await everywhere.clock.advance(SECOND)
 
     assert await everywhere.told() == [created, changed, deleted]
-    assert everywhere.known(unchanged, changed, deleted, created) == ["101", "104", None, "105"]
-    assert everywhere.secrets.lacks(deleted, 103)
+    assert everywhere.known(unchanged, changed, deleted, created) == [101, 104, None, 105]
 
 
 async def test_changes_after_a_broken_watch_are_told_too(everywhere: Reflection) -> None:
@@ -342,7 +455,7 @@ async def test_a_watch_that_breaks_in_one_namespace_forgets_nothing_of_another(t
     await two_namespaces.clock.advance(SECOND)
 
     assert await two_namespaces.told() == [A]
-    assert two_namespaces.known(A, FAR) == [None, "102"]
+    assert two_namespaces.known(A, FAR) == [None, 102]
 
 
 async def test_watches_that_end_as_soon_as_they_begin_are_no_hot_loop(everywhere: Reflection) -> None:
@@ -350,12 +463,12 @@ async def test_watches_that_end_as_soon_as_they_begin_are_no_hot_loop(everywhere
 
     watches: list[str] = []
 
-    async def over(namespace: str, since: str) -> AsyncIterator[tuple[str, Key, str]]:
+    async def over(namespace: str, since: int) -> AsyncIterator[SecretEvent]:
         watches.append(namespace)
-        for event in list[tuple[str, Key, str]]():
+        for event in list[SecretEvent]():
             yield event
 
-    everywhere.kube.watch_secret_versions = over  # type: ignore[method-assign]
+    everywhere.kube.watch_secrets = over  # type: ignore[method-assign]
     await everywhere.start()
     for _ in range(10):
         await everywhere.clock.advance(SECOND)
@@ -368,7 +481,7 @@ async def test_watches_that_end_as_soon_as_they_begin_are_no_hot_loop(everywhere
 
 
 @pytest.mark.parametrize("error", [UNREACHABLE, FORBIDDEN], ids=["unreachable", "forbidden"])
-async def test_a_list_that_fails_is_tried_again_later_each_time_up_to_15_seconds(
+async def test_a_list_that_fails_is_tried_again_later_each_time_up_to_5_seconds(
     everywhere: Reflection, error: KubeError
 ) -> None:
     everywhere.kube.failures = [error] * 1000
@@ -379,11 +492,11 @@ async def test_a_list_that_fails_is_tried_again_later_each_time_up_to_15_seconds
             moments.append(second)
         await everywhere.clock.advance(SECOND)
 
-    assert moments == [0, 1, 3, 7, 15, 30, 45]
+    assert moments == [0, 1, 3, 7, 12, 17, 22, 27, 32, 37, 42, 47, 52, 57]
 
     everywhere.kube.failures.clear()
     everywhere.kube.put(A)
-    await everywhere.clock.advance(15 * SECOND)
+    await everywhere.clock.advance(5 * SECOND)
     assert await everywhere.told() == [A]
 
 
@@ -395,7 +508,7 @@ async def test_what_is_known_is_kept_while_the_list_fails(everywhere: Reflection
     await settle()
     await everywhere.clock.advance(SECOND)
 
-    assert everywhere.known(A) == ["101"]
+    assert everywhere.known(A) == [101]
 
 
 async def test_an_api_server_that_answered_since_is_tried_again_soon(everywhere: Reflection) -> None:
@@ -405,7 +518,7 @@ async def test_an_api_server_that_answered_since_is_tried_again_soon(everywhere:
     for _ in range(10):
         everywhere.kube.end_watches(UNREACHABLE)
         await settle()
-        await everywhere.clock.advance(15 * SECOND)
+        await everywhere.clock.advance(5 * SECOND)
         await everywhere.clock.advance(300 * SECOND)
     lists = len(everywhere.kube.lists)
 
@@ -421,23 +534,22 @@ async def test_a_namespace_that_fails_does_not_hold_up_another(two_namespaces: R
     two_namespaces.kube.failures = [UNREACHABLE]
     await two_namespaces.start()
 
-    assert two_namespaces.known(A, FAR) == [None, "102"]
+    assert two_namespaces.known(A, FAR) == [None, 102]
     await two_namespaces.clock.advance(SECOND)
-    assert two_namespaces.known(A, FAR) == ["101", "102"]
+    assert two_namespaces.known(A, FAR) == [101, 102]
 
 
 # Several namespaces
 
 
 async def test_only_the_namespaces_that_are_named_are_listed(two_namespaces: Reflection) -> None:
-    elsewhere = Key("elsewhere", "a")
-    two_namespaces.kube.put(A, FAR, elsewhere)
+    two_namespaces.kube.put(A, FAR, ELSEWHERE)
     await two_namespaces.start()
-    two_namespaces.kube.put(elsewhere)
+    two_namespaces.kube.put(ELSEWHERE)
 
     assert sorted(two_namespaces.kube.lists) == ["bank", "shop"]
     assert await two_namespaces.told() == [FAR, A]
-    assert two_namespaces.known(elsewhere) == [None]
+    assert two_namespaces.known(ELSEWHERE) == [None]
 
 
 async def test_changes_are_told_in_each_namespace(two_namespaces: Reflection) -> None:
@@ -447,15 +559,58 @@ async def test_changes_are_told_in_each_namespace(two_namespaces: Reflection) ->
     assert await two_namespaces.told() == [FAR, A]
 
 
-async def test_waits_until_every_namespace_is_listed(two_namespaces: Reflection) -> None:
-    two_namespaces.kube.failures = [UNREACHABLE]
+async def test_each_namespace_is_served_when_it_is_listed(two_namespaces: Reflection) -> None:
+    two_namespaces.kube.failures = [FORBIDDEN]
     await two_namespaces.start()
-    listed = asyncio.create_task(two_namespaces.secrets.listed())
-    await settle()
-    assert not listed.done()
+    assert not two_namespaces.scopes.serves("shop")
+    assert two_namespaces.scopes.serves("bank")
 
     await two_namespaces.clock.advance(SECOND)
-    assert listed.done()
+    assert two_namespaces.scopes.serves("shop")
+
+
+async def test_a_namespace_is_served_on_while_its_secrets_cannot_be_followed_which_is_said_once(
+    two_namespaces: Reflection, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "asset_token_operator")
+    await two_namespaces.start()
+    two_namespaces.kube.failures = [FORBIDDEN] * 3
+    two_namespaces.kube.end_watches(FORBIDDEN)
+    await settle()
+    assert two_namespaces.scopes.serves("shop")
+    assert list(two_namespaces.scopes.problems()) == [f"namespace shop: {FORBIDDEN}", f"namespace bank: {FORBIDDEN}"]
+
+    for _ in range(10):
+        await two_namespaces.clock.advance(SECOND)
+
+    assert list(two_namespaces.scopes.problems()) == []
+    said = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert sorted(said) == [
+        ("INFO", "namespace bank: followed again"),
+        ("INFO", "namespace shop: followed again"),
+        ("WARNING", f"namespace bank: Secrets can't be followed, which is tried again: {FORBIDDEN}"),
+        ("WARNING", f"namespace shop: Secrets can't be followed, which is tried again: {FORBIDDEN}"),
+    ]
+
+
+async def test_whatever_is_heard_and_each_new_try_is_a_sign_of_life_of_its_scope(two_namespaces: Reflection) -> None:
+    await two_namespaces.start()
+    assert sorted(two_namespaces.beats) == ["bank", "shop"]
+
+    two_namespaces.beats.clear()
+    two_namespaces.kube.put(A)
+    await settle()
+    assert two_namespaces.beats == ["shop"]
+
+    two_namespaces.beats.clear()
+    two_namespaces.kube.bookmark()
+    await settle()
+    assert sorted(two_namespaces.beats) == ["bank", "shop"]
+
+    two_namespaces.beats.clear()
+    two_namespaces.kube.end_watches(UNREACHABLE)
+    await settle()
+    assert sorted(two_namespaces.beats) == ["bank", "shop"]
 
 
 async def test_an_error_that_nobody_expected_ends_it(everywhere: Reflection) -> None:
@@ -464,8 +619,9 @@ async def test_an_error_that_nobody_expected_ends_it(everywhere: Reflection) -> 
     await everywhere.start()
 
     assert everywhere.work is not None
-    with pytest.raises(ValueError, match="boom"):
+    with pytest.raises(ExceptionGroup) as caught:
         await everywhere.work
+    assert [str(error) for error in caught.value.exceptions] == ["boom"]
     everywhere.work = None
 
 

@@ -179,7 +179,9 @@ async def test_what_is_due_and_has_not_run_is_counted(world: World) -> None:
     scheduler.wake(Key("shop", "a"))
     scheduler.wake(Key("shop", "b"), NOW + HOUR)
 
-    metrics = OperatorMetrics(world.caches, world.budgets, world.issuer, scheduler, lambda: False).collect()
+    metrics = OperatorMetrics(
+        world.caches, world.scopes, world.budgets, world.issuer, scheduler, lambda: False
+    ).collect()
 
     values = {metric.name: [sample.value for sample in metric.samples] for metric in metrics}
     assert values["asset_token_operator_queue_length"] == [1]

@@ -1,0 +1,200 @@
+"""Follows AssetTokens: lets kopf watch them, and knows when all of them have been seen.
+
+kopf tells of what is there, and not of how much there is, nor of what vanished while it was away. So when it begins to
+watch what it has listed, the names of all AssetTokens are listed once more: what isn't among them is gone, and what is
+among them has to be seen before the scope is served. All that changes from then on, the watch tells.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from asset_token_operator.errors import KubeError, KubeRefusedError, KubeUnavailableError, NotFoundError
+from asset_token_operator.handlers import KopfThread
+from asset_token_operator.model import GROUP, PLURAL, VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from asset_token_operator.caches import Caches
+    from asset_token_operator.clock import Clock
+    from asset_token_operator.kube import KubeClient
+    from asset_token_operator.model import AssetToken, Key
+    from asset_token_operator.scopes import Scopes
+
+logger = logging.getLogger(__name__)
+
+AGAIN_SECONDS: Final = 1.0
+"""After kopf's end, or a list that failed."""
+
+LOOK_SECONDS: Final = 2.0
+STOP_SECONDS: Final = 5.0
+SILENT_LOOKS: Final = 15
+"""So many looks may find that kopf asked for nothing while it watches not all that it should."""
+
+
+class AssetTokenWatch:
+    """Fills the caches with AssetTokens; it is kopf's `Observer`.
+
+    Args:
+        kube: The API server.
+        caches: What is filled.
+        scopes: What is followed; told how that goes.
+        wake: Called with each AssetToken that something happened to.
+        clock: The clock.
+        beat: Called whenever the API server is asked, or will be.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 - what it is wired to
+        self,
+        kube: KubeClient,
+        caches: Caches,
+        scopes: Scopes,
+        wake: Callable[[Key], None],
+        clock: Clock,
+        beat: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._kube = kube
+        self._caches = caches
+        self._scopes = scopes
+        self._wake = wake
+        self._clock = clock
+        self._beat = beat
+        self._missing: dict[str, dict[Key, int]] = {}
+        """For each scope that is watched: what there is and hasn't been seen yet, and in which version."""
+        self._listing: dict[str, asyncio.Task[None]] = {}
+        self._unreadable: dict[Key, int] = {}
+        self._asks = 0
+
+    async def run(self) -> None:
+        """Follow the changes, until cancelled."""
+        while True:
+            try:
+                if not await self._kube.serves_asset_tokens():
+                    raise NotFoundError(
+                        f"the cluster has no {PLURAL}.{GROUP}/{VERSION}; install the CRD (crds/).", HTTPStatus.NOT_FOUND
+                    )
+            except KubeError as error:
+                self._lost(self._scopes.names, error)
+            else:
+                await self._watch()
+            self._beat()
+            await self._clock.sleep(AGAIN_SECONDS)
+
+    async def _watch(self) -> None:
+        """Let kopf watch until it ends, or has to be begun anew."""
+        kopf = KopfThread([scope for scope in self._scopes.names if scope], self, asyncio.get_running_loop())
+        kopf.start()
+        fingerprint, silent = self._kube.api.fingerprint(), 0
+        try:
+            while not kopf.ended.is_set():
+                asks = self._asks
+                await self._clock.wait(kopf.ended, LOOK_SECONDS)
+                is_idle = self._asks == asks and len(self._listing) < len(self._scopes.names)
+                silent = silent + 1 if is_idle else 0
+                for task in self._listing.values():
+                    if task.done():
+                        task.result()  # an error that nobody expected ends the operator, which is started anew
+                if silent >= SILENT_LOOKS or self._kube.api.fingerprint() != fingerprint:
+                    break
+        finally:
+            kopf.stop()
+            await self._clock.wait(kopf.ended, STOP_SECONDS)
+            for task in self._listing.values():
+                task.cancel()
+            self._listing.clear()
+            self._missing.clear()
+
+    # What kopf tells.
+
+    def asked(self) -> None:
+        """A request is about to be sent."""
+        self._asks += 1
+        self._beat()
+
+    def watching(self, scope: str, *, listed: bool) -> None:
+        """The AssetTokens of a scope are watched."""
+        if listed or scope not in self._missing:
+            before = self._listing.pop(scope, None)
+            if before is not None:
+                before.cancel()
+            self._listing[scope] = asyncio.create_task(self._list(scope))
+        else:
+            self._find_complete(scope)
+
+    def refused(self, scope: str, status: int) -> None:
+        """The API server refused to list or watch a scope's AssetTokens."""
+        if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.GONE):  # kopf logs in anew, or is begun anew
+            return
+        what = f"the API server answered {status} to the list of AssetTokens"
+        if status == HTTPStatus.NOT_FOUND:
+            self._lost([scope], NotFoundError(f"{what}; is the CRD (crds/) installed?", status))
+        elif status == HTTPStatus.FORBIDDEN:
+            self._lost([scope], KubeRefusedError(f"{what} (Forbidden); check the operator's Role there.", status))
+        else:
+            self._lost([scope], KubeUnavailableError(f"{what}."))
+
+    def unreachable(self, scope: str, error: str) -> None:
+        """The API server couldn't be reached."""
+        self._lost([scope], KubeUnavailableError(f"no answer from the API server ({error})."))
+
+    def saw(self, token: AssetToken) -> None:
+        """An AssetToken is there, in that state."""
+        self._unreadable.pop(token.key, None)
+        self._wake_all(self._caches.saw_asset_token(token))
+        self._found(token.key, token.version)
+
+    def saw_deleted(self, key: Key, version: int) -> None:
+        """An AssetToken was deleted."""
+        self._unreadable.pop(key, None)
+        self._wake_all(self._caches.asset_token_gone(key, version))
+        self._found(key, version)
+
+    def saw_unreadable(self, key: Key, version: int, error: str) -> None:
+        """An AssetToken is there that can't be read."""
+        logger.error("%s can't be read (%s): the installed CRD is of another version than the operator.", key, error)
+        self._unreadable[key] = version
+        self._wake_all(self._caches.asset_token_gone(key, version))
+        self._found(key, version)
+
+    # What is made of it.
+
+    async def _list(self, scope: str) -> None:
+        """Learn what there is, so that what isn't there any more is known, and what hasn't been seen yet."""
+        while True:
+            try:
+                listed, version = await self._kube.list_asset_tokens(scope)
+            except KubeError as error:
+                self._lost([scope], error)
+                await self._clock.sleep(AGAIN_SECONDS)
+            else:
+                break
+        known = self._unreadable | {token.key: token.version for token in self._caches.asset_tokens()}
+        for key in known.keys() - listed.keys():
+            if self._scopes.of(key.namespace) == scope:
+                self._unreadable.pop(key, None)
+                self._wake_all(self._caches.asset_token_gone(key, version))
+        self._missing[scope] = {key: seen for key, seen in listed.items() if known.get(key, 0) < seen}
+        self._find_complete(scope)
+
+    def _found(self, key: Key, version: int) -> None:
+        scope = self._scopes.of(key.namespace)
+        missing = self._missing.get(scope)
+        if missing and missing.get(key, version + 1) <= version:
+            del missing[key]
+            self._find_complete(scope)
+
+    def _find_complete(self, scope: str) -> None:
+        if not self._missing[scope]:
+            self._scopes.asset_tokens_known(scope)
+
+    def _lost(self, scopes: Iterable[str], error: KubeError) -> None:
+        for scope in scopes:
+            self._scopes.asset_tokens_lost(scope, error)
+
+    def _wake_all(self, keys: Iterable[Key]) -> None:
+        for key in keys:
+            self._wake(key)

@@ -1,0 +1,175 @@
+"""What is known of the cluster: AssetTokens, and the metadata of Secrets, each found by whatever concerns it.
+
+The rim fills it and everybody asks it. Of two states of an object the later one is kept, whoever saw it: a watch, or
+the answer to a write of our own. No Secret's data is ever in here.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import replace
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from asset_token_operator.manifests import owner_name
+from asset_token_operator.model import Key, Rival
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+
+    from asset_token_operator.model import AssetToken, SecretState
+
+Looked = TypeVar("Looked")
+
+
+class Index(Generic[Looked]):
+    """Which keys are found by something."""
+
+    def __init__(self) -> None:
+        self._found: defaultdict[Looked, dict[Key, None]] = defaultdict(dict)
+
+    def add(self, by: Looked, key: Key) -> None:
+        """The key is found by that from now on."""
+        self._found[by][key] = None
+
+    def discard(self, by: Looked, key: Key) -> None:
+        """The key is not found by that any more."""
+        found = self._found.get(by)
+        if found is not None:
+            found.pop(key, None)
+            if not found:
+                del self._found[by]
+
+    def get(self, by: Looked) -> Collection[Key]:
+        """The keys that are found by that, the earliest first."""
+        return tuple(self._found.get(by, ()))
+
+
+class Caches:
+    """AssetTokens and Secrets as they were seen last."""
+
+    def __init__(self) -> None:
+        self._asset_tokens: dict[Key, AssetToken] = {}
+        self._by_secret: Index[Key] = Index()
+        self._by_credentials: Index[Key] = Index()
+        self._secrets: dict[Key, SecretState] = {}
+        self._secrets_by_owner: Index[Key] = Index()
+
+    def asset_token(self, key: Key) -> AssetToken | None:
+        """The AssetToken of that name; None where there is none."""
+        return self._asset_tokens.get(key)
+
+    def asset_tokens(self) -> Collection[AssetToken]:
+        """All AssetTokens."""
+        return self._asset_tokens.values()
+
+    def secret(self, key: Key) -> SecretState | None:
+        """The metadata of the Secret of that name; None where there is none."""
+        return self._secrets.get(key)
+
+    def secrets(self) -> Mapping[Key, SecretState]:
+        """All Secrets."""
+        return self._secrets
+
+    def rivals(self, token: AssetToken) -> tuple[str | None, frozenset[Rival]]:
+        """The oldest other AssetToken that names the same Secret, if it is older; and the younger ones."""
+        keys = self._by_secret.get(token.secret_key)
+        if len(keys) == 1:
+            return None, frozenset()
+        others = [self._asset_tokens[key] for key in keys if key != token.key]
+        older = min((other for other in others if _rank(other) < _rank(token)), key=_rank, default=None)
+        younger = (Rival(other.uid, other.key.name) for other in others if _rank(other) > _rank(token))
+        return None if older is None else older.key.name, frozenset(younger)
+
+    def secrets_of(self, owner: Key) -> Iterator[SecretState]:
+        """The Secrets that say that they are of that AssetToken."""
+        for key in self._secrets_by_owner.get(owner):
+            yield self._secrets[key]
+
+    def saw_asset_token(self, token: AssetToken) -> Collection[Key]:
+        """An AssetToken was seen; those whom that concerns, none where it is no news."""
+        before = self._asset_tokens.get(token.key)
+        if before is not None and before.version >= token.version:
+            return ()
+        concerned = self._forget_asset_token(before)
+        self._asset_tokens[token.key] = token
+        self._by_secret.add(token.secret_key, token.key)
+        self._by_credentials.add(token.credentials_key, token.key)
+        return concerned | dict.fromkeys(self._by_secret.get(token.secret_key))
+
+    def wrote_asset_token(self, token: AssetToken) -> None:
+        """The operator changed an AssetToken itself: what the watch will say of it is no news."""
+        before = self._asset_tokens.get(token.key)
+        if before is not None and before.uid == token.uid:
+            self.saw_asset_token(token)
+
+    def asset_token_gone(self, key: Key, version: int) -> Collection[Key]:
+        """An AssetToken was gone when its cluster had that version; those whom that concerns."""
+        before = self._asset_tokens.get(key)
+        if before is None or before.version > version:
+            return ()
+        del self._asset_tokens[key]
+        return {key: None} | self._forget_asset_token(before)
+
+    def saw_secret(self, secret: SecretState) -> Collection[Key]:
+        """A Secret's metadata was seen; the AssetTokens that it concerns, none where it is no news."""
+        before = self._secrets.get(secret.key)
+        if before is not None and before.version >= secret.version:
+            return ()
+        concerned = self._forget_secret(before)
+        if secret.type is None and before is not None and before.uid == secret.uid:  # the type can't be changed
+            secret = replace(secret, type=before.type)
+        self._secrets[secret.key] = secret
+        owner = owner_of(secret)
+        if owner is not None:
+            self._secrets_by_owner.add(owner, secret.key)
+        return concerned | self._concerned(secret)
+
+    def learn_type(self, secret: SecretState) -> None:
+        """A Secret was read whole: its type, which metadata doesn't tell, never changes."""
+        before = self._secrets.get(secret.key)
+        if before is not None and before.uid == secret.uid and before.type is None:
+            self._forget_secret(before)
+            self._secrets[secret.key] = replace(before, type=secret.type)
+            owner = owner_of(self._secrets[secret.key])
+            if owner is not None:
+                self._secrets_by_owner.add(owner, secret.key)
+
+    def secret_gone(self, key: Key, version: int) -> Collection[Key]:
+        """A Secret was gone when its cluster had that version; the AssetTokens that it concerns."""
+        before = self._secrets.get(key)
+        if before is None or before.version > version:
+            return ()
+        del self._secrets[key]
+        return self._forget_secret(before)
+
+    def _forget_asset_token(self, token: AssetToken | None) -> dict[Key, None]:
+        if token is None:
+            return {}
+        self._by_secret.discard(token.secret_key, token.key)
+        self._by_credentials.discard(token.credentials_key, token.key)
+        return dict.fromkeys(self._by_secret.get(token.secret_key))
+
+    def _forget_secret(self, secret: SecretState | None) -> dict[Key, None]:
+        if secret is None:
+            return {}
+        owner = owner_of(secret)
+        if owner is not None:
+            self._secrets_by_owner.discard(owner, secret.key)
+        return self._concerned(secret)
+
+    def _concerned(self, secret: SecretState) -> dict[Key, None]:
+        """Whose token goes to that Secret, whose credentials are in it, and of whom it says it is."""
+        owner = owner_of(secret)
+        keys = (*self._by_secret.get(secret.key), *self._by_credentials.get(secret.key))
+        return dict.fromkeys(keys if owner is None else (*keys, owner))
+
+
+def owner_of(secret: SecretState) -> Key | None:
+    """The AssetToken that a Secret says it is of; None where it isn't one of the operator's."""
+    name = owner_name(secret)
+    return None if name is None else Key(secret.key.namespace, name)
+
+
+def _rank(token: AssetToken) -> tuple[object, str]:
+    """Of two AssetTokens that name one Secret the one that is lower here has it."""
+    return (token.created, token.key.name)

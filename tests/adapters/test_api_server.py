@@ -1,0 +1,366 @@
+"""Connections, logins and authorities that change, over real sockets; what the calls do is in tests/cluster."""
+
+import asyncio
+import datetime as dt
+import json
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, aclosing
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+from aiohttp import web
+from kubernetes.aio.config import incluster_config
+
+from asset_token_operator import api_server, kubeconfig
+from asset_token_operator.api_server import CONNECTIONS, ApiServer
+from asset_token_operator.errors import KubeError, KubeUnavailableError
+from tests.support.api_server import Answer, StandIn, a_kubeconfig, an_api_server, forget_settings
+from tests.support.certificates import a_certificate
+
+SECRET, LEASE = "/api/v1/namespaces/shop/secrets/a", "/apis/coordination.k8s.io/v1/namespaces/shop/leases/a"
+WATCH = "/api/v1/namespaces/shop/secrets"
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A folder whose `kubeconfig` is the one that is used."""
+    forget_settings(monkeypatch)
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+    return tmp_path
+
+
+Begin = Callable[[Answer], Awaitable[tuple[StandIn, ApiServer]]]
+
+
+@pytest.fixture
+async def begin(here: Path) -> AsyncIterator[Begin]:
+    """Begins a stand-in, and connects to it."""
+    async with AsyncExitStack() as stack:
+
+        async def begin(answer: Answer) -> tuple[StandIn, ApiServer]:
+            api = await stack.enter_async_context(an_api_server(answer))
+            a_kubeconfig(here, api.url)
+            return api, await stack.enter_async_context(await ApiServer.connect())
+
+        yield begin
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """One item for each time that it was read how to reach the API server."""
+    real, loads = kubeconfig.load, list[None]()
+
+    async def load() -> kubeconfig.Access:
+        loads.append(None)
+        return await real()
+
+    monkeypatch.setattr(kubeconfig, "load", load)
+    return loads
+
+
+def get(server: ApiServer, path: str = SECRET, **how: Any) -> Awaitable[dict[str, Any]]:
+    return server.call("GET", path, dict, **how)
+
+
+class TestConnections:
+    @pytest.fixture
+    def gate(self) -> Iterator[asyncio.Event]:
+        """Calls that read a Secret are answered when it is set."""
+        gate = asyncio.Event()
+        yield gate
+        gate.set()
+
+    @pytest.fixture
+    async def held(self, begin: Begin, gate: asyncio.Event) -> AsyncIterator[tuple[StandIn, ApiServer]]:
+        """An API server all whose connections for calls are held by slow answers."""
+        all_there = asyncio.Event()
+
+        async def answer(request: web.BaseRequest) -> web.StreamResponse:
+            if "watch" in request.query:
+                response = web.StreamResponse()
+                await response.prepare(request)
+                await response.write(b'{"type": "BOOKMARK"}\n')
+                await gate.wait()
+                return response
+            if request.path == SECRET:
+                if len(api.received) >= CONNECTIONS:
+                    all_there.set()
+                await gate.wait()
+            return web.json_response({"path": request.path})
+
+        api, server = await begin(answer)
+        async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+            for _ in range(CONNECTIONS):
+                group.create_task(get(server))  # type: ignore[arg-type]  # a coroutine
+            await all_there.wait()
+            yield api, server
+            gate.set()
+
+    async def test_a_call_that_does_not_wait_has_one_while_all_are_in_use(
+        self, held: tuple[StandIn, ApiServer]
+    ) -> None:
+        _, server = held
+
+        assert await get(server, LEASE, waits=False) == {"path": LEASE}
+
+    async def test_a_watch_has_one_while_all_are_in_use(self, held: tuple[StandIn, ApiServer]) -> None:
+        _, server = held
+        async with aclosing(server.stream(WATCH, dict, {"watch": "true"}, "application/json")) as events:  # type: ignore[type-var]
+            assert await anext(events) == {"type": "BOOKMARK"}
+
+    async def test_another_call_waits_until_one_is_free(
+        self, held: tuple[StandIn, ApiServer], gate: asyncio.Event
+    ) -> None:
+        api, server = held
+        call = asyncio.ensure_future(get(server, LEASE))
+        await get(server, LEASE, waits=False)
+        assert not call.done()
+        assert len(api.received) == CONNECTIONS + 1
+
+        gate.set()
+        assert await call == {"path": LEASE}
+
+    async def test_a_call_that_waits_for_one_when_they_are_replaced_fails_as_ours(
+        self, here: Path, begin: Begin, gate: asyncio.Event
+    ) -> None:
+        """It is cancelled then by whoever closes them, which isn't that it shall end."""
+        busy, refuse = asyncio.Semaphore(0), list[None]()
+
+        async def answer(request: web.BaseRequest) -> web.StreamResponse:
+            if request.path == SECRET:
+                busy.release()
+                await gate.wait()
+            return web.json_response({}, status=401 if refuse else 200)
+
+        api, server = await begin(answer)
+        calls = [asyncio.ensure_future(get(server)) for _ in range(CONNECTIONS)]
+        for _ in calls:
+            await busy.acquire()
+        waiting = [asyncio.ensure_future(get(server, LEASE)) for _ in range(10)]
+        await get(server, LEASE, waits=False)
+        a_kubeconfig(here, api.url, **{"insecure-skip-tls-verify": True})
+        refuse.append(None)
+        with pytest.raises(KubeUnavailableError):
+            await get(server, LEASE, waits=False)
+        refuse.clear()
+        gate.set()
+
+        results = await asyncio.gather(*calls, *waiting, return_exceptions=True)
+        assert [result for result in results if not isinstance(result, dict | KubeError)] == []
+        assert any(isinstance(result, KubeError) for result in results[CONNECTIONS:])
+
+    async def test_as_many_watches_as_there_are_namespaces_have_one_each(self, held: tuple[StandIn, ApiServer]) -> None:
+        _, server = held
+        async with AsyncExitStack() as stack:
+            for _ in range(CONNECTIONS + 1):
+                watch = server.stream(WATCH, dict, {"watch": "true"}, "application/json")
+                await stack.enter_async_context(aclosing(watch))  # type: ignore[type-var]
+                assert await anext(watch) == {"type": "BOOKMARK"}
+            assert await get(server, LEASE, waits=False) == {"path": LEASE}
+
+
+async def test_an_event_as_long_as_an_object_may_be_is_read(begin: Begin) -> None:
+    event = {"type": "ADDED", "object": {"metadata": {"annotations": {"a": "x" * 1_500_000}}}}
+
+    async def answer(_: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(body=json.dumps(event).encode() + b"\n")
+
+    _, server = await begin(answer)
+    seen = [seen async for seen in server.stream(WATCH, dict, {"watch": "true"}, "application/json")]
+
+    assert seen == [event]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("🚀", id="beyond the basic plane"),
+        pytest.param("a\x7f\x85\u2028\u2029\ufeff\uffff", id="what YAML doesn't read as it is"),
+        pytest.param('\\u0041 "quoted"', id="backslashes"),
+        pytest.param("\ud800", id="half a surrogate pair"),
+    ],
+)
+async def test_what_is_sent_says_the_same_as_json_and_as_yaml(begin: Begin, text: str) -> None:
+    async def answer(_: web.BaseRequest) -> web.StreamResponse:
+        return web.json_response({})
+
+    api, server = await begin(answer)
+    await server.call("PATCH", SECRET, dict, body={text: text})
+
+    ((_, _, body),) = api.received
+    assert json.loads(body) == {text: text}
+    if text != "\ud800":  # the YAML of Python refuses it, and that of the API server too
+        assert yaml.safe_load(body) == {text: text}
+
+
+class TestLogin:
+    async def test_a_token_that_is_not_accepted_any_more_is_read_anew_and_the_call_made_again(
+        self, here: Path, begin: Begin
+    ) -> None:
+        async def answer(request: web.BaseRequest) -> web.StreamResponse:
+            if request.headers["authorization"] == "Bearer canary-kube-token-2":
+                return web.json_response({"is": "fine"})
+            a_kubeconfig(here, api.url, {"token": "canary-kube-token-2"})
+            return web.json_response({}, status=401)
+
+        api, server = await begin(answer)
+        before = server.fingerprint()
+
+        assert await get(server) == {"is": "fine"}
+        assert await get(server) == {"is": "fine"}
+        assert [headers["authorization"][-1] for headers in api.headers] == ["n", "2", "2"]
+        assert server.fingerprint() == before
+
+    async def test_what_was_to_be_written_is_sent_again_with_the_token_that_is_read_anew(
+        self, here: Path, begin: Begin
+    ) -> None:
+        async def answer(request: web.BaseRequest) -> web.StreamResponse:
+            if request.headers["authorization"] == "Bearer canary-kube-token-2":
+                return web.json_response({})
+            a_kubeconfig(here, api.url, {"token": "canary-kube-token-2"})
+            return web.json_response({}, status=401)
+
+        api, server = await begin(answer)
+        await server.call("PATCH", SECRET, dict, body={"a": "🚀"}, query={"force": "true"})
+
+        assert [body for _, _, body in api.received] == ['{"a": "🚀"}'] * 2
+
+    async def test_a_token_that_is_never_accepted_is_read_anew_once_a_call(
+        self, begin: Begin, loads: list[None]
+    ) -> None:
+        async def answer(_: web.BaseRequest) -> web.StreamResponse:
+            return web.json_response({}, status=401)
+
+        api, server = await begin(answer)
+        loads.clear()
+        with pytest.raises(KubeUnavailableError, match="answered 401"):
+            await get(server)
+
+        assert len(api.received) == 2
+        assert len(loads) == 1
+
+    async def test_a_kubeconfig_that_cannot_be_read_just_now_is_no_other_error(self, here: Path, begin: Begin) -> None:
+        async def answer(_: web.BaseRequest) -> web.StreamResponse:
+            (here / "kubeconfig").write_text("")
+            return web.json_response({}, status=401)
+
+        _, server = await begin(answer)
+        with pytest.raises(KubeUnavailableError, match="answered 401"):
+            await get(server)
+
+    async def test_a_service_accounts_token_that_is_empty_just_now_is_told_as_ours(
+        self, here: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        token = here / "token"
+        token.write_text("canary-kube-token")
+        at_once = SimpleNamespace(datetime=dt.datetime, timedelta=lambda **_: dt.timedelta())
+        monkeypatch.setattr(incluster_config, "datetime", at_once)  # it reads the token anew once a minute
+        monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(token))
+        monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(a_certificate(here).path))
+        monkeypatch.delenv("KUBECONFIG")
+        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+        monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "9")
+        async with await ApiServer.connect() as server:
+            token.write_text("")
+            with pytest.raises(KubeUnavailableError):
+                await get(server)
+
+
+class TestAnAuthorityThatIsReplaced:
+    @pytest.fixture
+    async def distrusted(self, here: Path) -> AsyncIterator[tuple[StandIn, ApiServer, Callable[[], None]]]:
+        """An API server whose authority isn't the one that the kubeconfig names, until the last item is called."""
+        theirs, ours = here / "theirs", here / "ours"
+        theirs.mkdir()
+        ours.mkdir()
+        certificate, authority = a_certificate(theirs), a_certificate(ours).path
+
+        async def answer(_: web.BaseRequest) -> web.StreamResponse:
+            return web.json_response({"is": "fine"})
+
+        async with an_api_server(answer, certificate.context) as api:
+            a_kubeconfig(here, api.url, **{"certificate-authority": str(authority)})
+            async with await ApiServer.connect() as server:
+
+                def replace() -> None:
+                    authority.write_bytes(certificate.path.read_bytes())
+
+                yield api, server, replace
+
+    async def test_is_read_anew_when_no_connection_can_be_had(
+        self,
+        distrusted: tuple[StandIn, ApiServer, Callable[[], None]],
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        caplog.set_level(logging.INFO, "asset_token_operator")
+        monkeypatch.setattr(api_server, "LOOK_EVERY_SECONDS", 0)
+        _, server, replace = distrusted
+        before = server.fingerprint()
+        with pytest.raises(KubeUnavailableError, match="Certificate"):
+            await get(server)
+        assert server.fingerprint() == before
+        assert caplog.records == []
+
+        replace()
+        with pytest.raises(KubeUnavailableError, match="Certificate"):
+            await get(server)
+        assert await get(server) == {"is": "fine"}
+        assert await get(server, waits=False) == {"is": "fine"}
+        assert server.fingerprint() != before
+        assert [record.getMessage() for record in caplog.records] == [
+            "the API server is reached another way now: its address, CA or our certificate changed"
+        ]
+
+    async def test_is_looked_for_at_most_every_ten_seconds(
+        self,
+        distrusted: tuple[StandIn, ApiServer, Callable[[], None]],
+        monkeypatch: pytest.MonkeyPatch,
+        loads: list[None],
+    ) -> None:
+        _, server, _ = distrusted
+        now = 1000.0
+        monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now)
+        for now, expected in ((1000.0, 1), (1001.0, 1), (1009.9, 1), (1010.0, 2), (1019.0, 2)):  # noqa: B007 - the clock's
+            with pytest.raises(KubeUnavailableError):
+                await get(server)
+            assert len(loads) == expected
+
+    async def test_is_found_by_a_watch_too(
+        self, distrusted: tuple[StandIn, ApiServer, Callable[[], None]], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(api_server, "LOOK_EVERY_SECONDS", 0)
+        _, server, replace = distrusted
+        replace()
+        with pytest.raises(KubeUnavailableError):
+            await anext(server.stream(WATCH, dict, {"watch": "true"}, "application/json"))
+
+        assert await get(server) == {"is": "fine"}
+
+    async def test_calls_that_are_made_while_sessions_are_replaced_fail_as_ours_or_not_at_all(
+        self, here: Path, begin: Begin
+    ) -> None:
+        """Any other error would end the operator."""
+
+        async def answer(request: web.BaseRequest) -> web.StreamResponse:
+            return web.json_response({}, status=401 if changes and request.query.get("n") == "0" else 200)
+
+        changes: list[None] = []
+        api, server = await begin(answer)
+        await asyncio.gather(*(get(server) for _ in range(20)))
+        changes.append(None)
+        a_kubeconfig(here, api.url, **{"insecure-skip-tls-verify": True})
+
+        async def later(turns: int) -> object:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            return await get(server, query={"n": str(turns)}, waits=turns % 2 == 0)
+
+        results = await asyncio.gather(*(later(turns) for turns in range(150)), return_exceptions=True)
+
+        assert [result for result in results if not isinstance(result, dict | KubeError)] == []
+        assert await get(server) == {}

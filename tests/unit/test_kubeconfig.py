@@ -1,0 +1,494 @@
+"""How the API server is found, and what a session to it does and doesn't."""
+
+import asyncio
+import base64
+import json
+import logging
+import ssl
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+from kubernetes.aio.config import incluster_config, kube_config
+
+from asset_token_operator import kubeconfig
+from asset_token_operator.errors import KubeUnavailableError
+from asset_token_operator.kubeconfig import context_namespace, load, own_namespace
+from tests.support.api_server import a_kubeconfig, an_api_server, answering, forget_settings
+from tests.support.certificates import a_certificate
+from tests.support.clock import settle
+
+SERVER = "https://127.0.0.1:6443"
+
+
+@pytest.fixture(autouse=True)
+def no_settings_of_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    forget_settings(monkeypatch)
+    monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "default"))
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A folder whose `kubeconfig` is the one that `KUBECONFIG` names."""
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+    return tmp_path
+
+
+class Pod:
+    """A Pod's service account."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.token, self.namespace = folder / "token", folder / "namespace"
+        self.token.write_text("canary-kube-token")
+        self.namespace.write_text("operators\n")
+        self.authority = a_certificate(folder).path
+        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
+        monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
+        monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(self.token))
+        monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(self.authority))
+        monkeypatch.setattr(kubeconfig, "NAMESPACE_FILE", self.namespace)
+
+
+@pytest.fixture
+def pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pod:
+    return Pod(tmp_path, monkeypatch)
+
+
+class TestWhereItIsRead:
+    async def test_the_kubeconfig_that_is_named(self, here: Path) -> None:
+        a_kubeconfig(here, f"{SERVER}/")
+        access = await load()
+
+        assert access.server == SERVER
+        assert await access.headers() == {
+            "User-Agent": "asset-token-operator",
+            "Authorization": "Bearer canary-kube-token",
+        }
+        assert access.tls.verify_mode is ssl.CERT_REQUIRED
+        assert access.tls.check_hostname
+
+    @pytest.mark.usefixtures("pod")
+    async def test_the_pods_service_account(self) -> None:
+        access = await load()
+
+        assert access.server == "https://10.96.0.1:443"
+        assert (await access.headers())["Authorization"].lower() == "bearer canary-kube-token"
+        assert len(access.tls.get_ca_certs()) == 1, "and no other authority"
+
+    @pytest.mark.usefixtures("pod")
+    async def test_an_ipv6_cluster(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "fd00::1")
+
+        assert (await load()).server == "https://[fd00::1]:443"
+
+    @pytest.mark.usefixtures("pod")
+    async def test_the_one_that_is_named_also_in_a_pod(self, here: Path) -> None:
+        a_kubeconfig(here, SERVER)
+
+        assert (await load()).server == SERVER
+
+    async def test_the_default_one_where_nothing_is_named(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        a_kubeconfig(tmp_path, SERVER).rename(tmp_path / "default")
+
+        assert (await load()).server == SERVER
+        monkeypatch.setenv("KUBECONFIG", "")
+        assert (await load()).server == SERVER
+
+    async def test_that_the_default_one_is_not_there_is_said(self) -> None:
+        with pytest.raises(KubeUnavailableError) as caught:
+            await load()
+
+        assert str(caught.value) == (
+            "No cluster to connect to: the default kubeconfig can't be used (ConfigException). Set KUBECONFIG."
+        )
+
+    async def test_that_the_one_that_is_named_is_not_there_is_said(self, here: Path) -> None:
+        with pytest.raises(KubeUnavailableError) as caught:
+            await load()
+
+        assert str(caught.value) == (
+            f"No cluster to connect to: KUBECONFIG ({here / 'kubeconfig'}) can't be used (ConfigException)."
+            " Set KUBECONFIG."
+        )
+
+    @pytest.mark.parametrize("broken", ["token", "authority"])
+    async def test_a_pod_without_what_it_needs_says_so(self, pod: Pod, broken: str) -> None:
+        getattr(pod, broken).unlink()
+        with pytest.raises(KubeUnavailableError, match=r"^No cluster to connect to: .*\. Set KUBECONFIG\.$"):
+            await load()
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            pytest.param("", id="empty"),
+            pytest.param("users: [{user: {token: canary-kube-token", id="not yaml"),
+            pytest.param("token: canary-kube-token\n\tx: y", id="tab"),
+            pytest.param("just text with canary-kube-token", id="a string"),
+            pytest.param("- canary-kube-token", id="a list"),
+            pytest.param(
+                "{clusters: [{name: c, cluster: {server: 'https://127.0.0.1:1'}}], current-context: x,"
+                " contexts: [{name: x, context: {cluster: c}}]}",
+                id="no user",
+            ),
+            pytest.param(
+                "{clusters: [{name: c, cluster: {server: 'https://127.0.0.1:1'}}], current-context: x,"
+                " users: [{name: u, token: canary-kube-token}], contexts: [{name: x, context: {cluster: c, user: u}}]}",
+                id="token beside the user",
+            ),
+            pytest.param(
+                "{clusters: [{name: c, cluster: {server: 'https://127.0.0.1:1', certificate-authority-data: '!'}}],"
+                " current-context: x, users: [{name: u, user: {token: canary-kube-token}}],"
+                " contexts: [{name: x, context: {cluster: c, user: u}}]}",
+                id="authority is not base64",
+            ),
+            pytest.param(
+                "{clusters: [{name: c, cluster: {server: 'https://127.0.0.1:1', certificate-authority-data: YQ==}}],"
+                " current-context: x, users: [{name: u, user: {token: canary-kube-token}}],"
+                " contexts: [{name: x, context: {cluster: c, user: u}}]}",
+                id="authority is no certificate",
+            ),
+            pytest.param(
+                "{clusters: [{name: c, cluster: {server: 'https://127.0.0.1:1'}}], current-context: x,"
+                " users: [{name: u, user: {client-certificate: /canary-kube-token, client-key: /absent}}],"
+                " contexts: [{name: x, context: {cluster: c, user: u}}]}",
+                id="our certificate is not there",
+            ),
+        ],
+    )
+    async def test_one_that_cannot_be_used_is_told_and_nothing_that_is_in_it(
+        self, here: Path, caplog: pytest.LogCaptureFixture, text: str
+    ) -> None:
+        caplog.set_level(logging.DEBUG)
+        (here / "kubeconfig").write_text(text)
+        with pytest.raises(KubeUnavailableError, match=r"^No cluster to connect to.*Set KUBECONFIG") as caught:
+            await load()
+
+        error = caught.value
+        assert error.__cause__ is None
+        assert error.__suppress_context__ or error.__context__ is None, "else a traceback would show it"
+        assert "canary" not in f"{error!r} {caplog.text}"
+
+
+class TestNamespaces:
+    @pytest.mark.usefixtures("pod")
+    def test_the_pods_own(self) -> None:
+        assert own_namespace() == "operators"
+
+    @pytest.mark.parametrize("text", [pytest.param("\n", id="empty"), pytest.param(None, id="not there")])
+    def test_a_pods_that_is_not_told(self, pod: Pod, text: str | None) -> None:
+        if text is None:
+            pod.namespace.unlink()
+        else:
+            pod.namespace.write_text(text)
+
+        assert own_namespace() is None
+
+    @pytest.mark.usefixtures("pod")
+    def test_a_pods_is_not_taken_where_a_kubeconfig_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("KUBECONFIG", "/somewhere")
+
+        assert own_namespace() is None
+
+    def test_there_is_none_outside_of_a_cluster(self) -> None:
+        assert own_namespace() is None
+
+    @pytest.mark.parametrize(
+        ("context", "namespace"),
+        [
+            pytest.param({"namespace": "shop"}, "shop", id="named"),
+            pytest.param({}, "default", id="not named"),
+            pytest.param({"namespace": ""}, "default", id="empty"),
+        ],
+    )
+    def test_the_present_contexts(self, here: Path, context: dict[str, str], namespace: str) -> None:
+        path = a_kubeconfig(here, SERVER)
+        config = json.loads(path.read_text())
+        config["contexts"][0]["context"] |= context
+        path.write_text(json.dumps(config))
+
+        assert context_namespace() == namespace
+
+    @pytest.mark.usefixtures("here")
+    def test_the_default_one_where_no_context_can_be_read(self) -> None:
+        assert context_namespace() == "default"
+
+
+class TestWhoWeAre:
+    async def test_a_token_that_was_replaced_is_read(self, pod: Pod) -> None:
+        await load()
+        pod.token.write_text("canary-kube-token-2")
+
+        assert (await (await load()).headers())["Authorization"].endswith(" canary-kube-token-2")
+
+    async def test_a_fresh_token_where_a_plugin_gave_one_that_expired(self, here: Path) -> None:
+        plugin = here / "plugin"
+        credential = {
+            "apiVersion": "client.authentication.k8s.io/v1",
+            "kind": "ExecCredential",
+            "status": {"token": "token-$n", "expirationTimestamp": "2020-01-01T00:00:00Z"},
+        }
+        said = json.dumps(credential).replace('"', '\\"')
+        plugin.write_text(f'#!/bin/sh\necho >>"$0.runs"\nn=$(grep -c "" "$0.runs")\necho "{said}"\n')
+        plugin.chmod(0o755)
+        user = {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": str(plugin)}}
+        a_kubeconfig(here, SERVER, user)
+        first, second = [(await (await load()).headers())["Authorization"] for _ in range(2)]
+
+        assert first.startswith("Bearer token-")
+        assert second.startswith("Bearer token-")
+        assert first != second
+
+    async def test_a_client_certificate(self, here: Path) -> None:
+        certificate = a_certificate(here)
+        certificate.context.verify_mode = ssl.CERT_REQUIRED
+        certificate.context.load_verify_locations(certificate.path)
+        user = {"client-certificate": str(certificate.path), "client-key": str(certificate.key_path)}
+        async with an_api_server(answering(200), certificate.context) as api:
+            a_kubeconfig(here, api.url, user, **{"certificate-authority": str(certificate.path)})
+            access = await load()
+            assert set(await access.headers()) == {"User-Agent"}
+            async with access.session(0) as session, session.get(f"{access.server}/version") as answer:
+                assert answer.status == 200
+
+    async def test_nobody_where_the_kubeconfig_says_nothing(self, here: Path) -> None:
+        a_kubeconfig(here, SERVER, {})
+
+        assert set(await (await load()).headers()) == {"User-Agent"}
+
+    async def test_its_token_is_not_shown(self, here: Path) -> None:
+        a_kubeconfig(here, SERVER)
+        access = await load()
+
+        assert "canary" not in f"{access} {access!r}"
+
+
+class TestWhoTheServerIs:
+    async def test_is_verified_with_the_authority_that_is_named(self, here: Path) -> None:
+        theirs, ours = here / "theirs", here / "ours"
+        theirs.mkdir()
+        ours.mkdir()
+        server, other = a_certificate(theirs), a_certificate(ours)
+        async with an_api_server(answering(200), server.context) as api:
+            a_kubeconfig(here, api.url, **{"certificate-authority": str(other.path)})
+            access = await load()
+            async with access.session(0) as session:
+                with pytest.raises(aiohttp.ClientConnectorCertificateError):
+                    await session.get(access.server)
+        assert api.received == []
+
+    async def test_may_be_anybody_where_the_user_wants_it_so(self, here: Path) -> None:
+        certificate = a_certificate(here, host="somebody.else")
+        async with an_api_server(answering(200), certificate.context) as api:
+            a_kubeconfig(here, api.url, **{"insecure-skip-tls-verify": True})
+            access = await load()
+            async with access.session(0) as session, session.get(access.server) as answer:
+                assert answer.status == 200
+
+
+class TestFingerprint:
+    @pytest.mark.usefixtures("pod")
+    async def test_is_the_same_for_the_same(self) -> None:
+        assert (await load()).fingerprint == (await load()).fingerprint
+
+    async def test_is_the_same_with_another_token(self, pod: Pod) -> None:
+        before = (await load()).fingerprint
+        pod.token.write_text("canary-kube-token-2")
+
+        assert (await load()).fingerprint == before
+
+    async def test_is_another_with_another_authority_in_the_same_file(self, pod: Pod) -> None:
+        before = (await load()).fingerprint
+        a_certificate(pod.authority.parent)
+
+        assert (await load()).fingerprint != before
+
+    @pytest.mark.usefixtures("pod")
+    async def test_is_another_with_another_server(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        before = (await load()).fingerprint
+        monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "6443")
+
+        assert (await load()).fingerprint != before
+
+    async def test_is_another_with_an_authority_in_the_kubeconfig_itself(self, here: Path) -> None:
+        found = set()
+        for _ in range(2):
+            data = base64.b64encode(a_certificate(here).path.read_bytes()).decode()
+            a_kubeconfig(here, SERVER, **{"certificate-authority-data": data})
+            found.add((await load()).fingerprint)
+
+        assert len(found) == 2
+
+    async def test_is_another_with_another_certificate_of_ours_in_the_same_file(self, here: Path) -> None:
+        found = set()
+        for _ in range(2):
+            certificate = a_certificate(here)
+            user = {"client-certificate": str(certificate.path), "client-key": str(certificate.key_path)}
+            a_kubeconfig(here, SERVER, user)
+            found.add((await load()).fingerprint)
+
+        assert len(found) == 2
+
+    @pytest.mark.parametrize(
+        "cluster",
+        [
+            pytest.param({"insecure-skip-tls-verify": True}, id="nothing is verified"),
+            pytest.param({"proxy-url": "http://proxy.example.com:3128"}, id="a proxy"),
+        ],
+    )
+    async def test_is_another_with_another_way_there(self, here: Path, cluster: dict[str, object]) -> None:
+        a_kubeconfig(here, SERVER)
+        before = (await load()).fingerprint
+        a_kubeconfig(here, SERVER, **cluster)
+
+        assert (await load()).fingerprint != before
+
+
+class TestProxy:
+    async def test_is_the_one_that_the_variables_name(self, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example.com:3128")
+        a_kubeconfig(here, SERVER)
+
+        assert (await load()).proxy == "http://proxy.example.com:3128"
+
+    @pytest.mark.parametrize("exempt", ["127.0.0.1", "127.0.0.1:6443", "*", "a.example.com,127.0.0.1"])
+    async def test_is_none_where_they_exempt_the_server(
+        self, here: Path, monkeypatch: pytest.MonkeyPatch, exempt: str
+    ) -> None:
+        monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example.com:3128")
+        monkeypatch.setenv("NO_PROXY", exempt)
+        a_kubeconfig(here, SERVER)
+
+        assert (await load()).proxy is None
+
+    async def test_is_rather_the_one_that_the_kubeconfig_names(
+        self, here: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example.com:3128")
+        monkeypatch.setenv("NO_PROXY", "*")
+        a_kubeconfig(here, SERVER, **{"proxy-url": "http://other.example.com:3128"})
+
+        assert (await load()).proxy == "http://other.example.com:3128"
+
+    async def test_is_settled_for_each_session(self, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What the variables say later is nothing that a call would look at."""
+        asked: list[str] = []
+
+        async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            asked.append((await reader.readline()).decode().strip())
+            writer.close()
+
+        async with await asyncio.start_server(proxy, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
+            a_kubeconfig(here, "https://kube.example.com:6443")
+            access = await load()
+            monkeypatch.setenv("NO_PROXY", "*")
+            async with access.session(0) as session:
+                with pytest.raises(aiohttp.ClientError):
+                    await session.get(access.server)
+
+        assert asked[:1] == ["CONNECT kube.example.com:6443 HTTP/1.1"]
+
+
+class TestSession:
+    async def test_keeps_no_cookies(self, here: Path) -> None:
+        async with an_api_server(answering(200, headers={"set-cookie": "canary=1; Path=/"})) as api:
+            a_kubeconfig(here, api.url)
+            access = await load()
+            async with access.session(0) as session:
+                for _ in range(2):
+                    async with session.get(access.server):
+                        pass
+
+        assert len(api.headers) == 2
+        assert all("cookie" not in headers for headers in api.headers)
+
+    async def test_looks_at_no_variable_and_no_password_file(self, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It would for each call."""
+        netrc = here / "netrc"
+        netrc.write_text("machine 127.0.0.1 login me password canary-password\n")
+        netrc.chmod(0o600)
+        monkeypatch.setenv("NETRC", str(netrc))
+        async with an_api_server(answering(200)) as api:
+            a_kubeconfig(here, api.url)
+            access = await load()
+            monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+            async with access.session(0) as session, session.get(access.server):
+                assert not session.trust_env
+
+        assert "authorization" not in api.headers[0]
+
+    @pytest.mark.parametrize("status", [301, 302, 303, 307, 308], ids=str)
+    async def test_that_somebody_else_uses_follows_no_redirect(self, here: Path, status: int) -> None:
+        async with (
+            an_api_server(answering(200)) as elsewhere,
+            an_api_server(answering(status, headers={"location": f"{elsewhere.url}/there"})) as api,
+        ):
+            a_kubeconfig(here, api.url)
+            access = await load()
+            async with access.session(0, trace=lambda _: None) as session:
+                with pytest.raises(aiohttp.ClientError):
+                    await session.post(access.server, data=b"canary-access-token")
+
+        assert len(api.received) == 1
+        assert elsewhere.received == []
+
+    async def test_asks_for_the_name_that_the_kubeconfig_says(self, here: Path) -> None:
+        """Its `tls-server-name`, where a certificate has another name than the address."""
+        a_kubeconfig(here, "https://127.0.0.1:9", **{"tls-server-name": "kubernetes.default.svc"})
+        access = await load()
+        bio = access.tls.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="127.0.0.1")
+
+        assert bio.server_hostname == "kubernetes.default.svc"
+
+    async def test_sends_the_headers_that_it_was_given(self, here: Path) -> None:
+        async with an_api_server(answering(200)) as api:
+            a_kubeconfig(here, api.url)
+            access = await load()
+            async with access.session(0, await access.headers()) as session, session.get(access.server):
+                pass
+
+        assert api.headers[0]["Authorization"] == "Bearer canary-kube-token"
+
+    async def test_is_traced_by_whoever_asks_for_it(self, here: Path) -> None:
+        seen: list[str] = []
+
+        def trace(traces: aiohttp.TraceConfig) -> None:
+            async def started(_: object, __: object, request: aiohttp.TraceRequestStartParams) -> None:
+                seen.append(request.url.path)
+
+            traces.on_request_start.append(started)
+
+        async with an_api_server(answering(200)) as api:
+            a_kubeconfig(here, api.url)
+            access = await load()
+            async with access.session(0, trace=trace) as session, session.get(f"{access.server}/version"):
+                pass
+
+        assert seen == ["/version"]
+
+    async def test_has_as_many_connections_as_it_was_given(self, here: Path) -> None:
+        received: list[None] = []
+        two, gate = asyncio.Event(), asyncio.Event()
+
+        async def answer(_: web.BaseRequest) -> web.StreamResponse:
+            received.append(None)
+            if len(received) == 2:
+                two.set()
+            await gate.wait()
+            return web.Response()
+
+        async with an_api_server(answer) as api:
+            a_kubeconfig(here, api.url)
+            access = await load()
+            async with access.session(2) as session, asyncio.TaskGroup() as group:
+                for _ in range(3):
+                    group.create_task(session.get(access.server))
+                await two.wait()
+                await settle()
+                assert len(received) == 2
+                gate.set()
+        assert len(received) == 3
