@@ -302,13 +302,17 @@ def _is_within(call: Call, namespace: str) -> bool:
 
 
 def _wait_until_said(operator: OperatorProcess, shop: Shop, lost: str, why: str = FORBIDDEN) -> None:
-    """Wait until it says that it is ready, but doesn't serve the namespace that is lost, and why, and no other."""
+    """Wait until it says that it is ready, but doesn't serve the namespace that is lost, and why, and no other.
+
+    The log says so a little later: what is over in a moment isn't worth a line.
+    """
 
     def said() -> bool:
         ready = operator.get("/readyz")
         return ready.status_code == 200 and _says(ready.text, f"{lost} {why}") and shop.namespace not in ready.text
 
     wait_until(said, 45, f"it is ready, and says of {lost}: {why}")
+    wait_until(lambda: any(lost in line for line in operator.complaints()), 45, f"its log says it of {lost}, too")
 
 
 def _says(text: str, words: str) -> bool:
