@@ -32,6 +32,8 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
+MERGE_PATCH: Final = "application/merge-patch+json"
+
 TIMEOUT_SECONDS: Final = 15.0
 CONNECTIONS: Final = 50
 """For calls. Watches and the Lease have as many as they need."""

@@ -115,24 +115,15 @@ class Caches:
         before = self._secrets.get(secret.key)
         if before is not None and before.version >= secret.version:
             return ()
-        concerned = self._forget_secret(before)
         if secret.type is None and before is not None and before.uid == secret.uid:  # the type can't be changed
             secret = replace(secret, type=before.type)
-        self._secrets[secret.key] = secret
-        owner = owner_of(secret)
-        if owner is not None:
-            self._secrets_by_owner.add(owner, secret.key)
-        return concerned | self._concerned(secret)
+        return self._put_secret(secret)
 
     def learn_type(self, secret: SecretState) -> None:
         """A Secret was read whole: its type, which metadata doesn't tell, never changes."""
         before = self._secrets.get(secret.key)
         if before is not None and before.uid == secret.uid and before.type is None:
-            self._forget_secret(before)
-            self._secrets[secret.key] = replace(before, type=secret.type)
-            owner = owner_of(self._secrets[secret.key])
-            if owner is not None:
-                self._secrets_by_owner.add(owner, secret.key)
+            self._put_secret(replace(before, type=secret.type))
 
     def secret_gone(self, key: Key, version: int) -> Collection[Key]:
         """A Secret was gone when its cluster had that version; the AssetTokens that it concerns."""
@@ -148,6 +139,14 @@ class Caches:
         self._by_secret.discard(token.secret_key, token.key)
         self._by_credentials.discard(token.credentials_key, token.key)
         return dict.fromkeys(self._by_secret.get(token.secret_key))
+
+    def _put_secret(self, secret: SecretState) -> dict[Key, None]:
+        concerned = self._forget_secret(self._secrets.get(secret.key))
+        self._secrets[secret.key] = secret
+        owner = owner_of(secret)
+        if owner is not None:
+            self._secrets_by_owner.add(owner, secret.key)
+        return concerned | self._concerned(secret)
 
     def _forget_secret(self, secret: SecretState | None) -> dict[Key, None]:
         if secret is None:

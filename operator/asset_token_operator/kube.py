@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from pydantic import SecretStr
 
+from asset_token_operator.api_server import MERGE_PATCH
 from asset_token_operator.errors import (
     CredentialsInvalidError,
     CredentialsNotFoundError,
@@ -50,7 +51,6 @@ T = TypeVar("T")
 APPLY: Final = "application/apply-patch+yaml"
 METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 METADATA_LIST: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-MERGE_PATCH: Final = "application/merge-patch+json"
 MANAGER: Final = {"fieldManager": OPERATOR}
 PAGE: Final = 250
 """Objects a page: an annotation may hold a copy of the data, so a page can be large while it is read."""

@@ -17,6 +17,7 @@ from datetime import timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
+from asset_token_operator.api_server import MERGE_PATCH
 from asset_token_operator.errors import (
     KubeError,
     KubeRefusedError,
@@ -42,8 +43,6 @@ LOOK_EVERY: Final = timedelta(seconds=1)
 CALL_SECONDS: Final = 3.0
 SHORTEST_SEND: Final = timedelta(seconds=5)
 """With less than this left nothing is begun any more."""
-
-MERGE_PATCH: Final = "application/merge-patch+json"
 
 
 def forever() -> timedelta:

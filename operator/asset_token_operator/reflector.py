@@ -9,7 +9,6 @@ comparing.
 from __future__ import annotations
 
 import asyncio
-import logging
 from datetime import timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from asset_token_operator.kube import KubeClient, SecretEvent
     from asset_token_operator.model import Key, SecretState
     from asset_token_operator.scopes import Scopes
-
-logger = logging.getLogger(__name__)
 
 FIRST_RETRY: Final = timedelta(seconds=1)
 LONGEST_RETRY: Final = timedelta(seconds=5)
