@@ -39,6 +39,9 @@ LATEST_RESET: Final = 10**11
 LONGEST_RETRY_AFTER_SECONDS: Final = 3600
 """What a header says beyond these is no moment that anyone meant."""
 
+LONGEST_NUMBER: Final = 20
+"""Digits of a number that are read; one with more is as little meant as its first ones alone."""
+
 LONGEST_BODY: Final = 256 * 1024
 """Bytes of an answer that are read."""
 
@@ -63,6 +66,13 @@ REFUSALS: Final[Mapping[str, tuple[type[AssetError], str]]] = {
     ),
 }
 """What the error codes of RFC 6749, section 5.2, and RFC 8707, section 2, mean, and what to do."""
+
+NOT_SERVED: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.REQUEST_TIMEOUT})
+"""Besides 5xx: answers that say that the endpoint doesn't work, whatever is in them."""
+
+BARE: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.TOO_MANY_REQUESTS})
+OWN_WORDS: Final = frozenset({"error", "detail"})
+MEDIA_TYPE: Final = re.compile(r"[a-z0-9!#$&^_.+-]{1,40}/[a-z0-9!#$&^_.+-]{1,40}")
 
 STATUSES: Final[Mapping[int, tuple[type[AssetError], str]]] = {
     HTTPStatus.UNAUTHORIZED: REFUSALS["invalid_client"],
@@ -96,6 +106,7 @@ class Reply:
 
     Attributes:
         date: What Asset's clock said, in whole seconds.
+        media_type: Of the body (RFC 9110, section 8.3.1), where it is said in the usual characters.
         retry_after: `Retry-After` (RFC 9110, section 10.2.3), as it stands there.
     """
 
@@ -104,19 +115,28 @@ class Reply:
     rate: RateHeaders | None = None
     date: datetime | None = None
     retry_after: str | None = None
+    media_type: str | None = None
 
     def retry_at(self, now: datetime) -> datetime | None:
-        """When to try again, on our clock; None where the answer doesn't say, or nothing that makes sense."""
+        """When to try again, on our clock; None where the answer doesn't say, or nothing that makes sense.
+
+        A number that is no delay that anyone meant may be a moment, in unix seconds.
+        """
         if self.retry_after is None:
             return None
+        here = self.date or now
         if self.retry_after.isascii() and self.retry_after.isdigit():
-            seconds = float(self.retry_after)
+            seconds = float(self.retry_after[:LONGEST_NUMBER])
+            if seconds > LONGEST_RETRY_AFTER_SECONDS:
+                seconds -= here.timestamp()
         else:
             moment = _read_date(self.retry_after)
             if moment is None:
                 return None
-            seconds = (moment - (self.date or now)).total_seconds()
-        return now + timedelta(seconds=min(max(seconds, 1), LONGEST_RETRY_AFTER_SECONDS))
+            seconds = (moment - here).total_seconds()
+        if not 0 <= seconds <= LONGEST_RETRY_AFTER_SECONDS:
+            return None
+        return now + timedelta(seconds=max(seconds, 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +179,28 @@ class TokenAnswer:
 def read_reply(status: int, headers: Mapping[str, str], body: bytes) -> Reply:
     """Read what surrounds an answer; a header that makes no sense is as good as none."""
     date = _read_date(headers.get("date"))
-    return Reply(status, body, _read_rate(headers, date), date, headers.get("retry-after"))
+    media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    return Reply(
+        status,
+        body,
+        _read_rate(headers, date),
+        date,
+        headers.get("retry-after"),
+        media_type if MEDIA_TYPE.fullmatch(media_type) else None,
+    )
+
+
+def gets_through(reply: Reply) -> bool:
+    """Whether the token service itself answered; else it is the endpoint that doesn't work, whoever asks.
+
+    What refuses a request without an OAuth error or FastAPI's `detail` stands in front of the service: a firewall, or a
+    page for maintenance. A bare 401 is the exception, as services answer so too, and 429, which any of them means.
+    """
+    if reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR or reply.status in NOT_SERVED:
+        return False
+    if reply.status < HTTPStatus.BAD_REQUEST or reply.status in BARE:
+        return True
+    return not (_read_object(reply.body) or {}).keys().isdisjoint(OWN_WORDS)
 
 
 def _read_rate(headers: Mapping[str, str], date: datetime | None) -> RateHeaders | None:
@@ -188,7 +229,7 @@ def read_answer(reply: Reply) -> TokenAnswer:
         AssetError: It holds no usable token.
     """
     if reply.status != HTTPStatus.OK:
-        raise _failure(reply.status, reply.body)
+        raise _failure(reply)
     answer = _read_object(reply.body)
     if answer is None:
         raise BrokenAnswerError("Asset's answer is not a JSON object.")
@@ -207,15 +248,21 @@ def read_answer(reply: Reply) -> TokenAnswer:
     )
 
 
-def _failure(status: int, body: bytes) -> AssetError:
+def _failure(reply: Reply) -> AssetError:
     """The error that an answer other than 200 means."""
+    status = reply.status
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return AssetUnavailableError(f"Asset failed ({status}).")
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         return BrokenAnswerError(f"Asset answered with a redirect ({status}), which is not followed with credentials.")
     if status < HTTPStatus.BAD_REQUEST:
         return BrokenAnswerError(f"Asset answered {status} instead of 200.")
-    code = (_read_object(body) or {}).get("error")
+    if not gets_through(reply) and status not in NOT_SERVED:
+        media_type = reply.media_type or "no content type"
+        return AssetUnavailableError(
+            f"Not an answer of the token service: {status}, {media_type}; something in front of it answered instead."
+        )
+    code = (_read_object(reply.body) or {}).get("error")
     if isinstance(code, str) and code in REFUSALS and status != HTTPStatus.TOO_MANY_REQUESTS:
         kind, meaning = REFUSALS[code]
         return kind(f"Asset refused the request ({status} {code}): {meaning}.")

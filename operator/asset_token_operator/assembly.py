@@ -118,7 +118,7 @@ def _assemble(  # noqa: PLR0913, PLR0917 - what it is made of
     asset_tokens = AssetTokenWatch(kube, caches, scopes, scheduler.wake, clock, watched)
     secrets = SecretReflector(kube, caches, scopes, scheduler.wake, clock, heard_of_secrets)
     budgets = Budgets(scheduler.wake, clock, settings.reserves)
-    issuer = Issuer(kube, asset, budgets, caches, clock, metrics)
+    issuer = Issuer(kube, asset, budgets, caches, clock, metrics, scheduler.wake)
     events = EventPoster(kube, clock, instance, metrics)
     reconciler = Reconciler(caches, scopes, kube, issuer, secrets.written, events, settings.endpoints, clock, metrics)
     leads = scheduler.is_open if leadership is None else leadership.leads

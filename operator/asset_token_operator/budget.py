@@ -206,6 +206,8 @@ class Account:
             self.refusals += 1
             self.pauses += 1
         unsaid = now + min(FIRST_PAUSE * float(2 ** min(self.refusals - 1, 8)), LONGEST_PAUSE)
+        if until is not None and self.refusals > 1:  # what was said before was too short
+            until = max(until, unsaid)
         self.paused_until = max(until or unsaid, now + MARGIN)
         self.resets_at = None
         return self.paused_until
@@ -220,12 +222,30 @@ class Endpoint:
         down: Whether it is taken for down.
         probed_at: When it was asked last whether it is up again.
         up_since: When it answered again after failures, on the wall clock.
+        turns: The how many-th failure the latest of each tenant and of each AssetToken was, since their latest answer.
+        failures: How many there were in all.
     """
 
     failed: set[Key] = field(default_factory=set)
     down: bool = False
     probed_at: datetime | None = None
     up_since: datetime | None = None
+    turns: dict[Tenant | Key, int] = field(default_factory=dict)
+    failures: int = 0
+
+    def failed_for(self, place: Place) -> None:
+        """A request failed: its tenant, and in it the AssetToken, is the last to probe again."""
+        self.failures += 1
+        self.turns[place.tenant] = self.turns[place.key] = self.failures
+
+    def answered_to(self, place: Place) -> None:
+        """A request was answered."""
+        self.turns.pop(place.tenant, None)
+        self.turns.pop(place.key, None)
+
+    def turn(self, place: Place) -> tuple[int, int, tuple[Urgency, datetime, Key]]:
+        """The order in which probes go: by turns, so that one whose requests always fail is not all that is asked."""
+        return (self.turns.get(place.tenant, 0), self.turns.get(place.key, 0), place.rank())
 
 
 class Budgets:
@@ -279,14 +299,25 @@ class Budgets:
             self.give_back(kept)
         self.leave(place.key)
         account = self._accounts[place.tenant]
-        first = next(iter(account.queue), None)
-        if (first is None or place.rank() < first.rank()) and self._free_at(place, now) <= now:
+        if self._is_next(place) and self._free_at(place, now) <= now:
             self._send(place, now)
             return True
         bisect.insort(account.queue, place, key=Place.rank)
         self._queued[place.key] = place
         self._changed.set()
         return False
+
+    def _is_next(self, place: Place) -> bool:
+        """Whether nobody waits who goes before."""
+        endpoint = self._endpoints[place.tenant.environment]
+        if endpoint.down:
+            return all(endpoint.turn(place) < endpoint.turn(other) for other in self._waiting(place.tenant.environment))
+        first = next(iter(self._accounts[place.tenant].queue), None)
+        return first is None or place.rank() < first.rank()
+
+    def _waiting(self, environment: Environment) -> list[Place]:
+        """Who waits for a place at that endpoint."""
+        return [place for place in self._queued.values() if place.tenant.environment == environment]
 
     def leave(self, key: Key) -> None:
         """The token needs no place any more, or not the one that it has."""
@@ -309,7 +340,8 @@ class Budgets:
         now = self._now()
         account = self._accounts[place.tenant]
         if reply.status == 429:  # noqa: PLR2004 - the status says it
-            reset_at = now + reply.rate.resets_in + MARGIN if reply.rate else None
+            resets_in = reply.rate.resets_in if reply.rate else timedelta()
+            reset_at = now + resets_in + MARGIN if resets_in > timedelta() else None  # a past one says nothing
             wall = self._clock.now()
             retry_at = reply.retry_at(wall)
             was_paused = account.is_paused(now)
@@ -325,16 +357,17 @@ class Budgets:
             logger.warning("%s: the endpoint answers again", environment)
         if endpoint.failed:
             endpoint.up_since = self._clock.now()
-            waited = {queued.key for queued in self._queued.values() if queued.tenant.environment == environment}
-            for key in endpoint.failed | waited:
+            for key in endpoint.failed | {waiting.key for waiting in self._waiting(environment)}:
                 self._wake(key)
         endpoint.down, endpoint.failed = False, set()
+        endpoint.answered_to(place)
 
     def failed(self, place: Place) -> None:
         """There was no answer, or one that says that the endpoint doesn't work."""
         self.give_back(place)
         endpoint = self._endpoints[place.tenant.environment]
         endpoint.failed.add(place.key)
+        endpoint.failed_for(place)
         if not endpoint.down and len(endpoint.failed) >= DOWN_AFTER:
             logger.warning("%s: the endpoint is down; one request asks every %s", place.tenant.environment, PROBE_EVERY)
             endpoint.down, endpoint.probed_at = True, self._now()
@@ -355,9 +388,24 @@ class Budgets:
             if until <= now:
                 self.leave(place.key)
         again = now + LOOK_AGAIN
+        for environment, endpoint in self._endpoints.items():
+            if endpoint.down:
+                again = min(again, self._probe(environment, endpoint, now))
         waiting = [account for account in self._accounts.values() if account.queue]
         for account in sorted(waiting, key=lambda account: account.queue[0].rank()):
-            again = min(again, self._serve_queue(account, now))
+            if not self._endpoints[account.queue[0].tenant.environment].down:
+                again = min(again, self._serve_queue(account, now))
+        return again
+
+    def _probe(self, environment: Environment, endpoint: Endpoint, now: datetime) -> datetime:
+        """Let one ask an endpoint that is down whether it is up again, if it is time, in turn."""
+        again = now + LOOK_AGAIN
+        for place in sorted(self._waiting(environment), key=endpoint.turn):
+            free_at = self._free_at(place, now)
+            if free_at <= now:
+                self._let_go(place, now)
+                break
+            again = min(again, free_at)
         return again
 
     def _serve_queue(self, account: Account, now: datetime) -> datetime:
@@ -370,11 +418,15 @@ class Budgets:
             if free_at > now:
                 again = min(again, free_at)
                 continue
-            self.leave(place.key)
-            self._send(place, now)
-            self._kept[place.key] = (place, now + PLACE_KEPT)
-            self._wake(place.key)
+            self._let_go(place, now)
         return again
+
+    def _let_go(self, place: Place, now: datetime) -> None:
+        """Give the place to who waits for it."""
+        self.leave(place.key)
+        self._send(place, now)
+        self._kept[place.key] = (place, now + PLACE_KEPT)
+        self._wake(place.key)
 
     def _free_at(self, place: Place, now: datetime) -> datetime:
         return max(self._tenant_free_at(place, now), self._business_free_at(place, now))

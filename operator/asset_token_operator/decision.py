@@ -22,7 +22,14 @@ from asset_token_operator.manifests import (
     stored_token,
 )
 from asset_token_operator.model import DeletionPolicy, Reason, Recovery, Urgency, digest
-from asset_token_operator.renewal import FIRST_RETRY, back_off, earliest_next, fraction, renewal_time
+from asset_token_operator.renewal import (
+    FIRST_RETRY,
+    LONGEST_RETRY,
+    back_off,
+    earliest_next,
+    probe_wait,
+    renewal_time,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,8 +39,8 @@ if TYPE_CHECKING:
 RECHECK_CONFLICT: Final = timedelta(seconds=15)
 """How often a Secret that isn't ours is looked at, should its watch have missed that it went."""
 
-SLOW_PROBE: Final = timedelta(minutes=10)
-"""How long to wait at least for a change that isn't seen here, such as one at Asset's."""
+LONGEST_WITHOUT_TOKEN: Final = timedelta(seconds=15)
+"""How long an AssetToken that has no valid token waits at most before it asks an endpoint again that failed."""
 
 LONG_WAIT: Final = timedelta(seconds=30)
 """A wait for the tenant's budget that is worth a word."""
@@ -63,11 +70,12 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Attempts:
-    """How often something was tried for one cause, and with what success. A new cause starts with none.
+    """How often something was tried, and for the latest cause with what success. A new cause starts with no failure.
 
     Attributes:
         cause: Why it was tried.
-        times: When, the latest few.
+        times: When, the latest few, whatever the causes.
+        of_cause: How many of these were for this cause.
         failures: How many failed in a row.
         failure: The latest failure; None after a success.
         target: The UID of the Secret that was to be overwritten by the latest.
@@ -78,11 +86,13 @@ class Attempts:
     failures: int = 0
     failure: Failure | None = None
     target: str | None = None
+    of_cause: int = 0
 
     def begin(self, cause: str, now: datetime, target: str | None = None) -> Attempts:
         """One more attempt is made."""
-        same = self if self.cause == cause else Attempts(cause)
-        return replace(same, times=(*same.times, now)[-TIMES_KEPT:], target=target)
+        same = self if self.cause == cause else Attempts(cause, self.times)
+        times = (*same.times, now)[-TIMES_KEPT:]
+        return replace(same, times=times, of_cause=min(same.of_cause + 1, len(times)), target=target)
 
     def failed(self, failure: Failure) -> Attempts:
         """The attempt that was begun failed."""
@@ -92,39 +102,60 @@ class Attempts:
         """The attempt that was begun succeeded; it still counts against the limit."""
         return replace(self, failures=0, failure=None)
 
-    def retry_at(self, now: datetime, seed: str, left: timedelta | None = None) -> datetime | None:
+    def retry_at(self, now: datetime, seed: str, expires_at: datetime | None = None) -> datetime | None:
         """When to try again after the latest failure; None where there was none, or something else says when.
 
         A failure that is still to come was before the clock was set back: nobody knows how long ago.
+
+        Args:
+            now: The present moment.
+            seed: The AssetToken's UID.
+            expires_at: When the present token expires, on our clock; None where there is none.
         """
-        if self.failure is None or self.failure.recovery is Recovery.BUDGET or self.failure.at > now:
+        failure = self.failure
+        if failure is None or failure.recovery is Recovery.BUDGET or failure.at > now:
             return None
-        if self.failure.stalled:
-            return self.failure.at + SLOW_PROBE * (1 + fraction(seed))
-        return self.failure.at + back_off(self.failures, seed, left)
+        left = None if expires_at is None else expires_at - failure.at
+        if failure.stalled:
+            return failure.at + probe_wait(self.failures, left)
+        is_without = left is None or left <= timedelta()
+        longest = LONGEST_WITHOUT_TOKEN if is_without and failure.recovery is Recovery.ENDPOINT else LONGEST_RETRY
+        return failure.at + back_off(self.failures, seed, left, longest)
 
     def repair_at(self, now: datetime) -> datetime | None:
         """When to write the same content once more; None where it may be now, as it wasn't needed often lately."""
-        lately = [moment for moment in self.times if now - FREE_REPAIRS.window < moment <= now]
+        lately = [moment for moment in self._own_times() if now - FREE_REPAIRS.window < moment <= now]
         too_many = len(lately) - FREE_REPAIRS.most
         return lately[-1] + FIRST_RETRY * 2.0**too_many if too_many > 0 else None
 
-    def within(self, limit: Limit, now: datetime) -> datetime | None:
-        """When the limit allows one more; None where it does already."""
-        return earliest_next([moment for moment in self.times if moment <= now], limit.most, limit.window)
+    def within_limits(self, cause: str, now: datetime) -> datetime:
+        """When one more request may be made for the cause by `REQUESTS` and `RETRIES`; now where it may already."""
+        own = self._own_times() if self.cause == cause else ()
+        limited = ((self.times, REQUESTS), (own, RETRIES))
+        moments = (
+            earliest_next([moment for moment in times if moment <= now], limit.most, limit.window)
+            for times, limit in limited
+        )
+        return max(moment or now for moment in moments)
+
+    def _own_times(self) -> tuple[datetime, ...]:
+        return self.times[len(self.times) - self.of_cause :]
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """At most so many attempts for one cause in any such window, whatever they end with."""
+    """At most so many attempts in any such window, whatever they end with."""
 
     most: int
     window: timedelta
 
 
 REQUESTS: Final = Limit(4, timedelta(seconds=62))
-"""At most 4 a minute, also by a clock other than ours: a token that is lost, broken or expires again and again never
-becomes a hot loop against Asset."""
+"""At most 4 a minute, whatever the causes, also by a clock other than ours: a token that is lost, broken or expires
+again and again, and a spec that flips, never becomes a hot loop against Asset."""
+
+RETRIES: Final = Limit(REQUESTS.most - 1, REQUESTS.window)
+"""Of these for one cause: one is left for another, so that a cause that was fixed is acted on at once."""
 
 FREE_REPAIRS: Final = Limit(5, timedelta(minutes=10))
 """So often a Secret is put right at once; what changes it back again then is answered later each time."""
@@ -208,6 +239,10 @@ class Observed:
     def skew_of(self, token: IssuedToken) -> timedelta:
         """How far Asset's clock is ahead, by the latest answer or else by the one that brought the token."""
         return token.skew + self.set_back if self.skew is None else self.skew
+
+    def expires_at(self, token: IssuedToken) -> datetime:
+        """When the token expires, on our clock."""
+        return token.expires_at - self.skew_of(token)
 
     def renews_at(self, token: IssuedToken) -> datetime:
         """When the token is to be renewed, on Asset's clock."""
@@ -387,7 +422,7 @@ def decide(seen: Observed, now: datetime) -> Decision:
             moments.append(allowed)
     reason = reason_to_request(seen, token, now)
     if reason is not None and not seen.token.spec.suspend:
-        allowed = request_allowed_at(seen, token, now)
+        allowed = max(request_allowed_at(seen, token, now), _unwritten_until(seen, token, reason, now))
         if allowed <= now:
             return Request(reason)
         moments.append(allowed)
@@ -423,20 +458,50 @@ def write_allowed_at(seen: Observed, write: Write, token: IssuedToken, now: date
     if seen.writes.cause == write.cause():
         moments += filter(None, (seen.writes.repair_at(now),))
         if seen.writes.target == write.uid:  # what refused it may have been deleted since
-            moments += filter(None, (seen.writes.retry_at(now, seen.token.uid),))
+            moments += filter(None, (seen.writes.retry_at(now, seen.token.uid, _served_until(seen)),))
     return max(moments)
+
+
+def _served_until(seen: Observed) -> datetime | None:
+    """When the token expires that the Secret holds now, on our clock; None where it holds none."""
+    stored = seen.stored()
+    return None if stored is None else seen.expires_at(stored)
 
 
 def request_allowed_at(seen: Observed, token: IssuedToken | None, now: datetime) -> datetime:
     """When a token may be requested, as far as the AssetToken's own failures and those of its credentials go."""
-    left = None if token is None else token.expires_at - seen.asset_now(token, now)
+    expires_at = None if token is None else seen.expires_at(token)
     moments = [now]
-    if seen.requests.cause == seen.request_cause():
-        moments += filter(None, (seen.requests.within(REQUESTS, now),))
-        if not _endpoint_says_when(seen):
-            moments += filter(None, (seen.requests.retry_at(now, seen.token.uid, left),))
-    moments += filter(None, (seen.parked.retry_at(now, seen.token.uid),))
+    cause = seen.request_cause()
+    moments.append(seen.requests.within_limits(cause, now))
+    if seen.requests.cause == cause and not _endpoint_says_when(seen):
+        moments += filter(None, (seen.requests.retry_at(now, seen.token.uid, expires_at),))
+    if not _is_asked_for(seen, token):
+        moments += filter(None, (seen.parked.retry_at(now, seen.token.uid, expires_at),))
+        moments.append(seen.parked.within_limits("", now))
     return max(moments)
+
+
+def _unwritten_until(seen: Observed, token: IssuedToken | None, reason: Reason, now: datetime) -> datetime:
+    """When to renew a token that is in hand and can't be written: not before it is about to expire itself."""
+    if token is None or reason is not Reason.RENEWING or seen.writes.failure is None:
+        return now
+    write = needed_write(seen, token)
+    if write is None or write.cause() != seen.writes.cause:
+        return now
+    return about_to_expire_at(seen, token)
+
+
+def about_to_expire_at(seen: Observed, token: IssuedToken) -> datetime:
+    """When a third of its renewal window is left, on our clock."""
+    return seen.expires_at(token) - (token.expires_at - seen.renews_at(token)) / 3
+
+
+def _is_asked_for(seen: Observed, token: IssuedToken | None) -> bool:
+    """Whether somebody asks to renew now and no request was made for that yet: it is made at once, also if parked."""
+    asked = seen.token.renew_request
+    is_served = token is not None and token.renew_request == asked
+    return asked is not None and not is_served and seen.requests.cause != seen.request_cause()
 
 
 def _endpoint_says_when(seen: Observed) -> bool:
@@ -503,8 +568,8 @@ def urgency_of(seen: Observed, reason: Reason, now: datetime) -> tuple[Urgency, 
     token = seen.current()
     if token is None:
         return Urgency.MISSING, datetime.min.replace(tzinfo=UTC)
-    expires_at = token.expires_at - seen.skew_of(token)
-    if token.expires_at - seen.asset_now(token, now) <= (token.expires_at - seen.renews_at(token)) / 3:
+    expires_at = seen.expires_at(token)
+    if about_to_expire_at(seen, token) <= now:
         return Urgency.EXPIRING, expires_at
     if reason in (Reason.SPEC_CHANGED, Reason.RENEW_REQUESTED):
         return Urgency.FORCED, expires_at

@@ -11,10 +11,9 @@ import logging
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from asset_token_operator.answers import read_answer
+from asset_token_operator.answers import gets_through, read_answer
 from asset_token_operator.budget import Place, Tenant
 from asset_token_operator.decision import Attempts, urgency_of
 from asset_token_operator.errors import (
@@ -32,7 +31,7 @@ from asset_token_operator.model import Credentials, Environment, Recovery, diges
 from asset_token_operator.outcome import failure_of, issued_token
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from datetime import datetime
 
     from asset_token_operator.answers import Reply
@@ -56,9 +55,6 @@ LARGEST_SKEW: Final = timedelta(days=1)
 HALF_A_SECOND: Final = timedelta(seconds=0.5)
 """Whole seconds are cut off, so on the average a clock is half of one further."""
 
-NOT_SERVED: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.REQUEST_TIMEOUT})
-"""Besides 5xx: answers that say that the endpoint doesn't work, whoever asks."""
-
 
 @dataclass(frozen=True, slots=True)
 class Read:
@@ -78,6 +74,7 @@ class Issuer:
         caches: Which Secrets there are.
         clock: The clock.
         metrics: Told of each request.
+        wake: Called with each AssetToken whose credentials Asset accepts again.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - what it is wired to
@@ -88,8 +85,10 @@ class Issuer:
         caches: Caches,
         clock: Clock,
         metrics: Metrics,
+        wake: Callable[[Key], None],
     ) -> None:
         self._metrics = metrics
+        self._wake = wake
         self._kube = kube
         self._asset = asset
         self._budgets = budgets
@@ -98,6 +97,9 @@ class Issuer:
         self._read: dict[tuple[str, CredentialsRef], Read] = {}
         self._reading: defaultdict[tuple[str, CredentialsRef], asyncio.Lock] = defaultdict(asyncio.Lock)
         self._parked: dict[tuple[Environment, str], Attempts] = {}
+        self._held_up: defaultdict[tuple[Environment, str], set[Key]] = defaultdict(set)
+        """Who has met credentials that are parked, and looks again when they are accepted."""
+
         self._places: dict[Key, Place] = {}
         self._zero: dict[Environment, datetime] = {}
         """What Asset's clock would have said when this machine started to run."""
@@ -129,15 +131,24 @@ class Issuer:
     def _view(self, seen: Observed) -> Observed:
         environment = seen.token.spec.environment
         endpoint = self._budgets.endpoint(environment)
-        parked = seen.credentials and self._parked.get((environment, seen.credentials.identity()))
         return replace(
             seen,
-            parked=parked or Attempts(),
+            parked=self._parked_of(seen),
             endpoint_down=endpoint.down,
             endpoint_up_since=endpoint.up_since,
             skew=self.skew(environment),
             set_back=self._set_back(environment),
         )
+
+    def _parked_of(self, seen: Observed) -> Attempts:
+        if seen.credentials is None:
+            return Attempts()
+        identity = (seen.token.spec.environment, seen.credentials.identity())
+        parked = self._parked.get(identity)
+        if parked is None:
+            return Attempts()
+        self._held_up[identity].add(seen.token.key)
+        return parked
 
     def take_place(self, seen: Observed, request: Request) -> bool:
         """Whether the request may be sent now; else the AssetToken is woken when it may."""
@@ -173,8 +184,9 @@ class Issuer:
         except OperatorError as error:
             said = {"outcome": "failed", "reason": error.reason, "seconds": self._seconds_since(sent_at)}
             logger.warning("%s: no token (%s): %s", key, request.reason, error, extra=about(key, **said))
-            if seen.endpoint_down and error.recovery is Recovery.ENDPOINT:
-                attempts = replace(attempts, times=seen.requests.times)  # a probe for all is no attempt of its own
+            if error.recovery is Recovery.ENDPOINT and (seen.endpoint_down or _is_retry_of_endpoint(seen)):
+                # What asks whether an endpoint is up again doesn't count against the AssetToken's limit.
+                attempts = replace(attempts, times=seen.requests.times, of_cause=seen.requests.of_cause)
             return self._view(replace(seen, requests=attempts.failed(failure_of(error, self._clock.now()))))
         said = {
             "outcome": "issued" if token.revision == 1 else "renewed",
@@ -205,21 +217,40 @@ class Issuer:
         self, seen: Observed, credentials: Credentials, reason: Reason, sent_at: datetime
     ) -> IssuedToken:
         environment = seen.token.spec.environment
+        identity = (environment, credentials.identity())
+        self._begin_probe(identity, sent_at)
         reply = await self._send(seen, credentials)
         received_at = self._clock.now()
         if reply.date is not None and abs(reply.date - received_at) < LARGEST_SKEW:
             self._zero[environment] = reply.date + HALF_A_SECOND - self._clock.elapsed()
-        identity = (environment, credentials.identity())
         try:
             answer = read_answer(reply)
         except InvalidClientError as error:
-            parked = self._parked.get(identity, Attempts())
-            self._parked[identity] = parked.begin("", received_at).failed(failure_of(error, received_at))
+            parked = self._parked.get(identity) or Attempts().begin("", received_at)
+            self._parked[identity] = parked.failed(failure_of(error, received_at))
             raise
-        self._parked.pop(identity, None)
+        except AssetUnavailableError:  # that says nothing of the credentials
+            raise
+        except AssetError:
+            self._release(identity, seen.token.key)
+            raise
+        self._release(identity, seen.token.key)
         if environment not in self._zero:  # the token's times are on our clock as it is now
             self._our_zero[environment] = received_at - self._clock.elapsed()
         return issued_token(self._view(seen), reason, answer, credentials, sent_at, received_at)
+
+    def _begin_probe(self, identity: tuple[Environment, str], now: datetime) -> None:
+        """Where the credentials are parked this request probes them, and the others wait for what comes of it."""
+        parked = self._parked.get(identity)
+        if parked is not None and parked.failure is not None:
+            begun = parked.begin("", now)
+            self._parked[identity] = replace(begun, failure=replace(parked.failure, at=now))
+
+    def _release(self, identity: tuple[Environment, str], by: Key) -> None:
+        """Asset accepts the credentials: all others whom they held up look again."""
+        self._parked.pop(identity, None)
+        for key in self._held_up.pop(identity, set()) - {by}:
+            self._wake(key)
 
     async def _send(self, seen: Observed, credentials: Credentials) -> Reply:
         """Send the request and let the budgets know what came of it."""
@@ -232,10 +263,10 @@ class Issuer:
         except BaseException:
             self._budgets.give_back(place)
             raise
-        if reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR or reply.status in NOT_SERVED:
-            self._budgets.failed(place)
-        else:
+        if gets_through(reply):
             self._budgets.answered(place, reply)
+        else:
+            self._budgets.failed(place)
         return reply
 
     def refused(self, tokens: Iterable[AssetToken]) -> Counter[Environment]:
@@ -284,6 +315,12 @@ class Issuer:
         if version is not None:
             self._read[where] = known
         return known.found
+
+
+def _is_retry_of_endpoint(seen: Observed) -> bool:
+    """Whether the same was tried before, and it was the endpoint that failed."""
+    failure, cause = seen.requests.failure, seen.requests.cause
+    return failure is not None and failure.recovery is Recovery.ENDPOINT and cause == seen.request_cause()
 
 
 def _where(token: AssetToken) -> tuple[str, CredentialsRef]:

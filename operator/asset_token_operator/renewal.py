@@ -24,6 +24,9 @@ SPREAD: Final = 0.1
 
 SHORTEST_RETRY: Final = timedelta(seconds=1)
 
+FIRST_PROBE: Final = timedelta(minutes=1)
+LONGEST_PROBE: Final = timedelta(minutes=15)
+
 
 def renewal_time(token: IssuedToken, spec: Spec, seed: str) -> datetime:
     """When the token shall be renewed, in whole seconds, on Asset's clock.
@@ -53,19 +56,40 @@ def renew_before_fits(token: IssuedToken, spec: Spec) -> bool:
     return wanted_renew_before(token, spec) < token.lifetime
 
 
-def back_off(failures: int, seed: str, left: timedelta | None = None) -> timedelta:
-    """How long to wait after the `failures`-th failure in a row: full jitter over 5 s·2ⁿ, from 1 s to 5 min.
+def back_off(failures: int, seed: str, left: timedelta | None = None, longest: timedelta = LONGEST_RETRY) -> timedelta:
+    """How long to wait after the `failures`-th failure in a row: full jitter over 5 s·2ⁿ, from 1 s to the longest.
 
     Args:
         failures: How many there were, from 1.
         seed: Names the object, so that many that failed together don't try again together.
-        left: How long the present token still works; the nearer its end, the sooner it is tried again. Once it has
-            ended there is nothing left to be sooner than.
+        left: How long the present token still worked when it failed; the nearer its end, the sooner it is tried again.
+            Once it has ended there is nothing left to be sooner than.
+        longest: The longest wait; where it is shorter than usual the jitter is less, so that nothing is hammered.
     """
-    ceiling = min(FIRST_RETRY * float(2 ** min(failures - 1, 16)), LONGEST_RETRY)
+    ceiling = min(FIRST_RETRY * float(2 ** min(failures - 1, 16)), longest)
     if left is not None and left > timedelta():
         ceiling = min(ceiling, max(left / 8, FIRST_RETRY))
-    return max(ceiling * fraction(f"{seed}/{failures}"), SHORTEST_RETRY)
+    least = 0.0 if longest >= LONGEST_RETRY else 0.8
+    return max(ceiling * (least + (1 - least) * fraction(f"{seed}/{failures}")), SHORTEST_RETRY)
+
+
+def probe_wait(failures: int, left: timedelta | None = None) -> timedelta:
+    """How long to wait after the `failures`-th refusal in a row, which only a change ends that may not be seen here.
+
+    After 1, 2, 4, 8 and then 15 min; and never longer than a quarter of what a valid token has left, since what was
+    refused may be accepted by then. Once it has expired the waits begin anew: each is as long as it has been expired.
+
+    Args:
+        failures: How many there were, from 1.
+        left: How long the present token still worked when it was refused, negative where it had expired; None where
+            there was none.
+    """
+    ladder = min(FIRST_PROBE * float(2 ** min(failures - 1, 16)), LONGEST_PROBE)
+    if left is None:
+        return ladder
+    if left > timedelta():
+        return max(min(ladder, left / 4), SHORTEST_RETRY)
+    return min(max(-left, FIRST_PROBE), LONGEST_PROBE)
 
 
 def fraction(seed: str) -> float:

@@ -74,6 +74,7 @@ def sentences(status: int) -> set[str]:
         f"Asset answered {status} instead of 200.",
         f"Asset answered with a redirect ({status}), which is not followed with credentials.",
         f"Asset refused the request ({status}): check the spec and the credentials Secret.",
+        f"Not an answer of the token service: {status}, no content type; something in front of it answered instead.",
         *(f"Asset refused the request ({status}): {advice}." for _, advice in STATUSES.values()),
         *(f"Asset refused the request ({status} {code}): {advice}." for code, (_, advice) in REFUSALS.items()),
         "Asset's answer is not a JSON object.",

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from pydantic import SecretStr
 
-from asset_token_operator.answers import Reply
+from asset_token_operator.answers import Reply, gets_through
 from asset_token_operator.errors import (
     AssetUnavailableError,
     BrokenAnswerError,
@@ -55,7 +55,7 @@ SECOND: Final = timedelta(seconds=1)
 MINUTE: Final = timedelta(minutes=1)
 HOUR: Final = timedelta(hours=1)
 
-SLOWEST_PROBE: Final = 20 * MINUTE
+SLOWEST_PROBE: Final = 15 * MINUTE
 WRITE_WINDOW: Final = 10 * MINUTE
 MOST_WRITES: Final = 11
 """Of the same content in ten minutes: six at once, then 10, 20, 40, 80 and 160 s apart."""
@@ -372,9 +372,15 @@ class AnyHistory(RuleBasedStateMachine):
         cause = f"{spec.request_hash()}/{credentials.identity()}/{token.renew_request}"
         if cause != self.cause:
             self.cause, self.requests = cause, []
+        if self.endpoint_fails():  # what asks whether it is up again doesn't count
+            return
         self.requests.append(now)
         recent = [moment for moment in self.requests if moment > now - MINUTE]
         assert len(recent) <= 4, "at most four requests a minute for one cause"
+
+    def endpoint_fails(self) -> bool:
+        fault = self.world.asset.faults.coming("request_token")
+        return isinstance(fault, AssetUnavailableError) or (isinstance(fault, Reply) and not gets_through(fault))
 
     def does(self, found: IssuedToken, credentials: Credentials) -> bool:
         """Whether the token is one that no request with these credentials is needed for."""

@@ -73,12 +73,17 @@ class Faults:
         """Whether any call is still to fail."""
         return any(times > 0 for _, times in self._planned.values())
 
+    def coming(self, method: str) -> Exception | Reply | None:
+        """What the next call fails with; None where it doesn't."""
+        fault, times = self._planned.get(method, (None, 0))
+        return fault if times > 0 else None
+
     def check(self, method: str) -> Reply | None:
         """Fail if the call shall."""
-        fault, times = self._planned.get(method, (None, 0))
-        if fault is None or times <= 0:
+        fault = self.coming(method)
+        if fault is None:
             return None
-        self._planned[method] = (fault, times - 1)
+        self._planned[method] = (fault, self._planned[method][1] - 1)
         if isinstance(fault, Exception):
             raise fault
         return fault
@@ -299,7 +304,15 @@ class World:
         self.metrics = Metrics()
         self._looks = OneLookClock(self.clock)
         self.budgets = Budgets(self.woken.append, self._looks, self.reserves)  # type: ignore[arg-type]  # they never sleep
-        self.issuer = Issuer(self.kube, self.asset, self.budgets, self.caches, self.clock, self.metrics)  # type: ignore[arg-type]
+        self.issuer = Issuer(
+            self.kube,  # type: ignore[arg-type]
+            self.asset,  # type: ignore[arg-type]
+            self.budgets,
+            self.caches,
+            self.clock,
+            self.metrics,
+            self.woken.append,
+        )
         self.reconciler = Reconciler(
             self.caches,
             self.scopes,

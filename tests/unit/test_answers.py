@@ -18,6 +18,7 @@ from asset_token_operator.answers import (
     RateHeaders,
     Reply,
     TokenAnswer,
+    gets_through,
     read_answer,
     read_claims,
     read_reply,
@@ -271,7 +272,46 @@ class TestAFailure:
             | dict.fromkeys(range(500, 600), AssetUnavailableError)
             | {401: InvalidClientError, 404: AssetUnavailableError, 408: AssetUnavailableError, 429: RateLimitedError}
         )
-        assert {status: type(refusal(status, a_body())) for status in expected} == expected
+        assert {status: type(refusal(status, b'{"detail": "no"}')) for status in expected} == expected
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            pytest.param(b"", id="empty"),
+            pytest.param(a_body(access_token="canary"), id="token"),
+            pytest.param(b'["invalid_client"]', id="list"),
+            pytest.param(b"<title>canary</title>", id="html"),
+            pytest.param(DEEP.encode(), id="deep"),
+            pytest.param(b'{"error": "canary\xff"}', id="invalid-utf-8"),
+        ],
+    )
+    def test_a_refusal_that_is_not_the_token_services_own_word_is_an_outage(self, body: bytes) -> None:
+        """A firewall or a page for maintenance refuses so; a bare 401 and a 429 mean what they say."""
+        expected = dict.fromkeys(range(400, 600), AssetUnavailableError) | {
+            401: InvalidClientError,
+            429: RateLimitedError,
+        }
+        assert {status: type(refusal(status, body)) for status in expected} == expected
+        assert {status: gets_through(Reply(status, body)) for status in expected} == {
+            status: status in {401, 429} for status in expected
+        }
+
+    @pytest.mark.parametrize(
+        ("headers", "said"),
+        [
+            pytest.param({"content-type": "text/html; charset=utf-8"}, "text/html", id="html"),
+            pytest.param({"content-type": "Text/HTML"}, "text/html", id="in-capitals"),
+            pytest.param({}, "no content type", id="not-said"),
+            pytest.param({"content-type": "canary canary"}, "no content type", id="no-media-type"),
+            pytest.param({"content-type": "text/" + "x" * 99}, "no content type", id="too-long"),
+        ],
+    )
+    def test_it_is_said_what_answered_instead(self, headers: dict[str, str], said: str) -> None:
+        with pytest.raises(AssetUnavailableError) as caught:
+            read_answer(read_reply(403, headers, b"<title>canary</title>"))
+        assert str(caught.value) == (
+            f"Not an answer of the token service: 403, {said}; something in front of it answered instead."
+        )
 
     @pytest.mark.parametrize(
         ("status", "said"),
@@ -311,16 +351,10 @@ class TestAFailure:
     @pytest.mark.parametrize(
         "body",
         [
-            pytest.param(b"", id="empty"),
-            pytest.param(a_body(access_token="canary"), id="token"),
             pytest.param(b'{"error": "canary", "error_description": "canary", "canary": 1}', id="rfc-6749"),
             pytest.param(b'{"detail": [{"loc": ["canary"], "msg": "canary", "input": "canary"}]}', id="fastapi"),
             pytest.param(b'{"error": {"code": "invalid_client"}}', id="error-is-an-object"),
             pytest.param(b'{"error": ["invalid_client"]}', id="error-is-a-list"),
-            pytest.param(b'["invalid_client"]', id="list"),
-            pytest.param(b"<title>canary</title>", id="html"),
-            pytest.param(DEEP.encode(), id="deep"),
-            pytest.param(b'{"error": "canary\xff"}', id="invalid-utf-8"),
         ],
     )
     def test_it_is_told_by_its_status_and_never_in_the_bodys_words(self, status: int, body: bytes, said: str) -> None:
@@ -589,13 +623,16 @@ class TestReply:
             pytest.param("7", None, 7, id="seconds"),
             pytest.param("0", None, 1, id="at-once-is-a-second"),
             pytest.param("3600", None, 3600, id="longest"),
-            pytest.param("86400", None, 3600, id="too-long"),
-            pytest.param("9" * 400, None, 3600, id="absurd"),
+            pytest.param("86400", None, None, id="too-long"),
+            pytest.param("9999999999", NOW, None, id="absurd"),
+            pytest.param("9" * 400, None, None, id="more-digits-than-a-number-has"),
+            pytest.param("1777636860", NOW, 60, id="unix-timestamp"),
+            pytest.param("1777636740", NOW, None, id="past-unix-timestamp"),
             pytest.param("Fri, 01 May 2026 12:01:00 GMT", NOW, 60, id="moment"),
             pytest.param("Fri, 01 May 2026 12:01:00 GMT", None, 60, id="moment-on-our-clock"),
             pytest.param("Fri, 01 May 2026 12:01:00 GMT", NOW + timedelta(seconds=20), 40, id="moment-on-theirs"),
-            pytest.param("Fri, 01 May 2026 11:00:00 GMT", NOW, 1, id="past-moment"),
-            pytest.param("Sat, 01 May 2027 12:00:00 GMT", NOW, 3600, id="moment-too-far-ahead"),
+            pytest.param("Fri, 01 May 2026 11:00:00 GMT", NOW, None, id="past-moment"),
+            pytest.param("Sat, 01 May 2027 12:00:00 GMT", NOW, None, id="moment-too-far-ahead"),
             pytest.param(None, NOW, None, id="not-said"),
             pytest.param("soon", NOW, None, id="word"),
             pytest.param("-7", NOW, None, id="negative"),

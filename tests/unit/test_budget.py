@@ -352,7 +352,9 @@ class TestRefusals:
             pytest.param({"retry_after": "Fri, 01 May 2026 12:00:09 GMT"}, 9, id="retry-after-as-a-date"),
             pytest.param({"retry_after": "7", "x_ratelimit_reset": "1777636820"}, 7, id="retry-after-and-reset"),
             pytest.param({"x_ratelimit_reset": "1777636820"}, 21, id="reset-and-a-second"),
-            pytest.param({"x_ratelimit_reset": "1777636000"}, 1, id="past-reset"),
+            pytest.param({"x_ratelimit_reset": "1777636000"}, 10, id="past-reset"),
+            pytest.param({"retry_after": "9999999999"}, 10, id="absurd-retry-after"),
+            pytest.param({"retry_after": "Fri, 01 May 2099 12:00:00 GMT"}, 10, id="retry-after-in-another-life"),
             pytest.param({"date": "", "retry_after": "Fri, 01 May 2026 12:00:09 GMT"}, 9, id="date-on-our-clock"),
             pytest.param({}, 10, id="not-said"),
         ],
@@ -383,6 +385,14 @@ class TestRefusals:
         await tokens.refuse("a")
         await clock.advance(10 * SECOND)
         assert tokens.take("a")
+
+    async def test_a_pause_that_was_said_too_short_grows_too(self, tokens: Tokens, clock: ManualClock) -> None:
+        for pause in (1, 20, 40):
+            assert tokens.take("a")
+            await tokens.refuse("a", a_reply(429, retry_after="1"))
+            await clock.advance((pause - 0.1) * SECOND)
+            assert not tokens.take("a")
+            await clock.advance(0.1 * SECOND)
 
     async def test_those_refused_together_are_refused_once(
         self, tokens: Tokens, clock: ManualClock, caplog: pytest.LogCaptureFixture
@@ -572,6 +582,33 @@ class TestEndpoint:
         assert down.newly_woken() == []
         await clock.advance(0.1 * SECOND)
         assert len(down.newly_woken()) == 1
+
+    async def test_who_has_not_failed_is_the_next_to_ask(self, down: Tokens, clock: ManualClock) -> None:
+        for name in "abc":
+            assert not down.take(name, expires_at=NOW)
+        assert not down.take("d", Urgency.ROUTINE, tenant=OTHER_TENANT)
+        down.newly_woken()
+        await clock.advance(4 * SECOND)
+        assert down.newly_woken() == ["d"]
+
+    async def test_tenants_and_their_tokens_ask_in_turn(self, down: Tokens, clock: ManualClock) -> None:
+        """One whose requests always fail is not all that is sent, however urgent it is."""
+        for name, soon in (("a", 1), ("b", 2), ("c", 3)):
+            assert not down.take(name, expires_at=NOW + soon * SECOND)
+        for name in "de":
+            assert not down.take(name, Urgency.ROUTINE, tenant=OTHER_TENANT)
+        down.newly_woken()
+        order = []
+        for _ in range(7):
+            await clock.advance(4 * SECOND)
+            (name,) = down.newly_woken()
+            order.append(name)
+            place = down.places[name]
+            assert down.budgets.take(place)
+            await down.fail(name)
+            down.newly_woken()
+            assert not down.budgets.take(place)
+        assert order == ["d", "a", "e", "b", "d", "c", "e"]
 
     async def test_when_it_answers_again_all_that_failed_look_again(self, down: Tokens, clock: ManualClock) -> None:
         down.newly_woken()

@@ -17,6 +17,7 @@ from asset_token_operator.decision import (
     Synced,
     Wait,
     Write,
+    about_to_expire_at,
     decide,
     is_at_war,
     urgency_of,
@@ -611,26 +612,62 @@ STALLED = [reason for reason, recovery in RECOVERIES.items() if recovery in (Rec
 @pytest.mark.parametrize("failures", [1, 2, 30], ids="failures={}".format)
 @pytest.mark.parametrize("reason", STALLED, ids=str)
 def test_what_somebody_has_to_change_is_only_probed_slowly(reason: Reason, failures: int) -> None:
-    """It waits for the credentials or the spec to change; what changed at Asset is seen within 20 minutes."""
+    """It waits for the credentials or the spec to change; what changed at Asset is seen within 15 minutes."""
     seen = observed()
     seen = replace(seen, requests=failed_attempts(seen, at=NOW, failures=failures, reason=reason))
 
     decision = decide(seen, NOW)
 
     assert isinstance(decision, Wait)
-    assert NOW + 10 * MINUTE <= decision.until <= NOW + 20 * MINUTE
+    assert decision.until == NOW + {1: MINUTE, 2: 2 * MINUTE, 30: 15 * MINUTE}[failures]
     assert isinstance(decide(seen, decision.until - SECOND), Wait)
     assert decide(seen, decision.until) == Request(Reason.DOES_NOT_EXIST)
 
 
-def test_slow_probes_of_many_are_spread() -> None:
-    def probe(number: int) -> datetime:
-        seen = observed(an_asset_token(uid=f"uid-{number}"))
-        decision = decide(replace(seen, requests=failed_attempts(seen, at=NOW, reason=Reason.INVALID_SCOPE)), NOW)
-        assert isinstance(decision, Wait)
-        return decision.until
+@pytest.mark.parametrize("failures", [1, 3, 30], ids="failures={}".format)
+@pytest.mark.parametrize("left", [20 * MINUTE, 2 * MINUTE, 20 * SECOND], ids="{0.seconds} s left".format)
+def test_while_a_token_is_valid_no_probe_waits_longer_than_a_quarter_of_what_it_has_left(
+    left: timedelta, failures: int
+) -> None:
+    """Asset may refuse good credentials for a minute, or what was refused may be allowed by then."""
+    seen = holding(an_issued_token(issued_at=NOW + left - HOUR, expires_at=NOW + left))
+    attempts = failed_attempts(seen, at=NOW, failures=failures, reason=Reason.INVALID_SCOPE)
 
-    assert len({probe(number) for number in range(20)}) == 20
+    decision = decide(replace(seen, requests=attempts), NOW)
+
+    assert isinstance(decision, Wait)
+    assert decision.until == NOW + min(left / 4, min(2 ** (failures - 1), 15) * MINUTE)
+
+
+@pytest.mark.parametrize(
+    ("expired", "wait"),
+    [
+        pytest.param(SECOND, MINUTE, id="just now"),
+        pytest.param(3 * MINUTE, 3 * MINUTE, id="a little ago"),
+        pytest.param(5 * HOUR, 15 * MINUTE, id="long ago"),
+    ],
+)
+def test_the_probes_begin_anew_when_the_token_expires(expired: timedelta, wait: timedelta) -> None:
+    seen = holding(an_issued_token(issued_at=NOW - 9 * HOUR, expires_at=NOW - expired))
+    attempts = failed_attempts(seen, at=NOW, failures=12, reason=Reason.REQUEST_REFUSED)
+
+    assert decide(replace(seen, requests=attempts), NOW) == Wait(NOW + wait)
+
+
+@pytest.mark.parametrize("failures", range(1, 13), ids="failures={}".format)
+@pytest.mark.parametrize(
+    "seen",
+    [
+        pytest.param(observed(), id="missing"),
+        pytest.param(holding(an_issued_token(issued_at=NOW - HOUR, expires_at=NOW - SECOND)), id="expired"),
+    ],
+)
+def test_who_has_no_valid_token_asks_an_endpoint_that_failed_within_15_seconds(seen: Observed, failures: int) -> None:
+    """Whatever the number of AssetTokens: with one or two no endpoint is taken for down."""
+    decision = decide(replace(seen, requests=failed_attempts(seen, at=NOW, failures=failures)), NOW)
+
+    assert isinstance(decision, Wait)
+    assert NOW < decision.until <= NOW + 15 * SECOND
 
 
 def test_the_budget_alone_says_when_a_request_that_was_too_much_is_sent_again() -> None:
@@ -665,19 +702,45 @@ def test_changed_credentials_are_tried_at_once_after_failures(before: Credential
     assert isinstance(decide(replace(seen, credentials=changed), NOW), Request)
 
 
-def test_at_most_four_requests_a_minute_for_one_cause_whatever_they_end_with() -> None:
-    seen = observed()
-    attempts = Attempts()
-    for second in range(4):
+def requested(seen: Observed, *seconds: int) -> Attempts:
+    """Requests for the present cause, each of which was made when it was allowed and succeeded."""
+    attempts = seen.requests
+    for second in seconds:
         assert isinstance(decide(replace(seen, requests=attempts), NOW + second * SECOND), Request)
         attempts = attempts.begin(seen.request_cause(), NOW + second * SECOND).succeeded()
+    return attempts
 
-    seen = replace(seen, requests=attempts)
+
+def test_at_most_three_requests_a_minute_for_one_cause_whatever_they_end_with() -> None:
+    seen = observed()
+    seen = replace(seen, requests=requested(seen, 0, 1, 2))
+
     decision = decide(seen, NOW + 4 * SECOND)
+
     assert isinstance(decision, Wait)
     assert NOW + MINUTE <= decision.until <= NOW + MINUTE + 5 * SECOND
     assert isinstance(decide(seen, NOW + MINUTE - SECOND), Wait)
     assert isinstance(decide(seen, decision.until), Request)
+
+
+def test_one_more_is_left_for_a_cause_that_was_fixed() -> None:
+    seen = observed()
+    attempts = requested(seen, 0, 1, 2)
+
+    assert isinstance(decide(observed(an_asset_token(renew_request="1"), requests=attempts), NOW + 3 * SECOND), Request)
+
+
+def test_at_most_four_requests_a_minute_whatever_the_causes() -> None:
+    """A spec that flips, or `renew-requested-at` twice a second, is no hot loop; the latest value is served then."""
+    attempts = Attempts()
+    for second in range(4):
+        attempts = requested(observed(an_asset_token(renew_request=str(second)), requests=attempts), second)
+    latest = observed(an_asset_token(renew_request="latest"), requests=attempts)
+
+    decision = decide(latest, NOW + 4 * SECOND)
+
+    assert decision == Wait(NOW + 62 * SECOND)
+    assert isinstance(decide(latest, decision.until), Request)
 
 
 def written(seen: Observed, *moments: timedelta) -> Observed:
@@ -765,6 +828,40 @@ def test_a_failed_write_is_tried_again_with_a_back_off() -> None:
     assert isinstance(decision, Wait)
     assert NOW < decision.until <= NOW + 5 * SECOND
     assert decide(seen, decision.until) == write
+
+
+def unwritten(left: timedelta) -> Observed:
+    """A token was issued and can't be written, for long; the one in the Secret has that left."""
+    old = an_issued_token(issued_at=NOW + left - HOUR, expires_at=NOW + left)
+    new = an_issued_token(access_token=SecretStr("new"), issued_at=NOW, expires_at=NOW + HOUR, revision=2)
+    seen = replace(holding(old), held=new)
+    write = decide(seen, NOW)
+    assert isinstance(write, Write)
+    failure = Failure(NOW, Reason.CLUSTER_REFUSED, "denied")
+    return replace(seen, writes=Attempts(write.cause(), (NOW,), 12, failure, write.uid))
+
+
+@pytest.mark.parametrize("left", [8 * MINUTE, 4 * MINUTE, MINUTE], ids="{0.seconds} s left".format)
+def test_a_failed_write_is_tried_again_the_sooner_the_nearer_the_expiry_of_what_is_served(left: timedelta) -> None:
+    decision = decide(unwritten(left), NOW)
+
+    assert isinstance(decision, Wait)
+    assert decision.until <= NOW + max(left / 8, 5 * SECOND)
+
+
+def test_a_token_in_hand_that_cannot_be_written_is_not_renewed_before_it_is_about_to_expire() -> None:
+    seen = unwritten(MINUTE)
+    assert seen.held is not None
+    due = seen.renews_at(seen.held)
+    failure = Failure(due, Reason.CLUSTER_REFUSED, "denied")
+    seen = replace(seen, writes=replace(seen.writes, times=(due,), failure=failure))
+
+    assert isinstance(decide(seen, due), Wait)
+    assert decide(replace(seen, writes=Attempts()), due) != Request(Reason.RENEWING), "it is written first"
+    about_to_expire = about_to_expire_at(seen, seen.held)
+    failure = replace(failure, at=about_to_expire)
+    seen = replace(seen, writes=replace(seen.writes, failure=failure))
+    assert decide(seen, about_to_expire) == Request(Reason.RENEWING)
 
 
 def test_a_write_that_was_refused_is_tried_at_once_when_the_secret_in_the_way_was_deleted() -> None:
@@ -952,18 +1049,30 @@ PARKED = Attempts("", (NOW,), 1, Failure(NOW, Reason.INVALID_CLIENT, "the creden
         pytest.param(
             holding(an_issued_token(issued_at=NOW - HOUR, expires_at=NOW), parked=PARKED), id="which has expired"
         ),
-        pytest.param(observed(an_asset_token(renew_request="1"), parked=PARKED), id="which is asked for by hand"),
         pytest.param(
             holding(an_issued_token(), an_asset_token(a_spec(scopes=("x",))), parked=PARKED), id="with a changed spec"
         ),
     ],
 )
 def test_credentials_that_are_not_accepted_hold_up_every_token_that_uses_them(seen: Observed) -> None:
-    decision = decide(seen, NOW)
+    assert decide(seen, NOW) == Wait(NOW + MINUTE)
+    assert isinstance(decide(seen, NOW + MINUTE), Request), "a slow probe"
 
-    assert isinstance(decision, Wait)
-    assert isinstance(decide(seen, NOW + 10 * MINUTE - SECOND), Wait)
-    assert isinstance(decide(seen, NOW + 20 * MINUTE), Request), "a slow probe"
+
+def test_who_is_asked_for_by_hand_tries_credentials_that_are_not_accepted_at_once_and_once() -> None:
+    seen = observed(an_asset_token(renew_request="1"), parked=PARKED)
+
+    assert decide(seen, NOW) == Request(Reason.DOES_NOT_EXIST)
+    tried = seen.requests.begin(seen.request_cause(), NOW).failed(Failure(NOW, Reason.INVALID_CLIENT, "no"))
+    assert decide(replace(seen, requests=tried), NOW) == Wait(NOW + MINUTE)
+
+
+def test_credentials_that_are_not_accepted_are_tried_at_most_four_times_a_minute() -> None:
+    left = 4 * SECOND
+    often = replace(PARKED, times=(NOW,) * 4, of_cause=4)
+    seen = holding(an_issued_token(issued_at=NOW + left - HOUR, expires_at=NOW + left), parked=often)
+
+    assert isinstance(decide(seen, NOW + 2 * SECOND), Wait)
 
 
 @pytest.mark.parametrize("ahead", [SECOND, 5 * MINUTE, HOUR], ids=str)
@@ -1127,13 +1236,15 @@ def test_a_success_ends_the_row_of_failures_but_still_counts() -> None:
     failure = Failure(NOW, Reason.BROKEN_ANSWER, "broken")
     attempts = Attempts().begin("cause", NOW).failed(failure).begin("cause", NOW + MINUTE).succeeded()
 
-    assert attempts == Attempts("cause", (NOW, NOW + MINUTE))
+    assert attempts == Attempts("cause", (NOW, NOW + MINUTE), of_cause=2)
 
 
-def test_attempts_for_a_new_cause_start_from_none() -> None:
+def test_attempts_for_a_new_cause_start_with_no_failure_but_the_earlier_ones_still_count() -> None:
     failure = Failure(NOW, Reason.BROKEN_ANSWER, "broken")
 
-    assert Attempts().begin("one", NOW).failed(failure).begin("two", NOW) == Attempts("two", (NOW,))
+    attempts = Attempts().begin("one", NOW).failed(failure).begin("two", NOW)
+
+    assert attempts == Attempts("two", (NOW, NOW), of_cause=1)
 
 
 def test_only_the_latest_attempts_are_kept() -> None:

@@ -256,7 +256,52 @@ def test_parked_credentials_are_tried_again_slowly_by_one_request_for_all(world:
         world.pass_time(MINUTE)
         reconcile(world, *tokens)
 
-    assert 3 <= len(world.asset.requests) - 1 <= 6
+    assert len(world.asset.requests) - 1 == 7, "after 1, 2, 4, 8, 15, 15 and 15 minutes"
+
+
+def test_parked_credentials_that_are_accepted_again_let_all_go_that_they_held_up(world: World) -> None:
+    tokens = [a_token(name) for name in "abcde"]
+    add(world, *tokens)
+    world.asset.faults.fail("request_token", INVALID_CLIENT)
+    reconcile(world, *tokens)
+    world.asset.faults.mend()
+    world.pass_time(MINUTE)
+
+    reconcile(world, tokens[3])
+
+    assert reason(world, tokens[3]) == "SecretSynced"
+    assert set(world.woken) == {token.key for token in tokens} - {tokens[3].key}
+
+
+def test_a_renew_request_tries_parked_credentials_at_once_and_once(world: World) -> None:
+    a, b = tokens = [a_token(name) for name in "ab"]
+    add(world, *tokens)
+    world.asset.faults.fail("request_token", INVALID_CLIENT)
+    reconcile(world, *tokens)
+    assert len(world.asset.requests) == 1
+
+    world.kube.put_token(replace(world.kube.asset_tokens[b.key], renew_request="now"))
+    for _ in range(3):
+        reconcile(world, a, b)
+
+    assert len(world.asset.requests) == 2
+
+
+def test_while_one_probes_parked_credentials_the_others_wait_for_what_comes_of_it(world: World) -> None:
+    a, b = tokens = [a_token(name) for name in "ab"]
+    add(world, *tokens)
+    world.asset.faults.fail("request_token", INVALID_CLIENT)
+    reconcile(world, a, b)
+    world.pass_time(MINUTE)
+    asked = len(world.asset.requests)
+    meanwhile: list[Any] = []
+    world.asset.before_request = lambda *_: meanwhile.append(None if meanwhile else world.reconcile(b, sync=False))
+
+    world.reconcile(a, sync=False)
+
+    assert meanwhile[0] is not None
+    assert meanwhile[0] > world.clock.now()
+    assert len(world.asset.requests) == asked + 1
 
 
 def test_parked_credentials_that_asset_accepts_again_are_parked_no_more(world: World) -> None:
@@ -313,7 +358,8 @@ OUTCOMES: Final = [
     pytest.param(None, False, id="a token"),
     pytest.param(a_refusal(400, "invalid_request"), False, id="400"),
     pytest.param(INVALID_CLIENT, False, id="401"),
-    pytest.param(a_refusal(403), False, id="403"),
+    pytest.param(a_reply(403, {"detail": "Forbidden"}), False, id="403"),
+    pytest.param(a_refusal(403), True, id="403 of something in front"),
     pytest.param(a_refusal(404), True, id="404"),
     pytest.param(a_refusal(408), True, id="408"),
     pytest.param(a_refusal(429), False, id="429"),
@@ -653,7 +699,7 @@ async def test_a_probe_of_an_endpoint_that_is_down_is_no_attempt_of_its_own(worl
     assert world.issuer.take_place(seen, request)
     probe = await world.issuer.request(replace(seen, endpoint_down=True, requests=own.requests), request)
 
-    assert own.requests.times == (NOW,)
+    assert own.requests.times == (NOW, NOW), "a new cause counts, whatever came of it"
     assert probe.requests.times == own.requests.times
     assert probe.requests.failures == 2
 
