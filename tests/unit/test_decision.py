@@ -851,14 +851,15 @@ def test_a_failed_write_is_tried_again_the_sooner_the_nearer_the_expiry_of_what_
 
 def test_a_token_in_hand_that_cannot_be_written_is_not_renewed_before_it_is_about_to_expire() -> None:
     seen = unwritten(MINUTE)
-    assert seen.held is not None
-    due = seen.renews_at(seen.held)
+    held = seen.held
+    assert held is not None
+    due = seen.renews_at(held)
     failure = Failure(due, Reason.CLUSTER_REFUSED, "denied")
     seen = replace(seen, writes=replace(seen.writes, times=(due,), failure=failure))
 
     assert isinstance(decide(seen, due), Wait)
     assert decide(replace(seen, writes=Attempts()), due) != Request(Reason.RENEWING), "it is written first"
-    about_to_expire = about_to_expire_at(seen, seen.held)
+    about_to_expire = about_to_expire_at(seen, held)
     failure = replace(failure, at=about_to_expire)
     seen = replace(seen, writes=replace(seen.writes, failure=failure))
     assert decide(seen, about_to_expire) == Request(Reason.RENEWING)
