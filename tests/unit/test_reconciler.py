@@ -767,6 +767,100 @@ def test_tokens_that_hardly_live_cause_at_most_four_requests_a_minute(world: Wor
     assert len(world.asset.requests) <= 44
 
 
+def longest_gap(world: World, until: datetime) -> timedelta:
+    """For how long consumers find no valid token, while the operator runs as its scheduler would, up to that moment."""
+    longest, without_since = timedelta(), None
+    again: datetime | None = world.clock.now()
+    while again is not None and world.clock.now() < until:
+        again = world.reconcile()
+        secret = world.secret()
+        served = None if secret is None else stored_token(secret)
+        now = world.clock.now()
+        if served is None or served.expires_at <= now:
+            without_since = without_since or now
+            longest = max(longest, now - without_since)
+        else:
+            without_since = None
+        if again is not None and not world.woken:
+            world.pass_time(max(min(world.due(again), until) - now, SECOND / 10))
+    return longest
+
+
+REFUSED_AT_A_RENEWAL = [
+    pytest.param(a_refusal(401, "invalid_client"), id="invalid_client"),
+    pytest.param(a_reply(403, {"detail": "Forbidden"}), id="403"),
+    pytest.param(a_reply(422, {"detail": []}), id="422"),
+    pytest.param(a_refusal(403), id="a page of something in front"),
+]
+
+
+@pytest.mark.parametrize("minutes", [pytest.param(15, id="15 min"), pytest.param(30, id="30 min")])
+@pytest.mark.parametrize("refusal", REFUSED_AT_A_RENEWAL)
+def test_one_refusal_at_a_renewal_lets_no_token_expire(refusal: Reply, minutes: int) -> None:
+    for number in range(10):
+        world = World()
+        world.add(an_asset_token(uid=f"uid-{number}"))
+        world.asset.expires_in = minutes * 60
+        world.reconcile()
+        world.asset.faults.fail("request_token", refusal, 1)
+
+        assert longest_gap(world, NOW + 3 * HOUR) == timedelta()
+        assert len(world.asset.requests) >= 180 // minutes
+
+
+def test_credentials_that_asset_accepts_only_after_20_seconds_renew_what_has_100_seconds_left(issued: World) -> None:
+    issued.pass_time(HOUR - 100 * SECOND)
+    issued.kube.put_credentials(replace(CREDENTIALS, client_secret=SecretStr("canary-rotated")))
+    issued.asset.faults.fail("request_token", a_refusal(401, "invalid_client"))
+    assert longest_gap(issued, issued.clock.now() + 20 * SECOND) == timedelta()
+    issued.asset.faults.mend()
+
+    assert longest_gap(issued, issued.clock.now() + 5 * MINUTE) == timedelta()
+    assert issued.conditions()["Ready"] == ("True", "SecretSynced")
+
+
+@pytest.mark.parametrize("begins", [pytest.param(2, id="before the renewal"), pytest.param(0, id="at once")])
+def test_a_write_that_fails_for_12_of_15_minutes_is_made_before_the_old_token_expires(begins: int) -> None:
+    for number in range(10):
+        world = World()
+        world.add(an_asset_token(uid=f"uid-{number}"))
+        world.asset.expires_in = 15 * 60
+        world.reconcile()
+        world.pass_time(begins * MINUTE)
+        world.kube.faults.fail("apply_secret", KubeRefusedError("denied", 403))
+        assert longest_gap(world, world.clock.now() + 12 * MINUTE) == timedelta()
+        world.kube.faults.mend()
+
+        assert longest_gap(world, NOW + 15 * MINUTE + SECOND) == timedelta()
+        assert len(world.asset.requests) == 2, "what is in hand isn't requested again"
+
+
+def test_who_has_no_token_is_served_within_15_seconds_of_the_endpoints_return() -> None:
+    for number in range(10):
+        world = World()
+        world.add(an_asset_token(uid=f"uid-{number}"))
+        world.asset.faults.fail("request_token", UNAVAILABLE)
+        longest_gap(world, NOW + 7 * MINUTE + number * SECOND)
+        world.asset.faults.mend()
+
+        longest_gap(world, world.clock.now() + 15 * SECOND)
+
+        assert world.conditions()["Ready"] == ("True", "SecretSynced")
+
+
+def test_renew_requests_twice_a_second_are_four_requests_a_minute_and_the_latest_is_served(issued: World) -> None:
+    for number in range(120):
+        issued.kube.put_token(replace(issued.token(), renew_request=str(number)))
+        issued.reconcile()
+        issued.pass_time(SECOND / 2)
+    assert len(issued.asset.requests) <= 1 + 4
+
+    run(issued, until=3 * MINUTE)
+
+    assert len(issued.asset.requests) <= 1 + 4 + 1
+    assert issued.token().status["lastHandledRenewRequest"] == "119"
+
+
 def test_a_restart_while_failing_goes_on_with_the_back_off(issued: World) -> None:
     issued.asset.faults.fail("request_token", UNAVAILABLE)
     issued.pass_time(40 * MINUTE)
