@@ -89,14 +89,19 @@ class Attempts:
     of_cause: int = 0
 
     def begin(self, cause: str, now: datetime, target: str | None = None) -> Attempts:
-        """One more attempt is made."""
+        """One more attempt is made; those still to come were before the clock was set back, and count no more."""
         same = self if self.cause == cause else Attempts(cause, self.times)
-        times = (*same.times, now)[-TIMES_KEPT:]
-        return replace(same, times=times, of_cause=min(same.of_cause + 1, len(times)), target=target)
+        times = (*(moment for moment in same.times if moment <= now), now)[-TIMES_KEPT:]
+        own = sum(moment <= now for moment in same.times_of_cause()) + 1
+        return replace(same, times=times, of_cause=min(own, len(times)), target=target)
 
     def failed(self, failure: Failure) -> Attempts:
         """The attempt that was begun failed."""
         return replace(self, failures=self.failures + 1, failure=failure)
+
+    def uncounted(self) -> Attempts:
+        """The attempt that was begun counts against no limit."""
+        return replace(self, times=self.times[:-1], of_cause=self.of_cause - 1)
 
     def succeeded(self) -> Attempts:
         """The attempt that was begun succeeded; it still counts against the limit."""
@@ -124,13 +129,13 @@ class Attempts:
 
     def repair_at(self, now: datetime) -> datetime | None:
         """When to write the same content once more; None where it may be now, as it wasn't needed often lately."""
-        lately = [moment for moment in self._own_times() if now - FREE_REPAIRS.window < moment <= now]
+        lately = [moment for moment in self.times_of_cause() if now - FREE_REPAIRS.window < moment <= now]
         too_many = len(lately) - FREE_REPAIRS.most
         return lately[-1] + FIRST_RETRY * 2.0**too_many if too_many > 0 else None
 
     def within_limits(self, cause: str, now: datetime) -> datetime:
         """When one more request may be made for the cause by `REQUESTS` and `RETRIES`; now where it may already."""
-        own = self._own_times() if self.cause == cause else ()
+        own = self.times_of_cause() if self.cause == cause else ()
         limited = ((self.times, REQUESTS), (own, RETRIES))
         moments = (
             earliest_next([moment for moment in times if moment <= now], limit.most, limit.window)
@@ -138,7 +143,8 @@ class Attempts:
         )
         return max(moment or now for moment in moments)
 
-    def _own_times(self) -> tuple[datetime, ...]:
+    def times_of_cause(self) -> tuple[datetime, ...]:
+        """When it was tried for the latest cause."""
         return self.times[len(self.times) - self.of_cause :]
 
 

@@ -186,7 +186,7 @@ class Issuer:
             logger.warning("%s: no token (%s): %s", key, request.reason, error, extra=about(key, **said))
             if error.recovery is Recovery.ENDPOINT and (seen.endpoint_down or _is_retry_of_endpoint(seen)):
                 # What asks whether an endpoint is up again doesn't count against the AssetToken's limit.
-                attempts = replace(attempts, times=seen.requests.times, of_cause=seen.requests.of_cause)
+                attempts = attempts.uncounted()
             return self._view(replace(seen, requests=attempts.failed(failure_of(error, self._clock.now()))))
         said = {
             "outcome": "issued" if token.revision == 1 else "renewed",

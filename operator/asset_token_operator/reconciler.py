@@ -256,7 +256,8 @@ class Reconciler:
         except OperatorError as error:
             key = seen.token.key
             logger.warning("%s: Secret not written: %s", key, error, extra=about(key, reason=error.reason))
-            return replace(seen, writes=attempts.failed(failure_of(error, self._clock.now())))
+            attempts = attempts.uncounted().failed(failure_of(error, self._clock.now()))  # it has repaired nothing
+            return replace(seen, writes=attempts)
         self._wrote_secret(secret)
         self._tell_of_write(seen, secret)
         return replace(seen, secret=secret, writes=attempts.succeeded())

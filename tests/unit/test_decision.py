@@ -1248,6 +1248,20 @@ def test_attempts_for_a_new_cause_start_with_no_failure_but_the_earlier_ones_sti
     assert attempts == Attempts("two", (NOW, NOW), of_cause=1)
 
 
+def test_attempts_from_before_the_clock_was_set_back_never_count_again() -> None:
+    before = Attempts().begin("cause", NOW).begin("cause", NOW + MINUTE)
+
+    assert before.begin("cause", NOW + SECOND) == Attempts("cause", (NOW, NOW + SECOND), of_cause=2)
+    assert before.begin("another", NOW + SECOND) == Attempts("another", (NOW, NOW + SECOND), of_cause=1)
+
+
+def test_an_attempt_that_does_not_count_leaves_the_limits_as_they_were() -> None:
+    before = Attempts().begin("cause", NOW)
+
+    assert before.begin("cause", NOW + SECOND).uncounted() == before
+    assert before.begin("another", NOW + SECOND).uncounted() == Attempts("another", (NOW,))
+
+
 def test_only_the_latest_attempts_are_kept() -> None:
     attempts = Attempts()
     for second in range(100):

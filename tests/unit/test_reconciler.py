@@ -769,21 +769,25 @@ def test_tokens_that_hardly_live_cause_at_most_four_requests_a_minute(world: Wor
 
 def longest_gap(world: World, until: datetime) -> timedelta:
     """For how long consumers find no valid token, while the operator runs as its scheduler would, up to that moment."""
-    longest, without_since = timedelta(), None
-    again: datetime | None = world.clock.now()
-    while again is not None and world.clock.now() < until:
-        again = world.reconcile()
-        secret = world.secret()
-        served = None if secret is None else stored_token(secret)
+    longest, valid_at = timedelta(), world.clock.now()
+    while True:
         now = world.clock.now()
-        if served is None or served.expires_at <= now:
-            without_since = without_since or now
-            longest = max(longest, now - without_since)
-        else:
-            without_since = None
-        if again is not None and not world.woken:
+        longest = max(longest, now - max(valid_at, min(valid_until(world), now)))
+        again = world.reconcile()
+        if valid_until(world) > now:
+            valid_at = now
+        if now >= until:
+            return longest
+        if not world.woken:
+            assert again is not None
             world.pass_time(max(min(world.due(again), until) - now, SECOND / 10))
-    return longest
+
+
+def valid_until(world: World) -> datetime:
+    """When the token expires that consumers find; the beginning of time where they find none."""
+    secret = world.secret()
+    served = None if secret is None else stored_token(secret)
+    return datetime.min.replace(tzinfo=NOW.tzinfo) if served is None else served.expires_at
 
 
 REFUSED_AT_A_RENEWAL = [
