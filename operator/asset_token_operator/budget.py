@@ -218,34 +218,32 @@ class Endpoint:
     """Whether an environment's endpoint answers.
 
     Attributes:
-        failed: The tokens whose requests failed since the latest answer.
+        failed: The tokens whose requests failed since the latest answer, each with the number of its latest failure.
+        failed_tenants: The same of their tenants.
         down: Whether it is taken for down.
         probed_at: When it was asked last whether it is up again.
         up_since: When it answered again after failures, on the wall clock.
-        turns: The how many-th failure the latest of each tenant and of each AssetToken was, since their latest answer.
-        failures: How many there were in all.
     """
 
-    failed: set[Key] = field(default_factory=set)
+    failed: dict[Key, int] = field(default_factory=dict)
+    failed_tenants: dict[Tenant, int] = field(default_factory=dict)
     down: bool = False
     probed_at: datetime | None = None
     up_since: datetime | None = None
-    turns: dict[Tenant | Key, int] = field(default_factory=dict)
-    failures: int = 0
 
-    def failed_for(self, place: Place) -> None:
+    def fail(self, place: Place) -> None:
         """A request failed: its tenant, and in it the AssetToken, is the last to probe again."""
-        self.failures += 1
-        self.turns[place.tenant] = self.turns[place.key] = self.failures
-
-    def answered_to(self, place: Place) -> None:
-        """A request was answered."""
-        self.turns.pop(place.tenant, None)
-        self.turns.pop(place.key, None)
+        latest = next(reversed(self.failed_tenants.values()), 0)
+        self.failed_tenants.pop(place.tenant, None)  # the latest is the last
+        self.failed_tenants[place.tenant] = self.failed[place.key] = latest + 1
 
     def turn(self, place: Place) -> tuple[int, int, tuple[Urgency, datetime, Key]]:
         """The order in which probes go: by turns, so that one whose requests always fail is not all that is asked."""
-        return (self.turns.get(place.tenant, 0), self.turns.get(place.key, 0), place.rank())
+        return (self.failed_tenants.get(place.tenant, 0), self.failed.get(place.key, 0), place.rank())
+
+    def free_at(self, now: datetime) -> datetime:
+        """When it may be asked: now, or when the next probe is due."""
+        return self.probed_at + PROBE_EVERY if self.down and self.probed_at is not None else now
 
 
 class Budgets:
@@ -299,7 +297,7 @@ class Budgets:
             self.give_back(kept)
         self.leave(place.key)
         account = self._accounts[place.tenant]
-        if self._is_next(place) and self._free_at(place, now) <= now:
+        if self._free_at(place, now) <= now and self._is_next(place):
             self._send(place, now)
             return True
         bisect.insort(account.queue, place, key=Place.rank)
@@ -357,17 +355,15 @@ class Budgets:
             logger.warning("%s: the endpoint answers again", environment)
         if endpoint.failed:
             endpoint.up_since = self._clock.now()
-            for key in endpoint.failed | {waiting.key for waiting in self._waiting(environment)}:
+            for key in endpoint.failed.keys() | {waiting.key for waiting in self._waiting(environment)}:
                 self._wake(key)
-        endpoint.down, endpoint.failed = False, set()
-        endpoint.answered_to(place)
+        endpoint.down, endpoint.failed, endpoint.failed_tenants = False, {}, {}
 
     def failed(self, place: Place) -> None:
         """There was no answer, or one that says that the endpoint doesn't work."""
         self.give_back(place)
         endpoint = self._endpoints[place.tenant.environment]
-        endpoint.failed.add(place.key)
-        endpoint.failed_for(place)
+        endpoint.fail(place)
         if not endpoint.down and len(endpoint.failed) >= DOWN_AFTER:
             logger.warning("%s: the endpoint is down; one request asks every %s", place.tenant.environment, PROBE_EVERY)
             endpoint.down, endpoint.probed_at = True, self._now()
@@ -399,14 +395,14 @@ class Budgets:
 
     def _probe(self, environment: Environment, endpoint: Endpoint, now: datetime) -> datetime:
         """Let one ask an endpoint that is down whether it is up again, if it is time, in turn."""
-        again = now + LOOK_AGAIN
-        for place in sorted(self._waiting(environment), key=endpoint.turn):
-            free_at = self._free_at(place, now)
-            if free_at <= now:
-                self._let_go(place, now)
-                break
-            again = min(again, free_at)
-        return again
+        if endpoint.free_at(now) > now:
+            return endpoint.free_at(now)
+        waiting = [(place, self._free_at(place, now)) for place in self._waiting(environment)]
+        first = min((place for place, free_at in waiting if free_at <= now), key=endpoint.turn, default=None)
+        if first is None:
+            return min((free_at for _, free_at in waiting), default=now + LOOK_AGAIN)
+        self._let_go(first, now)
+        return now + LOOK_AGAIN
 
     def _serve_queue(self, account: Account, now: datetime) -> datetime:
         again = now + LOOK_AGAIN
@@ -433,10 +429,7 @@ class Budgets:
 
     def _tenant_free_at(self, place: Place, now: datetime) -> datetime:
         free_at = self._accounts[place.tenant].free_at(place.urgency, self._reserves, now)
-        endpoint = self._endpoints[place.tenant.environment]
-        if endpoint.down and endpoint.probed_at is not None:
-            return max(free_at, endpoint.probed_at + PROBE_EVERY)
-        return free_at
+        return max(free_at, self._endpoints[place.tenant.environment].free_at(now))
 
     def _business_free_at(self, place: Place, now: datetime) -> datetime:
         """Asset names no budget of a business, so our own requests are counted, over the last window."""

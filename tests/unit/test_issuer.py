@@ -77,7 +77,7 @@ def in_flight(world: World) -> list[Key]:
 
 def failed(world: World) -> set[Key]:
     """Those whose failures count against the endpoint."""
-    return world.budgets.endpoint(Environment.SANDBOX).failed
+    return set(world.budgets.endpoint(Environment.SANDBOX).failed)
 
 
 def reason(world: World, token: AssetToken) -> str:
