@@ -39,9 +39,6 @@ LATEST_RESET: Final = 10**11
 LONGEST_RETRY_AFTER_SECONDS: Final = 3600
 """What a header says beyond these is no moment that anyone meant."""
 
-LONGEST_NUMBER: Final = 20
-"""Digits of a number that are read; one with more is as little meant as its first ones alone."""
-
 LONGEST_BODY: Final = 256 * 1024
 """Bytes of an answer that are read."""
 
@@ -126,7 +123,7 @@ class Reply:
             return None
         here = self.date or now
         if self.retry_after.isascii() and self.retry_after.isdigit():
-            seconds = float(self.retry_after[:LONGEST_NUMBER])
+            seconds = float(self.retry_after)
             if seconds > LONGEST_RETRY_AFTER_SECONDS:
                 seconds -= here.timestamp()
         else:

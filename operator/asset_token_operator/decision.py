@@ -416,7 +416,7 @@ def decide(seen: Observed, now: datetime) -> Decision:
     if blocked is not None:
         return blocked
     moments = [now + RESYNC]
-    token, serves = seen.current(), False
+    token, write, serves = seen.current(), None, False
     if token is not None and token.expires_at > seen.asset_now(token, now):
         moments += [moment - seen.skew_of(token) for moment in (token.expires_at, seen.renews_at(token))]
         write = needed_write(seen, token)
@@ -428,7 +428,7 @@ def decide(seen: Observed, now: datetime) -> Decision:
             moments.append(allowed)
     reason = reason_to_request(seen, token, now)
     if reason is not None and not seen.token.spec.suspend:
-        allowed = max(request_allowed_at(seen, token, now), _unwritten_until(seen, token, reason, now))
+        allowed = max(request_allowed_at(seen, token, now), _unwritten_until(seen, token, write, reason, now))
         if allowed <= now:
             return Request(reason)
         moments.append(allowed)
@@ -488,14 +488,12 @@ def request_allowed_at(seen: Observed, token: IssuedToken | None, now: datetime)
     return max(moments)
 
 
-def _unwritten_until(seen: Observed, token: IssuedToken | None, reason: Reason, now: datetime) -> datetime:
+def _unwritten_until(
+    seen: Observed, token: IssuedToken | None, write: Write | None, reason: Reason, now: datetime
+) -> datetime:
     """When to renew a token that is in hand and can't be written: not before it is about to expire itself."""
-    if token is None or reason is not Reason.RENEWING or seen.writes.failure is None:
-        return now
-    write = needed_write(seen, token)
-    if write is None or write.cause() != seen.writes.cause:
-        return now
-    return about_to_expire_at(seen, token)
+    fails = write is not None and seen.writes.failure is not None and write.cause() == seen.writes.cause
+    return about_to_expire_at(seen, token) if token is not None and fails and reason is Reason.RENEWING else now
 
 
 def about_to_expire_at(seen: Observed, token: IssuedToken) -> datetime:

@@ -63,6 +63,10 @@ class Read:
     version: str | None
     found: Credentials | OperatorError
 
+    def identity(self) -> str | None:
+        """What tells the credentials from others; None where they can't be used."""
+        return self.found.identity() if isinstance(self.found, Credentials) else None
+
 
 class Issuer:
     """Requests tokens.
@@ -97,9 +101,6 @@ class Issuer:
         self._read: dict[tuple[str, CredentialsRef], Read] = {}
         self._reading: defaultdict[tuple[str, CredentialsRef], asyncio.Lock] = defaultdict(asyncio.Lock)
         self._parked: dict[tuple[Environment, str], Attempts] = {}
-        self._held_up: defaultdict[tuple[Environment, str], set[Key]] = defaultdict(set)
-        """Who has met credentials that are parked, and looks again when they are accepted."""
-
         self._places: dict[Key, Place] = {}
         self._zero: dict[Environment, datetime] = {}
         """What Asset's clock would have said when this machine started to run."""
@@ -131,24 +132,15 @@ class Issuer:
     def _view(self, seen: Observed) -> Observed:
         environment = seen.token.spec.environment
         endpoint = self._budgets.endpoint(environment)
+        parked = seen.credentials and self._parked.get((environment, seen.credentials.identity()))
         return replace(
             seen,
-            parked=self._parked_of(seen),
+            parked=parked or Attempts(),
             endpoint_down=endpoint.down,
             endpoint_up_since=endpoint.up_since,
             skew=self.skew(environment),
             set_back=self._set_back(environment),
         )
-
-    def _parked_of(self, seen: Observed) -> Attempts:
-        if seen.credentials is None:
-            return Attempts()
-        identity = (seen.token.spec.environment, seen.credentials.identity())
-        parked = self._parked.get(identity)
-        if parked is None:
-            return Attempts()
-        self._held_up[identity].add(seen.token.key)
-        return parked
 
     def take_place(self, seen: Observed, request: Request) -> bool:
         """Whether the request may be sent now; else the AssetToken is woken when it may."""
@@ -229,10 +221,9 @@ class Issuer:
             parked = self._parked.get(identity) or Attempts().begin("", received_at)
             self._parked[identity] = parked.failed(failure_of(error, received_at))
             raise
-        except AssetUnavailableError:  # that says nothing of the credentials
-            raise
-        except AssetError:
-            self._release(identity, seen.token.key)
+        except AssetError as error:
+            if error.recovery is not Recovery.ENDPOINT:  # else it says nothing of the credentials
+                self._release(identity, seen.token.key)
             raise
         self._release(identity, seen.token.key)
         if environment not in self._zero:  # the token's times are on our clock as it is now
@@ -247,10 +238,14 @@ class Issuer:
             self._parked[identity] = replace(begun, failure=replace(parked.failure, at=now))
 
     def _release(self, identity: tuple[Environment, str], by: Key) -> None:
-        """Asset accepts the credentials: all others whom they held up look again."""
-        self._parked.pop(identity, None)
-        for key in self._held_up.pop(identity, set()) - {by}:
-            self._wake(key)
+        """Asset accepts the credentials: where they were parked, all others that use them look again."""
+        if self._parked.pop(identity, None) is None:
+            return
+        environment, credentials = identity
+        places = {where for where, read in self._read.items() if read.identity() == credentials}
+        for token in self._caches.asset_tokens():
+            if token.spec.environment is environment and _where(token) in places and token.key != by:
+                self._wake(token.key)
 
     async def _send(self, seen: Observed, credentials: Credentials) -> Reply:
         """Send the request and let the budgets know what came of it."""
@@ -272,11 +267,8 @@ class Issuer:
     def refused(self, tokens: Iterable[AssetToken]) -> Counter[Environment]:
         """How many credentials Asset refuses of those that these AssetTokens use now."""
         used = {(token.spec.environment, token.key.namespace, token.spec.credentials) for token in tokens}
-        known = set()
-        for environment, namespace, ref in used:
-            read = self._read.get((namespace, ref))
-            if read is not None and isinstance(read.found, Credentials):
-                known.add((environment, read.found.identity()))
+        read = ((environment, self._read.get((namespace, ref))) for environment, namespace, ref in used)
+        known = {(environment, found.identity()) for environment, found in read if found is not None}
         return Counter(environment for environment, _ in known & self._parked.keys())
 
     def skew(self, environment: Environment) -> timedelta | None:
