@@ -106,6 +106,7 @@ class AnyHistory(RuleBasedStateMachine):
         self.requests: list[datetime] = []
         self.content: str | None = None
         self.writes: list[datetime] = []
+        self.failing_write: tuple[datetime, str | None] | None = None
         self.issued: IssuedToken | None = None
 
     # What happens
@@ -141,7 +142,7 @@ class AnyHistory(RuleBasedStateMachine):
         assert self.world.asset.skew is not None
         drive(self.world.clock.set(self.world.clock.now() + by))
         self.world.asset.skew -= by
-        self.requests, self.writes = [], []
+        self.requests, self.writes, self.failing_write = [], [], None
         self.clock_was_set = True
         self.happened()
 
@@ -372,13 +373,12 @@ class AnyHistory(RuleBasedStateMachine):
         newest = max(known, key=lambda found: found.revision, default=None)
         assert newest is None or not self.does(newest, credentials) or self.unsure(), "a good token is not replaced"
         cause = f"{spec.request_hash()}/{credentials.identity()}/{token.renew_request}"
-        if cause != self.cause:
-            self.cause, self.requests = cause, []
-        if self.endpoint_fails():  # what asks whether it is up again doesn't count
+        is_retry, self.cause = cause == self.cause, cause
+        if is_retry and self.endpoint_fails():  # what asks whether it is up again doesn't count
             return
         self.requests.append(now)
         recent = [moment for moment in self.requests if moment > now - MINUTE]
-        assert len(recent) <= 4, "at most four requests a minute for one cause"
+        assert len(recent) <= 4, "at most four requests a minute, whatever the causes"
 
     def endpoint_fails(self) -> bool:
         fault = self.world.asset.faults.coming("request_token")
@@ -411,8 +411,13 @@ class AnyHistory(RuleBasedStateMachine):
         content = digest(str(manifest))
         if content != self.content:
             self.content, self.writes = content, []
-        if self.world.kube.faults.coming("apply_secret") is not None:  # a back-off says when to try again
+            self.failing_write = None
+        if self.world.kube.faults.coming("apply_secret") is not None:
+            latest, uid = self.failing_write, None if found is None else found.uid
+            assert latest is None or latest[1] != uid or now - latest[0] >= SECOND, "what fails is tried again later"
+            self.failing_write = (now, uid)
             return
+        self.failing_write = None
         self.writes.append(now)
         recent = [moment for moment in self.writes if moment > now - WRITE_WINDOW]
         assert len(recent) <= MOST_WRITES, "the same content is written later each time"

@@ -722,10 +722,11 @@ def conditions_of(world: World, token: AssetToken) -> dict[str, tuple[str, str]]
     return {found["type"]: (found["status"], found["reason"]) for found in status.get("conditions", ())}
 
 
-def run(world: World, until: timedelta) -> None:
-    """Let the operator run as its scheduler would, up to that moment."""
+def run(world: World, until: timedelta, look: Callable[[], object] = lambda: None) -> None:
+    """Let the operator run as its scheduler would, up to that moment; look whenever the world may have changed."""
     again = world.reconcile()
     while again is not None and (due := world.due(again)) <= NOW + until:
+        look()
         if world.woken or again <= world.clock.now():
             again = world.reconcile()
             assert again is None or again > world.clock.now()
@@ -770,17 +771,17 @@ def test_tokens_that_hardly_live_cause_at_most_four_requests_a_minute(world: Wor
 def longest_gap(world: World, until: datetime) -> timedelta:
     """For how long consumers find no valid token, while the operator runs as its scheduler would, up to that moment."""
     longest, valid_at = timedelta(), world.clock.now()
-    while True:
+
+    def look() -> None:
+        nonlocal longest, valid_at
         now = world.clock.now()
-        longest = max(longest, now - max(valid_at, min(valid_until(world), now)))
-        again = world.reconcile()
-        if valid_until(world) > now:
-            valid_at = now
-        if now >= until:
-            return longest
-        if not world.woken:
-            assert again is not None
-            world.pass_time(max(min(world.due(again), until) - now, SECOND / 10))
+        valid_at = max(valid_at, min(valid_until(world), now))
+        longest = max(longest, now - valid_at)
+
+    run(world, until - NOW, look)
+    world.pass_time(until - world.clock.now())
+    look()
+    return longest
 
 
 def valid_until(world: World) -> datetime:
