@@ -53,7 +53,7 @@ class DeletionPolicy(StrEnum):
 class Reason(StrEnum):
     """Why a condition, an event or a history entry says what it says; each is described in docs/reasons.md."""
 
-    SECRET_SYNCED = "SecretSynced"  # noqa: S105
+    SECRET_SYNCED = "SecretSynced"  # noqa: S105 - a name
     DOES_NOT_EXIST = "DoesNotExist"
     SPEC_CHANGED = "SpecChanged"
     EXPIRED = "Expired"
@@ -64,7 +64,7 @@ class Reason(StrEnum):
     SUSPENDED = "Suspended"
     RENEW_BEFORE_TOO_LONG = "RenewBeforeTooLong"
 
-    SECRET_CONFLICT = "SecretConflict"  # noqa: S105
+    SECRET_CONFLICT = "SecretConflict"  # noqa: S105 - a name
     CREDENTIALS_NOT_FOUND = "CredentialsNotFound"
     CREDENTIALS_INVALID = "CredentialsInvalid"
     INVALID_CLIENT = "InvalidClient"

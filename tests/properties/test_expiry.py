@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 UNIX_NOW = NOW.timestamp()
 
 # From 2000 on: before 1980, a duration of ten years and a moment to come can't be told apart.
-moments = st.datetimes(datetime(2000, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
+moments = st.datetimes(datetime(2000, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - `timezones` says which
 
 
 def near(centres: Sequence[float]) -> st.SearchStrategy[float]:

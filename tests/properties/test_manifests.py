@@ -35,7 +35,7 @@ from tests.support.builders import CREDENTIALS, ENDPOINTS, a_secret, a_spec, an_
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-moments = st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC)).map(  # noqa: DTZ001
+moments = st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC)).map(  # noqa: DTZ001 - `timezones` says which
     lambda moment: moment.replace(microsecond=0)
 )
 b64tokens = st.from_regex(re.compile(r"[A-Za-z0-9\-._~+/]+=*", re.ASCII), fullmatch=True)

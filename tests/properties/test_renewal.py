@@ -14,7 +14,7 @@ from tests.support.builders import NOW, a_spec, an_issued_token
 if TYPE_CHECKING:
     from asset_token_operator.model import IssuedToken, Spec
 
-moments = st.datetimes(datetime(2020, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)).map(  # noqa: DTZ001
+moments = st.datetimes(datetime(2020, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)).map(  # noqa: DTZ001 - `timezones` says which
     lambda moment: moment.replace(microsecond=0)
 )
 seconds = st.integers(1, 3650 * 86_400).map(lambda number: timedelta(seconds=number))

@@ -267,7 +267,7 @@ class OneLookClock:
     def elapsed(self) -> timedelta:
         return self._clock.elapsed()
 
-    async def wait(self, event: asyncio.Event, seconds: float) -> None:  # noqa: ARG002
+    async def wait(self, event: asyncio.Event, seconds: float) -> None:  # noqa: ARG002 - as the real one
         self.again = self._clock.now() + timedelta(seconds=seconds)
         raise asyncio.CancelledError
 
@@ -305,8 +305,8 @@ class World:
         self._looks = OneLookClock(self.clock)
         self.budgets = Budgets(self.woken.append, self._looks, self.reserves)  # type: ignore[arg-type]  # they never sleep
         self.issuer = Issuer(
-            self.kube,  # type: ignore[arg-type]
-            self.asset,  # type: ignore[arg-type]
+            self.kube,  # type: ignore[arg-type]  # a fake
+            self.asset,  # type: ignore[arg-type]  # a fake
             self.budgets,
             self.caches,
             self.clock,
@@ -316,10 +316,10 @@ class World:
         self.reconciler = Reconciler(
             self.caches,
             self.scopes,
-            self.kube,  # type: ignore[arg-type]
+            self.kube,  # type: ignore[arg-type]  # a fake
             self.issuer,
             self._wrote,
-            self.events,  # type: ignore[arg-type]
+            self.events,  # type: ignore[arg-type]  # a fake
             self.asset.endpoints,
             self.clock,
             self.metrics,

@@ -123,7 +123,7 @@ class Watch:
         self.beats = 0
         self._woken: list[Key] = []
         self.watch = AssetTokenWatch(
-            self.kube,  # type: ignore[arg-type]
+            self.kube,  # type: ignore[arg-type]  # a fake
             self.caches,
             self.scopes,
             self._woken.append,

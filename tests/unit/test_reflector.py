@@ -140,7 +140,7 @@ class Reflection:
         self.beats: list[str] = []
         self._told: list[Key] = []
         self.secrets = SecretReflector(
-            self.kube,  # type: ignore[arg-type]
+            self.kube,  # type: ignore[arg-type]  # a fake
             self.caches,
             self.scopes,
             self._told.append,
