@@ -127,7 +127,7 @@ class Reply:
             if seconds > LONGEST_RETRY_AFTER_SECONDS:
                 seconds -= here.timestamp()
         else:
-            moment = _read_date(self.retry_after)
+            moment = read_date(self.retry_after)
             if moment is None:
                 return None
             seconds = (moment - here).total_seconds()
@@ -142,7 +142,8 @@ class Claims:
 
     Attributes:
         exp: `exp` (RFC 7519, section 4.1.4) as it stands there, None where it isn't there.
-        not_before: `nbf`, or `iat` where it isn't there.
+        not_before: `nbf` (section 4.1.5) likewise.
+        issued_at: `iat` (section 4.1.6) likewise.
         jti: `jti`, where it is a string.
         issuer: `iss`, where it is a string.
         audience: `aud`.
@@ -151,6 +152,7 @@ class Claims:
 
     exp: object = None
     not_before: object = None
+    issued_at: object = None
     jti: str | None = None
     issuer: str | None = None
     audience: tuple[str, ...] = ()
@@ -175,7 +177,7 @@ class TokenAnswer:
 
 def read_reply(status: int, headers: Mapping[str, str], body: bytes) -> Reply:
     """Read what surrounds an answer; a header that makes no sense is as good as none."""
-    date = _read_date(headers.get("date"))
+    date = read_date(headers.get("date"))
     media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
     return Reply(
         status,
@@ -211,7 +213,8 @@ def _read_rate(headers: Mapping[str, str], date: datetime | None) -> RateHeaders
     return RateHeaders(limit, min(remaining, limit), reset, left)
 
 
-def _read_date(text: str | None) -> datetime | None:
+def read_date(text: str | None) -> datetime | None:
+    """A moment as HTTP writes it (RFC 9110, section 5.6.7); None where there is none, or none that is readable."""
     try:
         moment = None if text is None else parsedate_to_datetime(text)
     except (ValueError, OverflowError):
@@ -285,7 +288,8 @@ def read_claims(token: str) -> Claims | None:
     scopes = _read_scopes(claims.get("scope"))
     return Claims(
         exp=claims.get("exp"),
-        not_before=claims.get("nbf", claims.get("iat")),
+        not_before=claims.get("nbf"),
+        issued_at=claims.get("iat"),
         jti=_text(claims.get("jti")),
         issuer=_text(claims.get("iss")),
         audience=_texts(claims.get("aud")),

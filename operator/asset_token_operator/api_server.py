@@ -21,10 +21,12 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 import aiohttp
 
 from asset_token_operator import kubeconfig
+from asset_token_operator.answers import read_date
 from asset_token_operator.errors import KubeError, KubeRefusedError, KubeUnavailableError, NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from datetime import datetime
 
     from asset_token_operator.kubeconfig import Access
 
@@ -62,21 +64,25 @@ LOOK_EVERY_SECONDS: Final = 10.0
 class ApiServer:
     """Makes calls, and follows watches. Open it with `async with`."""
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: Access, heard: Callable[[datetime], None] = lambda _: None) -> None:
         self._access = access
+        self._heard = heard
         self._calls = access.session(CONNECTIONS)
         self._others = access.session(0)
         self._looked_at = 0.0
         self._looking = asyncio.Lock()
 
     @classmethod
-    async def connect(cls) -> Self:
+    async def connect(cls, heard: Callable[[datetime], None] = lambda _: None) -> Self:
         """Read how to reach the API server; nothing is sent yet.
+
+        Args:
+            heard: Called with the `Date` of each answer.
 
         Raises:
             KubeUnavailableError: It can't be read.
         """
-        return cls(await kubeconfig.load())
+        return cls(await kubeconfig.load(), heard)
 
     async def __aenter__(self) -> Self:
         return self
@@ -145,6 +151,9 @@ class ApiServer:
 
     async def _exchange(self, method: str, path: str, request: Mapping[str, Any], *, waits: bool) -> tuple[int, bytes]:
         async with await self._send(method, path, request, waits=waits) as response:
+            date = read_date(response.headers.get("Date"))
+            if date is not None:
+                self._heard(date)
             return response.status, await response.read()
 
     async def _send(self, method: str, path: str, request: Mapping[str, Any], *, waits: bool) -> aiohttp.ClientResponse:

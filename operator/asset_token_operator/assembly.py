@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from asset_token_operator.api_server import ApiServer
 from asset_token_operator.asset_client import AssetClient
+from asset_token_operator.asset_clock import AssetClocks
 from asset_token_operator.asset_token_watch import AssetTokenWatch
 from asset_token_operator.budget import Budgets
 from asset_token_operator.caches import Caches
@@ -37,6 +38,8 @@ from asset_token_operator.scopes import Scopes, name_of
 from asset_token_operator.state_metrics import OperatorMetrics, render, sample
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from asset_token_operator.clock import Clock
     from asset_token_operator.config import Settings
     from asset_token_operator.model import Key
@@ -64,11 +67,12 @@ async def serve(settings: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     clock = SystemClock()
     instance = os.environ.get("POD_ID") or socket.gethostname()
-    async with await ApiServer.connect() as api:
+    clocks = AssetClocks(clock)
+    async with await ApiServer.connect(clocks.cluster_says) as api:
         leadership = Leadership(api, _lease_namespace(settings), instance, clock) if settings.leader_elect else None
         time_left = forever if leadership is None else leadership.time_left
         async with AssetClient.connect(settings.endpoints, settings.ca_file, time_left) as asset:
-            parts = _assemble(settings, KubeClient(api, time_left), asset, leadership, clock, instance)
+            parts = _assemble(settings, KubeClient(api, time_left), asset, leadership, clock, clocks, instance)
             scrape = partial(render, parts.metrics, parts.caches if settings.token_metrics else None)
             async with serving(parts.health, scrape, settings.health_address, settings.metrics_address):
                 await _run(parts, stop)
@@ -90,6 +94,8 @@ class Parts:
     events: EventPoster
     reconciler: Reconciler
     leadership: Leadership | None
+    clocks: AssetClocks
+    leads: Callable[[], bool]
 
 
 def _assemble(  # noqa: PLR0913, PLR0917 - what it is made of
@@ -98,6 +104,7 @@ def _assemble(  # noqa: PLR0913, PLR0917 - what it is made of
     asset: AssetClient,
     leadership: Leadership | None,
     clock: Clock,
+    clocks: AssetClocks,
     instance: str,
 ) -> Parts:
     caches, metrics = Caches(), Metrics()
@@ -118,11 +125,11 @@ def _assemble(  # noqa: PLR0913, PLR0917 - what it is made of
     asset_tokens = AssetTokenWatch(kube, caches, scopes, scheduler.wake, clock, watched)
     secrets = SecretReflector(kube, caches, scopes, scheduler.wake, clock, heard_of_secrets)
     budgets = Budgets(scheduler.wake, clock, settings.reserves)
-    issuer = Issuer(kube, asset, budgets, caches, clock, metrics, scheduler.wake)
+    issuer = Issuer(kube, asset, budgets, caches, clock, clocks, metrics, scheduler.wake)
     events = EventPoster(kube, clock, instance, metrics)
     reconciler = Reconciler(caches, scopes, kube, issuer, secrets.written, events, settings.endpoints, clock, metrics)
     leads = scheduler.is_open if leadership is None else leadership.leads
-    metrics.registry.register(OperatorMetrics(caches, scopes, budgets, issuer, scheduler, leads))
+    metrics.registry.register(OperatorMetrics(caches, scopes, budgets, issuer, clocks, scheduler, leads))
     return Parts(
         clock,
         caches,
@@ -136,6 +143,8 @@ def _assemble(  # noqa: PLR0913, PLR0917 - what it is made of
         events,
         reconciler,
         leadership,
+        clocks,
+        leads,
     )
 
 
@@ -147,7 +156,7 @@ async def _run(parts: Parts, stop: asyncio.Event) -> None:
         parts.asset_tokens.run(),
         parts.events.run(),
         parts.budgets.serve(),
-        sample(parts.metrics, parts.caches, parts.issuer, parts.clock),
+        sample(parts.metrics, parts.caches, parts.clocks, parts.clock, parts.leads),
         parts.health.count(),
         _lead(parts.leadership, parts.scheduler, stop),
     )

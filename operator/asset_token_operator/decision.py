@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from asset_token_operator.errors import RECOVERIES, foreign_secret
+from asset_token_operator.expiry import rounded
 from asset_token_operator.manifests import (
     credentials_fingerprint,
     differs,
@@ -215,7 +216,9 @@ class Observed:
         endpoint_down: Whether Asset's endpoint is taken for down; then its probes replace each token's back-off.
         endpoint_up_since: When it answered again after failures.
         skew: How far Asset's clock is ahead of ours; None where it hasn't been seen.
+        cluster_skew: The same of the API server's.
         set_back: How far ours was set back since the operator started.
+        began: What ours would have said when this machine started to run.
         queued_since: Since when a place in the tenant's budget is waited for.
     """
 
@@ -235,7 +238,9 @@ class Observed:
     endpoint_down: bool = False
     endpoint_up_since: datetime | None = None
     skew: timedelta | None = None
+    cluster_skew: timedelta | None = None
     set_back: timedelta = timedelta()
+    began: datetime | None = None
     queued_since: datetime | None = None
 
     def asset_now(self, token: IssuedToken, now: datetime) -> datetime:
@@ -243,8 +248,13 @@ class Observed:
         return now + self.skew_of(token)
 
     def skew_of(self, token: IssuedToken) -> timedelta:
-        """How far Asset's clock is ahead, by the latest answer or else by the one that brought the token."""
-        return token.skew + self.set_back if self.skew is None else self.skew
+        """How far Asset's clock is ahead of ours: what this machine has timed goes before what clocks say."""
+        if token.ends is not None and self.began is not None:
+            return rounded(token.expires_at - (self.began + token.ends))
+        if self.skew is not None:
+            return self.skew
+        then = token.skew + self.set_back  # if our clock was wrong when it was issued, the cluster's tells
+        return then if self.cluster_skew is None else max(then, self.cluster_skew)
 
     def expires_at(self, token: IssuedToken) -> datetime:
         """When the token expires, on our clock."""
@@ -415,7 +425,7 @@ def decide(seen: Observed, now: datetime) -> Decision:
     blocked = find_conflict(seen, now)
     if blocked is not None:
         return blocked
-    moments = [now + RESYNC]
+    moments = [now + RESYNC, _served_until(seen) or now]
     token, write, serves = seen.current(), None, False
     if token is not None and token.expires_at > seen.asset_now(token, now):
         moments += [moment - seen.skew_of(token) for moment in (token.expires_at, seen.renews_at(token))]
@@ -449,6 +459,15 @@ def wait_for_place(seen: Observed, now: datetime) -> Wait:
         if write is not None:
             moments.append(write_allowed_at(seen, write, token, now))
     return Wait(min(moment for moment in moments if moment > now))
+
+
+def works_later(seen: Observed, now: datetime) -> datetime | None:
+    """When the token in hand begins to work, on our clock; None where it does, or is served already."""
+    token, stored = seen.current(), seen.stored()
+    if token is None or token.not_before is None or (stored is not None and stored.fingerprint == token.fingerprint):
+        return None
+    begins = token.not_before - seen.skew_of(token)
+    return begins if begins > now else None
 
 
 def is_at_war(seen: Observed, now: datetime) -> bool:

@@ -10,8 +10,7 @@ import asyncio
 import logging
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
-from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from asset_token_operator.answers import gets_through, read_answer
 from asset_token_operator.budget import Place, Tenant
@@ -25,6 +24,7 @@ from asset_token_operator.errors import (
     KubeRefusedError,
     OperatorError,
 )
+from asset_token_operator.expiry import read_validity
 from asset_token_operator.logs import about
 from asset_token_operator.metrics import ISSUED
 from asset_token_operator.model import Credentials, Environment, Recovery, digest, format_time
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from asset_token_operator.answers import Reply
     from asset_token_operator.asset_client import AssetClient
+    from asset_token_operator.asset_clock import AssetClocks
     from asset_token_operator.budget import Budgets
     from asset_token_operator.caches import Caches
     from asset_token_operator.clock import Clock
@@ -45,15 +46,6 @@ if TYPE_CHECKING:
     from asset_token_operator.model import AssetToken, CredentialsRef, IssuedToken, Key, Reason
 
 logger = logging.getLogger(__name__)
-
-SMALLEST_SKEW: Final = timedelta(seconds=2.5)
-"""Asset's clock is seen in whole seconds and after the way back: less than this is no difference."""
-
-LARGEST_SKEW: Final = timedelta(days=1)
-"""A clock that is further away is some box's between us: a machine whose own was would fail at TLS already."""
-
-HALF_A_SECOND: Final = timedelta(seconds=0.5)
-"""Whole seconds are cut off, so on the average a clock is half of one further."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +69,7 @@ class Issuer:
         budgets: Who may send when.
         caches: Which Secrets there are.
         clock: The clock.
+        clocks: What is known of Asset's.
         metrics: Told of each request.
         wake: Called with each AssetToken whose credentials Asset accepts again.
     """
@@ -88,6 +81,7 @@ class Issuer:
         budgets: Budgets,
         caches: Caches,
         clock: Clock,
+        clocks: AssetClocks,
         metrics: Metrics,
         wake: Callable[[Key], None],
     ) -> None:
@@ -98,16 +92,11 @@ class Issuer:
         self._budgets = budgets
         self._caches = caches
         self._clock = clock
+        self._clocks = clocks
         self._read: dict[tuple[str, CredentialsRef], Read] = {}
         self._reading: defaultdict[tuple[str, CredentialsRef], asyncio.Lock] = defaultdict(asyncio.Lock)
         self._parked: dict[tuple[Environment, str], Attempts] = {}
         self._places: dict[Key, Place] = {}
-        self._zero: dict[Environment, datetime] = {}
-        """What Asset's clock would have said when this machine started to run."""
-
-        self._our_zero = dict.fromkeys(Environment, clock.now() - clock.elapsed())
-        """What ours would have said then, as it was when the operator started, or when a token was issued without a
-        word of the time."""
 
     def observe(self, seen: Observed) -> Observed:
         """Add what is known of the AssetToken's credentials, its endpoint and Asset's clock."""
@@ -138,8 +127,10 @@ class Issuer:
             parked=parked or Attempts(),
             endpoint_down=endpoint.down,
             endpoint_up_since=endpoint.up_since,
-            skew=self.skew(environment),
-            set_back=self._set_back(environment),
+            skew=self._clocks.skew(environment),
+            cluster_skew=self._clocks.cluster_skew(),
+            set_back=self._clocks.set_back(),
+            began=self._clocks.began(),
         )
 
     def take_place(self, seen: Observed, request: Request) -> bool:
@@ -208,27 +199,29 @@ class Issuer:
     async def _exchange(
         self, seen: Observed, credentials: Credentials, reason: Reason, sent_at: datetime
     ) -> IssuedToken:
-        environment = seen.token.spec.environment
-        identity = (environment, credentials.identity())
+        spec, began = seen.token.spec, self._clock.elapsed()
+        identity = (spec.environment, credentials.identity())
         self._begin_probe(identity, sent_at)
         reply = await self._send(seen, credentials)
-        received_at = self._clock.now()
-        if reply.date is not None and abs(reply.date - received_at) < LARGEST_SKEW:
-            self._zero[environment] = reply.date + HALF_A_SECOND - self._clock.elapsed()
+        received_at = sent_at + (self._clock.elapsed() - began)
         try:
             answer = read_answer(reply)
+            known = self._clocks.known_skew(spec.environment)
+            validity = read_validity(answer, spec.lifetime, reply.date, sent_at, received_at, known)
         except InvalidClientError as error:
+            self._clocks.asset_says(spec.environment, reply.date)
             parked = self._parked.get(identity) or Attempts().begin("", received_at)
             self._parked[identity] = parked.failed(failure_of(error, received_at))
             raise
         except AssetError as error:
-            if error.recovery is not Recovery.ENDPOINT:  # else it says nothing of the credentials
+            if error.recovery is not Recovery.ENDPOINT:  # else it says nothing of the credentials, nor of the time
+                self._clocks.asset_says(spec.environment, reply.date)
                 self._release(identity, seen.token.key)
             raise
+        self._clocks.token_says(spec.environment, reply.date, validity)
         self._release(identity, seen.token.key)
-        if environment not in self._zero:  # the token's times are on our clock as it is now
-            self._our_zero[environment] = received_at - self._clock.elapsed()
-        return issued_token(self._view(seen), reason, answer, credentials, sent_at, received_at)
+        ends = began + (validity.expires_at - validity.skew - sent_at)
+        return replace(issued_token(seen, reason, answer, credentials, validity), ends=ends)
 
     def _begin_probe(self, identity: tuple[Environment, str], now: datetime) -> None:
         """Where the credentials are parked this request probes them, and the others wait for what comes of it."""
@@ -270,23 +263,6 @@ class Issuer:
         read = ((environment, self._read.get((namespace, ref))) for environment, namespace, ref in used)
         known = {(environment, found.identity()) for environment, found in read if found is not None}
         return Counter(environment for environment, _ in known & self._parked.keys())
-
-    def skew(self, environment: Environment) -> timedelta | None:
-        """How far Asset's clock is ahead of ours now, also if ours was set since; None where it hasn't been seen."""
-        zero = self._zero.get(environment)
-        return None if zero is None else self._ahead(zero)
-
-    def _set_back(self, environment: Environment) -> timedelta:
-        """How far our clock was set back, as far as that is known; nothing where it was set forward.
-
-        Whether it was right before or is right now, nobody can tell. Tokens are renewed early rather than late.
-        """
-        return max(self._ahead(self._our_zero[environment]), timedelta())
-
-    def _ahead(self, zero: datetime) -> timedelta:
-        """How far a clock that said `zero` when this machine started is ahead of ours now; a little is nothing."""
-        ahead = zero + self._clock.elapsed() - self._clock.now()
-        return timedelta() if abs(ahead) < SMALLEST_SKEW else timedelta(seconds=round(ahead.total_seconds()))
 
     def _credentials_version(self, token: AssetToken) -> str | None:
         """Which credentials Secret there is, and in which version; None where there is none."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import SecretStr
 
 from asset_token_operator.answers import read_claims
-from asset_token_operator.expiry import LONGEST_LIFETIME, claimed_expiry
+from asset_token_operator.expiry import LARGEST_SKEW, LONGEST_LIFETIME, claimed_expiry
 from asset_token_operator.model import (
     GROUP,
     KIND,
@@ -57,6 +57,9 @@ RENEW_REQUEST: Final = f"{GROUP}/served-renew-request"
 
 OUR_TYPES: Final = (SECRET_TYPE, None)
 """A type that isn't known may be ours: before anything is done the Secret is read whole."""
+
+LARGEST_REVISION: Final = 10**9
+"""More tokens than that no AssetToken has had."""
 
 REASON: Final = re.compile(r"[A-Za-z]{1,64}")
 PRINTABLE: Final = re.compile(r"[ -~]{1,256}")
@@ -143,10 +146,13 @@ def stored_token(secret: SecretState) -> IssuedToken | None:
         revision, reason, token_id = int(said[REVISION]), said[ISSUANCE_REASON], said[TOKEN_ID]
         issued_at, skew = parse_time(said[ISSUANCE_TIME]), timedelta(seconds=int(said.get(CLOCK_SKEW, "0")))
         claims = None if access_token is None else read_claims(access_token.get_secret_value())
-        expires_at = claimed_expiry(claims, issued_at) or parse_time(said[EXPIRATION_TIME])
-        if revision < 1 or not REASON.fullmatch(reason) or not PRINTABLE.fullmatch(token_id):
+        expires_at = parse_time(said[EXPIRATION_TIME])
+        claimed = claimed_expiry(claims, issued_at)
+        if claimed is not None and not issued_at < expires_at <= claimed:  # what else was said made it shorter-lived
+            expires_at = claimed
+        if not 1 <= revision <= LARGEST_REVISION or not REASON.fullmatch(reason) or not PRINTABLE.fullmatch(token_id):
             return None
-        if not timedelta() < expires_at - issued_at <= LONGEST_LIFETIME or abs(skew) > LONGEST_LIFETIME:
+        if not timedelta() < expires_at - issued_at <= LONGEST_LIFETIME:
             return None
         return IssuedToken(
             access_token=access_token,
@@ -161,7 +167,7 @@ def stored_token(secret: SecretState) -> IssuedToken | None:
             reason=reason,
             renew_request=said.get(RENEW_REQUEST),
             audience=tuple(said.get(AUDIENCE, "").split()),
-            skew=skew,
+            skew=skew if abs(skew) < LARGEST_SKEW else timedelta(),
             fingerprint=fingerprint,
         )
     except (KeyError, ValueError, TypeError, OverflowError):

@@ -63,6 +63,7 @@ class Reason(StrEnum):
     DRIFT_REPEATS = "DriftRepeats"
     SUSPENDED = "Suspended"
     RENEW_BEFORE_TOO_LONG = "RenewBeforeTooLong"
+    NOT_YET_VALID = "NotYetValid"
 
     SECRET_CONFLICT = "SecretConflict"  # noqa: S105 - a name
     CREDENTIALS_NOT_FOUND = "CredentialsNotFound"
@@ -252,12 +253,13 @@ class IssuedToken:
 
     Attributes:
         access_token: None where only the Secret's metadata is known.
-        issued_at: When it was received, on our clock, in whole seconds.
-        expires_at: When it stops working, in whole seconds.
+        issued_at: When it was requested, on Asset's clock, in whole seconds.
+        expires_at: When it stops working, on Asset's clock, in whole seconds.
         scopes: What it carries.
         audience: Whom it is for, where it says so.
-        skew: How far Asset's clock was ahead of ours when it was issued; `expires_at` is on Asset's clock.
+        skew: How far Asset's clock was ahead of ours when it was issued.
         not_before: When it starts to work, on Asset's clock, where that is still to come.
+        ends: When it stops working, by this machine's clock that can't be set; None where that isn't known (any more).
         token_id: The JWT's `jti`, or else the token's fingerprint.
         spec_hash: The `Spec.request_hash` that it answers.
         credentials_fingerprint: Tells whether the credentials are still those that it was requested with.
@@ -281,6 +283,7 @@ class IssuedToken:
     audience: tuple[str, ...] = ()
     skew: timedelta = timedelta()
     not_before: datetime | None = None
+    ends: timedelta | None = None
     fingerprint: str = ""
 
     def __post_init__(self) -> None:

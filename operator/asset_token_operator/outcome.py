@@ -14,11 +14,18 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from asset_token_operator.conditions import Condition, ConditionType, find_condition, is_true, render_conditions
-from asset_token_operator.decision import LONG_WAIT, Attempts, Blocked, Failure, needed_write, reason_to_request
+from asset_token_operator.decision import (
+    LONG_WAIT,
+    Attempts,
+    Blocked,
+    Failure,
+    needed_write,
+    reason_to_request,
+    works_later,
+)
 from asset_token_operator.errors import RECOVERIES, WrongEnvironmentError
-from asset_token_operator.expiry import read_expiry, read_not_before
 from asset_token_operator.manifests import credentials_fingerprint, safe_token_id
-from asset_token_operator.model import Environment, IssuedToken, Reason, format_time, parse_time, whole_seconds
+from asset_token_operator.model import Environment, IssuedToken, Reason, format_time, parse_time
 from asset_token_operator.renewal import renew_before_fits, wanted_renew_before
 
 if TYPE_CHECKING:
@@ -28,6 +35,7 @@ if TYPE_CHECKING:
     from asset_token_operator.answers import Claims, TokenAnswer
     from asset_token_operator.decision import Decision, Observed
     from asset_token_operator.errors import OperatorError
+    from asset_token_operator.expiry import Validity
     from asset_token_operator.model import AssetToken, Credentials, Spec
 
 LONGEST_HISTORY: Final = 10
@@ -58,34 +66,23 @@ class Event:
     message: str
 
 
-def issued_token(  # noqa: PLR0913, PLR0917 - all that a token is made of
-    seen: Observed,
-    reason: Reason,
-    answer: TokenAnswer,
-    credentials: Credentials,
-    sent_at: datetime,
-    received_at: datetime,
+def issued_token(
+    seen: Observed, reason: Reason, answer: TokenAnswer, credentials: Credentials, validity: Validity
 ) -> IssuedToken:
     """Make an `IssuedToken` of an answer.
 
     Args:
-        seen: What the request was made from; with the skew as the answer showed it.
+        seen: What the request was made from.
         reason: Why it was made.
         answer: What Asset answered.
         credentials: What it was made with.
-        sent_at: When it was sent, on our clock.
-        received_at: When the answer had come.
+        validity: From when to when it works.
 
     Raises:
-        BrokenAnswerError: The answer doesn't say when the token expires, or that it has already.
         WrongEnvironmentError: The token is of the other environment.
     """
-    spec = seen.token.spec
-    skew = seen.skew or timedelta()
-    issued_at = whole_seconds(sent_at + skew)
-    claims = answer.claims
+    spec, claims = seen.token.spec, answer.claims
     _refuse_wrong_environment(spec, claims)
-    not_before = read_not_before(claims, received_at + skew)
     granted = next(
         scopes for scopes in (claims.scopes if claims else None, answer.scopes, spec.scopes) if scopes is not None
     )
@@ -93,8 +90,8 @@ def issued_token(  # noqa: PLR0913, PLR0917 - all that a token is made of
     return IssuedToken(
         access_token=answer.access_token,
         environment=spec.environment,
-        issued_at=issued_at,
-        expires_at=read_expiry(answer, spec.lifetime, issued_at),
+        issued_at=validity.issued_at,
+        expires_at=validity.expires_at,
         scopes=_safe_texts(granted),
         token_id=safe_token_id(claims.jti if claims else None, answer.access_token),
         spec_hash=spec.request_hash(),
@@ -103,8 +100,8 @@ def issued_token(  # noqa: PLR0913, PLR0917 - all that a token is made of
         reason=reason,
         renew_request=seen.token.renew_request or (before.renew_request if before else None),
         audience=_safe_texts(claims.audience if claims else ()),
-        skew=skew,
-        not_before=not_before,
+        skew=validity.skew,
+        not_before=validity.not_before,
     )
 
 
@@ -256,6 +253,13 @@ def _waiting(seen: Observed) -> Condition:
 
 def _unhindered(seen: Observed, stored: IssuedToken | None, now: datetime) -> Condition:
     """Nothing is in the way of a request, if one is needed at all."""
+    begins = works_later(seen, now)
+    if begins is not None and begins > now + LONG_WAIT:
+        message = (
+            f"Asset issued a token that works only from {format_time(begins)} on (its nbf); it is written then."
+            " If that is far ahead, check this machine's clock."
+        )
+        return Condition(ConditionType.ISSUING, True, Reason.NOT_YET_VALID, message)
     if stored is None:
         return _not_issuing(Reason.DOES_NOT_EXIST, "A token is about to be requested.")
     reason, spec = reason_to_request(seen, stored, now), seen.token.spec

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.metrics_core import Metric
 
+    from asset_token_operator.asset_clock import AssetClocks
     from asset_token_operator.budget import Budgets
     from asset_token_operator.caches import Caches
     from asset_token_operator.clock import Clock
@@ -69,6 +70,7 @@ class OperatorMetrics(Collector):
     scopes: Scopes
     budgets: Budgets
     issuer: Issuer
+    clocks: AssetClocks
     scheduler: Scheduler[Key]
     leads: Callable[[], bool]
 
@@ -100,7 +102,7 @@ class OperatorMetrics(Collector):
         for environment in Environment:
             up.add_metric([environment], not self.budgets.endpoint(environment).down)
             refused.add_metric([environment], refusals[environment])
-            ahead = self.issuer.skew(environment)
+            ahead = self.clocks.skew(environment)
             if ahead is not None:
                 skew.add_metric([environment], ahead.total_seconds())
         yield from (up, skew, refused)
@@ -144,14 +146,17 @@ async def render(metrics: Metrics, caches: Caches | None) -> bytes:
     return await asyncio.to_thread(generate_latest, registry)
 
 
-async def sample(metrics: Metrics, caches: Caches, issuer: Issuer, clock: Clock) -> None:
+async def sample(
+    metrics: Metrics, caches: Caches, clocks: AssetClocks, clock: Clock, leads: Callable[[], bool]
+) -> None:
     """Measure what no event tells of, every few seconds, until cancelled."""
     before = clock.elapsed()
     while True:
         await clock.sleep(SAMPLE_EVERY.total_seconds())
         now = clock.elapsed()
         metrics.lagged(now - before - SAMPLE_EVERY)
-        metrics.served_expired(_served_expired(caches, issuer, clock.now(), now - before))
+        if leads():
+            metrics.served_expired(_served_expired(caches, clocks, clock.now(), now - before))
         before = now
 
 
@@ -162,10 +167,10 @@ def tokens(caches: Caches) -> Iterator[AssetToken]:
             yield token
 
 
-def _served_expired(caches: Caches, issuer: Issuer, now: datetime, lasted: timedelta) -> timedelta:
+def _served_expired(caches: Caches, clocks: AssetClocks, now: datetime, lasted: timedelta) -> timedelta:
     """For how long Secrets have held an expired token lately, over all that nobody has suspended."""
     served = timedelta()
-    asset_now = {environment: now + (issuer.skew(environment) or timedelta()) for environment in Environment}
+    asset_now = {environment: now + (clocks.known_skew(environment) or timedelta()) for environment in Environment}
     latest = {environment: format_time(moment) for environment, moment in asset_now.items()}
     for token in tokens(caches):
         environment, expiration = token.spec.environment, token.status.get("expirationTime")

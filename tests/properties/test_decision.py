@@ -359,7 +359,7 @@ class AnyHistory(RuleBasedStateMachine):
         """Whether the clock was set, maybe after the served token's issue, and no answer has told of Asset's since."""
         served, skew = self.served(), self.world.asset.skew
         was_set = served is not None and skew is not None and abs(served.skew - skew) > 3 * SECOND
-        return (self.clock_was_set or was_set) and self.world.issuer.skew(Environment.SANDBOX) is None
+        return (self.clock_was_set or was_set) and self.world.clocks.skew(Environment.SANDBOX) is None
 
     # What must be true
 

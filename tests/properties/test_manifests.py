@@ -55,10 +55,10 @@ issued_tokens = st.builds(
     token_id=st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_size=1, max_size=256),
     spec_hash=digests,
     credentials_fingerprint=digests,
-    revision=st.integers(1, 2**63),
+    revision=st.integers(1, 10**9),
     reason=st.sampled_from([reason.value for reason in Reason]),
     audience=st.lists(scope_tokens, max_size=3).map(tuple),
-    skew=st.integers(-(10**6), 10**6).map(lambda seconds: timedelta(seconds=seconds)),
+    skew=st.integers(-86_399, 86_399).map(lambda seconds: timedelta(seconds=seconds)),
     renew_request=st.none() | st.text(min_size=1, max_size=128),
 )
 tokens = st.builds(lambda token, life: replace(token, expires_at=token.issued_at + life), issued_tokens, lifetimes)

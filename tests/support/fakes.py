@@ -12,6 +12,7 @@ from email.utils import format_datetime
 from typing import Any, Final, TypeVar
 
 from asset_token_operator.answers import Reply
+from asset_token_operator.asset_clock import AssetClocks
 from asset_token_operator.budget import Budgets
 from asset_token_operator.caches import Caches
 from asset_token_operator.errors import (
@@ -302,6 +303,7 @@ class World:
         self.woken.clear()
         self.caches = Caches()
         self.metrics = Metrics()
+        self.clocks = AssetClocks(self.clock)
         self._looks = OneLookClock(self.clock)
         self.budgets = Budgets(self.woken.append, self._looks, self.reserves)  # type: ignore[arg-type]  # they never sleep
         self.issuer = Issuer(
@@ -310,6 +312,7 @@ class World:
             self.budgets,
             self.caches,
             self.clock,
+            self.clocks,
             self.metrics,
             self.woken.append,
         )

@@ -20,7 +20,9 @@ PREFIX: Final = "asset_token_operator_"
 async def scrape(world: World, caches: Caches | None = None) -> dict[str, float]:
     """What the world's metrics say; with those of each AssetToken in `caches`."""
     scheduler: Scheduler[Key] = Scheduler(ManualClock(), 1)
-    operator = OperatorMetrics(world.caches, world.scopes, world.budgets, world.issuer, scheduler, lambda: True)
+    operator = OperatorMetrics(
+        world.caches, world.scopes, world.budgets, world.issuer, world.clocks, scheduler, lambda: True
+    )
     world.metrics.registry.register(operator)
     try:
         return read((await render(world.metrics, caches)).decode())

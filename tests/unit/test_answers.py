@@ -455,21 +455,23 @@ class TestClaims:
         [
             pytest.param(
                 {},
-                Claims(exp=None, not_before=None, jti=None, issuer=None, audience=(), scopes=None),
+                Claims(exp=None, not_before=None, issued_at=None, jti=None, issuer=None, audience=(), scopes=None),
                 id="nothing-said",
             ),
             pytest.param({"exp": 1_777_640_400}, Claims(exp=1_777_640_400), id="exp"),
             pytest.param({"exp": "soon"}, Claims(exp="soon"), id="exp-as-it-stands"),
             pytest.param(
-                {"exp": 1, "iat": 9e99, "nbf": "x", "aud": 7}, Claims(exp=1, not_before="x"), id="nothing-is-verified"
+                {"exp": 1, "iat": 9e99, "nbf": "x", "aud": 7},
+                Claims(exp=1, not_before="x", issued_at=9e99),
+                id="nothing-is-verified",
             ),
             pytest.param({"sub": 7, "iss": ["x"]}, Claims(), id="subject-that-is-no-string"),
             pytest.param({"iss": "https://api.getasset.com"}, Claims(issuer="https://api.getasset.com"), id="issuer"),
             pytest.param({"iss": ""}, Claims(), id="issuer-is-empty"),
             pytest.param({"aud": "a"}, Claims(audience=("a",)), id="audience"),
             pytest.param({"aud": ["b", "a", 7]}, Claims(audience=("b", "a")), id="audiences"),
-            pytest.param({"nbf": 2, "iat": 1}, Claims(not_before=2), id="nbf-before-iat"),
-            pytest.param({"iat": 1}, Claims(not_before=1), id="iat"),
+            pytest.param({"nbf": 2, "iat": 1}, Claims(not_before=2, issued_at=1), id="nbf-and-iat"),
+            pytest.param({"iat": 1}, Claims(issued_at=1), id="iat-is-no-nbf"),
             pytest.param({"jti": "token-1"}, Claims(jti="token-1"), id="jti"),
             pytest.param({"jti": ""}, Claims(), id="jti-is-empty"),
             pytest.param({"jti": 7}, Claims(), id="jti-is-a-number"),

@@ -39,7 +39,13 @@ def test_every_metric_is_documented_with_its_labels_and_type_and_no_other() -> N
     registry.register(TokenMetrics(list(tokens(world.caches))))
     registry.register(
         OperatorMetrics(
-            world.caches, world.scopes, world.budgets, world.issuer, Scheduler(world.clock, 1), lambda: True
+            world.caches,
+            world.scopes,
+            world.budgets,
+            world.issuer,
+            world.clocks,
+            Scheduler(world.clock, 1),
+            lambda: True,
         )
     )
     found = {}

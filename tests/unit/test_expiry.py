@@ -10,7 +10,14 @@ import pytest
 
 from asset_token_operator.answers import Claims
 from asset_token_operator.errors import BrokenAnswerError
-from asset_token_operator.expiry import ASSUMED_LIFETIME, LONGEST_LIFETIME, read_expiry, read_not_before
+from asset_token_operator.expiry import (
+    ASSUMED_LIFETIME,
+    LONGEST_LIFETIME,
+    Validity,
+    read_expiry,
+    read_not_before,
+    read_validity,
+)
 from tests.support.builders import NOW, an_answer
 
 UNIX_NOW = int(NOW.timestamp())
@@ -289,3 +296,113 @@ def test_a_token_that_does_not_work_yet_says_so(not_before: object, expected: da
 
 def test_a_token_that_says_nothing_works_at_once() -> None:
     assert read_not_before(None, NOW) is None
+
+
+# What a token has left, by several witnesses
+
+
+SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
+
+
+def validity(  # noqa: PLR0917 - times of one answer
+    exp: timedelta = HOUR,
+    iat: timedelta | None = timedelta(),
+    date: timedelta | None = timedelta(),
+    expires_in: object = None,
+    took: timedelta = SECOND,
+    known: timedelta | None = None,
+) -> Validity:
+    """Of a JWT whose times, and the answer's `Date`, are so far from our present."""
+    issued_at = None if iat is None else (NOW + iat).timestamp()
+    answer = an_answer(expires_in=expires_in, claims=Claims(exp=(NOW + exp).timestamp(), issued_at=issued_at))
+    return read_validity(answer, None, None if date is None else NOW + date, NOW, NOW + took, known)
+
+
+@pytest.mark.parametrize(
+    ("said", "left"),
+    [
+        pytest.param({}, HOUR, id="all agree"),
+        pytest.param({"date": -5 * HOUR}, HOUR, id="Date is behind"),
+        pytest.param({"date": -10 * MINUTE}, HOUR, id="Date is a little behind"),
+        pytest.param({"date": 2 * HOUR}, HOUR, id="Date is beyond exp: ours is nearer to iat"),
+        pytest.param({"date": 30 * MINUTE}, 30 * MINUTE, id="Date is ahead: the least"),
+        pytest.param({"iat": 2 * MINUTE, "exp": HOUR + 2 * MINUTE}, HOUR, id="iat is ahead: exp - iat"),
+        pytest.param({"iat": -50 * MINUTE, "exp": 10 * MINUTE}, 10 * MINUTE, id="a cached token"),
+        pytest.param({"iat": -50 * MINUTE, "exp": 10 * MINUTE, "expires_in": 3600}, 10 * MINUTE, id="and its answer"),
+        pytest.param({"expires_in": 600}, 10 * MINUTE, id="expires_in is less"),
+        pytest.param({"expires_in": "600"}, 10 * MINUTE, id="expires_in is less, in a string"),
+        pytest.param({"expires_in": 7200}, HOUR, id="expires_in is more"),
+        pytest.param({"expires_in": 3599}, HOUR, id="expires_in is less by what was cut off"),
+        pytest.param({"expires_in": 3590, "took": 10 * SECOND}, HOUR, id="expires_in is less by the way back"),
+        pytest.param({"expires_in": -1}, HOUR, id="expires_in makes no sense"),
+        pytest.param({"iat": HOUR}, HOUR, id="iat is exp"),
+        pytest.param({"iat": -20_000 * HOUR}, HOUR, id="iat makes no sense"),
+        pytest.param({"date": -20_000 * HOUR, "iat": None}, HOUR, id="Date makes no sense"),
+        pytest.param({"date": None, "iat": None}, HOUR, id="no witness: our clock"),
+        pytest.param({"date": None, "iat": None, "known": 5 * MINUTE}, 55 * MINUTE, id="what is known of the clock"),
+        pytest.param(
+            {"date": None, "iat": -50 * MINUTE, "exp": 10 * MINUTE, "known": timedelta()}, 10 * MINUTE, id="and cached"
+        ),
+        pytest.param({"date": None, "iat": -HOUR, "exp": timedelta(seconds=-1)}, HOUR, id="ours is ahead, no Date"),
+        pytest.param(
+            {"date": -HOUR, "iat": -HOUR, "exp": timedelta(), "took": 14 * SECOND}, HOUR, id="ours is an hour ahead"
+        ),
+        pytest.param({"date": 10 * SECOND, "iat": 9 * SECOND, "took": 15 * SECOND}, HOUR, id="a slow answer"),
+    ],
+)
+def test_what_a_token_has_left_is_the_least_that_anything_says(said: dict[str, Any], left: timedelta) -> None:
+    found = validity(**said)
+
+    assert abs(found.expires_at - found.skew - NOW - left) <= SECOND
+    assert found.expires_at <= NOW + said.get("exp", HOUR)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param({"exp": -MINUTE, "iat": -HOUR}, id="a cached token that has expired"),
+        pytest.param({"exp": -MINUTE, "iat": -HOUR, "expires_in": 3600}, id="whatever expires_in says"),
+        pytest.param({"exp": HOUR, "date": 2 * HOUR, "iat": -3 * HOUR}, id="ours is nearer to Date"),
+        pytest.param({"exp": HOUR, "date": 2 * HOUR, "iat": 2 * HOUR}, id="iat agrees"),
+    ],
+)
+def test_a_token_that_has_expired_by_the_witness_that_is_believed_is_broken(said: dict[str, Any]) -> None:
+    with pytest.raises(BrokenAnswerError, match="already expired"):
+        validity(**said)
+
+
+@pytest.mark.parametrize(
+    ("said", "skew", "odd"),
+    [
+        pytest.param({}, timedelta(), None, id="all agree"),
+        pytest.param({"date": MINUTE, "iat": MINUTE}, MINUTE, None, id="Asset is ahead"),
+        pytest.param({"date": -5 * HOUR}, timedelta(), "Date", id="Date is odd"),
+        pytest.param({"iat": 2 * MINUTE}, timedelta(), "iat", id="iat is odd"),
+        pytest.param({"date": -MINUTE, "iat": -2 * MINUTE}, -MINUTE, "iat", id="nearer to ours"),
+        pytest.param({"date": -MINUTE, "iat": -2 * MINUTE, "known": -2 * MINUTE}, -2 * MINUTE, "Date", id="to known"),
+        pytest.param({"date": None, "iat": -MINUTE}, -MINUTE, None, id="only iat"),
+        pytest.param({"date": -MINUTE, "iat": None}, -MINUTE, None, id="only Date"),
+        pytest.param({"date": None, "iat": None}, timedelta(), None, id="none"),
+        pytest.param({"date": None, "iat": None, "known": MINUTE}, MINUTE, None, id="what is known"),
+    ],
+)
+def test_asset_s_clock_is_the_witness_that_is_nearest_to_what_is_known(
+    said: dict[str, Any], skew: timedelta, odd: str | None
+) -> None:
+    found = validity(**said)
+
+    assert (found.skew, found.odd) == (skew, odd)
+
+
+def test_iat_is_no_nbf() -> None:
+    assert validity(iat=2 * MINUTE).not_before is None
+
+
+def test_a_token_works_from_its_nbf_by_the_witness_that_is_believed() -> None:
+    def begins(nbf: timedelta, date: timedelta) -> datetime | None:
+        claims = Claims(exp=(NOW + HOUR).timestamp(), issued_at=UNIX_NOW, not_before=(NOW + nbf).timestamp())
+        return read_validity(an_answer(claims=claims), None, NOW + date, NOW, NOW).not_before
+
+    assert begins(timedelta(), -10 * MINUTE) is None
+    assert begins(timedelta(), 2 * HOUR) is None
+    assert begins(MINUTE, timedelta()) == NOW + MINUTE

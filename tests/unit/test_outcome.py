@@ -26,6 +26,7 @@ from asset_token_operator.errors import (
     SecretConflictError,
     WrongEnvironmentError,
 )
+from asset_token_operator.expiry import read_validity
 from asset_token_operator.manifests import credentials_fingerprint
 from asset_token_operator.model import AssetToken, Environment, IssuedToken, Reason, SecretSpec, parse_time
 from asset_token_operator.outcome import (
@@ -100,9 +101,9 @@ def an_answer(**changes: Any) -> TokenAnswer:
 def issue(
     seen: Observed | None = None, answer: TokenAnswer | None = None, now: Any = NOW, took: timedelta = SECOND
 ) -> IssuedToken:
-    return issued_token(
-        seen or observed(), Reason.RENEWING, answer or an_answer(), CREDENTIALS, sent_at=now, received_at=now + took
-    )
+    seen, answer = seen or observed(), answer or an_answer()
+    validity = read_validity(answer, seen.token.spec.lifetime, None, now, now + took, seen.skew)
+    return issued_token(seen, Reason.RENEWING, answer, CREDENTIALS, validity)
 
 
 def test_an_answer_becomes_a_token_with_all_that_its_secret_says() -> None:

@@ -180,7 +180,7 @@ async def test_what_is_due_and_has_not_run_is_counted(world: World) -> None:
     scheduler.wake(Key("shop", "b"), NOW + HOUR)
 
     metrics = OperatorMetrics(
-        world.caches, world.scopes, world.budgets, world.issuer, scheduler, lambda: False
+        world.caches, world.scopes, world.budgets, world.issuer, world.clocks, scheduler, lambda: False
     ).collect()
 
     values = {metric.name: [sample.value for sample in metric.samples] for metric in metrics}
@@ -194,7 +194,7 @@ class TestSamples:
         """A world with a token, which is looked at every five seconds."""
         world.reconcile()
         world.sync()
-        work = asyncio.create_task(sample(world.metrics, world.caches, world.issuer, world.clock))
+        work = asyncio.create_task(sample(world.metrics, world.caches, world.clocks, world.clock, lambda: True))
         await settle()
         yield world
         work.cancel()
@@ -233,6 +233,25 @@ class TestSamples:
         sampled.kube.secrets.clear()
         sampled.sync()
         await sampled.clock.advance(2 * HOUR)
+
+        assert await self.served(sampled) == 0
+
+    async def test_a_standby_counts_none(self, world: World) -> None:
+        world.reconcile()
+        world.sync()
+        work = asyncio.create_task(sample(world.metrics, world.caches, world.clocks, world.clock, lambda: False))
+        await settle()
+        await world.clock.advance(2 * HOUR)
+        work.cancel()
+
+        assert await self.served(world) == 0
+
+    async def test_before_asset_s_first_word_they_are_counted_by_the_api_server_s_clock(self, sampled: World) -> None:
+        sampled.restart()
+        sampled.sync()
+        sampled.clocks.cluster_says(NOW)
+        await sampled.clock.set(NOW + 2 * HOUR)
+        await sampled.clock.advance(MINUTE)
 
         assert await self.served(sampled) == 0
 
