@@ -34,10 +34,10 @@ LONGEST_TOKEN: Final = 16 * 1024
 """Characters of the longest token that is taken; longer ones fit no HTTP header."""
 
 WINDOW: Final = timedelta(seconds=60)
-LONGEST_RESET_SECONDS: Final = 600
 LATEST_RESET: Final = 10**11
-LONGEST_RETRY_AFTER_SECONDS: Final = 3600
-"""What a header says beyond these is no moment that anyone meant."""
+LARGEST_LIMIT: Final = 10**9
+LONGEST_WAIT_SECONDS: Final = 86_400
+"""What a header says beyond these is nothing that anyone meant: a number of seconds is a moment, in unix seconds."""
 
 LONGEST_BODY: Final = 256 * 1024
 """Bytes of an answer that are read."""
@@ -88,13 +88,15 @@ class RateHeaders:
 
     Attributes:
         reset: When it begins anew, in unix seconds on Asset's clock.
-        resets_in: The same, from now; the two clocks' difference is taken out.
+        resets_in: The same, from now; the two clocks' difference is taken out. Negative where a past moment was named.
+        fuzz: Seconds by which two answers may name the same moment differently.
     """
 
     limit: int
     remaining: int
     reset: int
     resets_in: timedelta
+    fuzz: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,36 +106,15 @@ class Reply:
     Attributes:
         date: What Asset's clock said, in whole seconds.
         media_type: Of the body (RFC 9110, section 8.3.1), where it is said in the usual characters.
-        retry_after: `Retry-After` (RFC 9110, section 10.2.3), as it stands there.
+        retry_after: `Retry-After` (RFC 9110, section 10.2.3), from when it was said; None where it makes no sense.
     """
 
     status: int
     body: bytes = field(repr=False)
     rate: RateHeaders | None = None
     date: datetime | None = None
-    retry_after: str | None = None
+    retry_after: timedelta | None = None
     media_type: str | None = None
-
-    def retry_at(self, now: datetime) -> datetime | None:
-        """When to try again, on our clock; None where the answer doesn't say, or nothing that makes sense.
-
-        A number that is no delay that anyone meant may be a moment, in unix seconds.
-        """
-        if self.retry_after is None:
-            return None
-        here = self.date or now
-        if self.retry_after.isascii() and self.retry_after.isdigit():
-            seconds = float(self.retry_after)
-            if seconds > LONGEST_RETRY_AFTER_SECONDS:
-                seconds -= here.timestamp()
-        else:
-            moment = read_date(self.retry_after)
-            if moment is None:
-                return None
-            seconds = (moment - here).total_seconds()
-        if not 0 <= seconds <= LONGEST_RETRY_AFTER_SECONDS:
-            return None
-        return now + timedelta(seconds=max(seconds, 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +165,7 @@ def read_reply(status: int, headers: Mapping[str, str], body: bytes) -> Reply:
         body,
         _read_rate(headers, date),
         date,
-        headers.get("retry-after"),
+        _read_retry_after(headers.get("retry-after"), date),
         media_type if MEDIA_TYPE.fullmatch(media_type) else None,
     )
 
@@ -207,10 +188,32 @@ def _read_rate(headers: Mapping[str, str], date: datetime | None) -> RateHeaders
         limit, remaining, reset = (int(headers[f"x-ratelimit-{name}"]) for name in ("limit", "remaining", "reset"))
     except (KeyError, ValueError):
         return None
-    if limit < 1 or remaining < 0 or not 0 <= reset < LATEST_RESET:
+    if not 1 <= limit <= LARGEST_LIMIT or remaining < 0 or not 0 <= reset < LATEST_RESET:
         return None
-    left = WINDOW if date is None else timedelta(seconds=min(max(reset - date.timestamp(), 0), LONGEST_RESET_SECONDS))
-    return RateHeaders(limit, min(remaining, limit), reset, left)
+    remaining = min(remaining, limit)
+    if date is None:
+        return RateHeaders(limit, remaining, reset, WINDOW)
+    now = int(date.timestamp())
+    if reset <= LONGEST_WAIT_SECONDS:  # so it is from now
+        return RateHeaders(limit, remaining, now + reset, timedelta(seconds=reset), fuzz=2)
+    left = timedelta(seconds=max(reset - now, -1))
+    return RateHeaders(limit, remaining, reset, left if left.total_seconds() <= LONGEST_WAIT_SECONDS else WINDOW)
+
+
+def _read_retry_after(text: str | None, date: datetime | None) -> timedelta | None:
+    """A number that is no delay that anyone meant may be a moment, in unix seconds; a moment needs Asset's clock."""
+    if text is None:
+        return None
+    if text.isascii() and text.isdigit():
+        seconds = float(text)
+        if seconds > LONGEST_WAIT_SECONDS:
+            seconds -= date.timestamp() if date is not None else 0
+    else:
+        moment = read_date(text)
+        if moment is None or date is None:
+            return None
+        seconds = (moment - date).total_seconds()
+    return timedelta(seconds=max(seconds, 1)) if 0 <= seconds <= LONGEST_WAIT_SECONDS else None
 
 
 def read_date(text: str | None) -> datetime | None:
@@ -252,7 +255,9 @@ def _failure(reply: Reply) -> AssetError:
     """The error that an answer other than 200 means."""
     status = reply.status
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return AssetUnavailableError(f"Asset failed ({status}).")
+        failure = AssetUnavailableError(f"Asset failed ({status}).")
+        failure.retry_after = reply.retry_after if status == HTTPStatus.SERVICE_UNAVAILABLE else None
+        return failure
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         return BrokenAnswerError(f"Asset answered with a redirect ({status}), which is not followed with credentials.")
     if status < HTTPStatus.BAD_REQUEST:

@@ -28,6 +28,7 @@ from asset_token_operator.renewal import (
     LONGEST_RETRY,
     back_off,
     earliest_next,
+    longest_rest,
     probe_wait,
     renewal_time,
 )
@@ -43,6 +44,9 @@ RECHECK_CONFLICT: Final = timedelta(seconds=15)
 LONGEST_WITHOUT_TOKEN: Final = timedelta(seconds=15)
 """How long an AssetToken that has no valid token waits at most before it asks an endpoint again that failed."""
 
+LONGEST_ALONE: Final = timedelta(minutes=1)
+"""The same where the endpoint answers others."""
+
 LONG_WAIT: Final = timedelta(seconds=30)
 """A wait for the tenant's budget that is worth a word."""
 
@@ -52,11 +56,16 @@ RESYNC: Final = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The latest attempt's failure."""
+    """The latest attempt's failure.
+
+    Attributes:
+        retry_after: How long it was asked to wait, if it was.
+    """
 
     at: datetime
     reason: Reason
     message: str
+    retry_after: timedelta | None = None
 
     @property
     def recovery(self) -> Recovery:
@@ -108,7 +117,9 @@ class Attempts:
         """The attempt that was begun succeeded; it still counts against the limit."""
         return replace(self, failures=0, failure=None)
 
-    def retry_at(self, now: datetime, seed: str, expires_at: datetime | None = None) -> datetime | None:
+    def retry_at(
+        self, now: datetime, seed: str, expires_at: datetime | None = None, *, alone: bool = False
+    ) -> datetime | None:
         """When to try again after the latest failure; None where there was none, or something else says when.
 
         A failure that is still to come was before the clock was set back: nobody knows how long ago.
@@ -117,6 +128,7 @@ class Attempts:
             now: The present moment.
             seed: The AssetToken's UID.
             expires_at: When the present token expires, on our clock; None where there is none.
+            alone: Whether the endpoint answers others.
         """
         failure = self.failure
         if failure is None or failure.recovery is Recovery.BUDGET or failure.at > now:
@@ -125,8 +137,18 @@ class Attempts:
         if failure.stalled:
             return failure.at + probe_wait(self.failures, left)
         is_without = left is None or left <= timedelta()
-        longest = LONGEST_WITHOUT_TOKEN if is_without and failure.recovery is Recovery.ENDPOINT else LONGEST_RETRY
+        longest = LONGEST_RETRY
+        if is_without and failure.recovery is Recovery.ENDPOINT:
+            longest = LONGEST_ALONE if alone else LONGEST_WITHOUT_TOKEN
         return failure.at + back_off(self.failures, seed, left, longest)
+
+    def asked_to_wait_until(self, now: datetime, expires_at: datetime | None) -> datetime | None:
+        """Until when the latest failure asks to wait, as far as that is believed; None where it doesn't ask."""
+        failure = self.failure
+        if failure is None or failure.retry_after is None or failure.at > now:
+            return None
+        left = None if expires_at is None else expires_at - failure.at
+        return failure.at + min(failure.retry_after, longest_rest(left))
 
     def repair_at(self, now: datetime) -> datetime | None:
         """When to write the same content once more; None where it may be now, as it wasn't needed often lately."""
@@ -215,6 +237,7 @@ class Observed:
         parked: Attempts of all AssetTokens with these credentials, while Asset doesn't accept them.
         endpoint_down: Whether Asset's endpoint is taken for down; then its probes replace each token's back-off.
         endpoint_up_since: When it answered again after failures.
+        fails_alone: Whether its requests fail while others are answered.
         skew: How far Asset's clock is ahead of ours; None where it hasn't been seen.
         cluster_skew: The same of the API server's.
         set_back: How far ours was set back since the operator started.
@@ -237,6 +260,7 @@ class Observed:
     parked: Attempts = Attempts()
     endpoint_down: bool = False
     endpoint_up_since: datetime | None = None
+    fails_alone: bool = False
     skew: timedelta | None = None
     cluster_skew: timedelta | None = None
     set_back: timedelta = timedelta()
@@ -499,8 +523,11 @@ def request_allowed_at(seen: Observed, token: IssuedToken | None, now: datetime)
     moments = [now]
     cause = seen.request_cause()
     moments.append(seen.requests.within_limits(cause, now))
-    if seen.requests.cause == cause and not _endpoint_says_when(seen):
-        moments += filter(None, (seen.requests.retry_at(now, seen.token.uid, expires_at),))
+    if seen.requests.cause == cause:
+        moments += filter(None, (seen.requests.asked_to_wait_until(now, expires_at),))
+        if not _endpoint_says_when(seen):
+            alone = seen.fails_alone
+            moments += filter(None, (seen.requests.retry_at(now, seen.token.uid, expires_at, alone=alone),))
     if not _is_asked_for(seen, token):
         moments += filter(None, (seen.parked.retry_at(now, seen.token.uid, expires_at),))
         moments.append(seen.parked.within_limits("", now))
@@ -532,7 +559,9 @@ def _endpoint_says_when(seen: Observed) -> bool:
     failure = seen.requests.failure
     if failure is None or failure.recovery is not Recovery.ENDPOINT:
         return False
-    return seen.endpoint_down or (seen.endpoint_up_since is not None and seen.endpoint_up_since >= failure.at)
+    if seen.endpoint_down or seen.fails_alone:
+        return seen.endpoint_down
+    return seen.endpoint_up_since is not None and seen.endpoint_up_since >= failure.at
 
 
 def find_conflict(seen: Observed, now: datetime) -> Blocked | None:
@@ -585,13 +614,16 @@ def _are_others(credentials: Credentials, token: IssuedToken) -> bool:
 def urgency_of(seen: Observed, reason: Reason, now: datetime) -> tuple[Urgency, datetime]:
     """How urgent a request is, and when the present token expires, on our clock.
 
+    What fails while others are answered goes last.
     What has a third of its renewal window left, or less, is about to expire. What was due before the endpoint came up
     again has waited for it, and needn't be spaced like what becomes due now.
     """
     token = seen.current()
+    expires_at = datetime.min.replace(tzinfo=UTC) if token is None else seen.expires_at(token)
+    if seen.fails_alone and seen.requests.failure is not None and seen.requests.cause == seen.request_cause():
+        return Urgency.RETRY, expires_at
     if token is None:
-        return Urgency.MISSING, datetime.min.replace(tzinfo=UTC)
-    expires_at = seen.expires_at(token)
+        return Urgency.MISSING, expires_at
     if about_to_expire_at(seen, token) <= now:
         return Urgency.EXPIRING, expires_at
     if reason in (Reason.SPEC_CHANGED, Reason.RENEW_REQUESTED):

@@ -26,9 +26,12 @@ in the adapter that met them.
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from asset_token_operator.model import Reason, Recovery
+
+if TYPE_CHECKING:
+    from datetime import timedelta
 
 RECOVERIES: Final = {
     Reason.SECRET_CONFLICT: Recovery.CHANGE,
@@ -68,9 +71,11 @@ class OperatorError(Exception):
 
     Attributes:
         reason: What conditions, events and the history call it.
+        retry_after: How long it was asked to wait, if it was.
     """
 
     reason: ClassVar[Reason]
+    retry_after: timedelta | None = None
 
     @property
     def recovery(self) -> Recovery:

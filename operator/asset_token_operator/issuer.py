@@ -10,10 +10,11 @@ import asyncio
 import logging
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from asset_token_operator.account import Place, Tenant
 from asset_token_operator.answers import gets_through, read_answer
-from asset_token_operator.budget import Place, Tenant
 from asset_token_operator.decision import Attempts, urgency_of
 from asset_token_operator.errors import (
     AssetError,
@@ -27,7 +28,7 @@ from asset_token_operator.errors import (
 from asset_token_operator.expiry import read_validity
 from asset_token_operator.logs import about
 from asset_token_operator.metrics import ISSUED
-from asset_token_operator.model import Credentials, Environment, Recovery, digest, format_time
+from asset_token_operator.model import Credentials, Environment, Recovery, Urgency, digest, format_time
 from asset_token_operator.outcome import failure_of, issued_token
 
 if TYPE_CHECKING:
@@ -127,6 +128,7 @@ class Issuer:
             parked=parked or Attempts(),
             endpoint_down=endpoint.down,
             endpoint_up_since=endpoint.up_since,
+            fails_alone=self._budgets.fails_alone(environment, seen.token.key),
             skew=self._clocks.skew(environment),
             cluster_skew=self._clocks.cluster_skew(),
             set_back=self._clocks.set_back(),
@@ -140,7 +142,10 @@ class Issuer:
             return True
         spec = seen.token.spec
         tenant = Tenant(spec.environment, digest(seen.credentials.client_id.get_secret_value()))
-        place = Place(key, tenant, spec.business_id, *urgency_of(seen, request.reason, self._clock.now()))
+        urgency, expires_at = urgency_of(seen, request.reason, self._clock.now())
+        place = Place(key, tenant, spec.business_id, urgency, expires_at)
+        if urgency is Urgency.RETRY and seen.requests.failure is not None:
+            place = replace(place, failed_at=seen.requests.failure.at)
         if not self._budgets.take(place):
             return False
         self._places[key] = place
@@ -152,6 +157,11 @@ class Issuer:
         if place is not None:
             self._budgets.give_back(place)
         self._budgets.leave(key)
+
+    def forget(self, key: Key) -> None:
+        """The AssetToken is gone."""
+        self.leave(key)
+        self._budgets.forget(key)
 
     async def request(self, seen: Observed, request: Request) -> Observed:
         """Request a token; what came of it is in `held` or in `requests`."""
@@ -167,9 +177,12 @@ class Issuer:
         except OperatorError as error:
             said = {"outcome": "failed", "reason": error.reason, "seconds": self._seconds_since(sent_at)}
             logger.warning("%s: no token (%s): %s", key, request.reason, error, extra=about(key, **said))
-            if error.recovery is Recovery.ENDPOINT and (seen.endpoint_down or _is_retry_of_endpoint(seen)):
+            alone = self._budgets.fails_alone(seen.token.spec.environment, key)
+            if alone and not seen.fails_alone:  # what failed before was the endpoint's
+                attempts = replace(attempts, failures=0)
+            elif error.recovery is Recovery.ENDPOINT and (seen.endpoint_down or _is_retry_of_endpoint(seen)):
                 # What asks whether an endpoint is up again doesn't count against the AssetToken's limit.
-                attempts = attempts.uncounted()
+                attempts = attempts if alone else attempts.uncounted()
             return self._view(replace(seen, requests=attempts.failed(failure_of(error, self._clock.now()))))
         said = {
             "outcome": "issued" if token.revision == 1 else "renewed",
@@ -254,7 +267,7 @@ class Issuer:
         if gets_through(reply):
             self._budgets.answered(place, reply)
         else:
-            self._budgets.failed(place)
+            self._budgets.failed(place, reply.retry_after if reply.status == HTTPStatus.SERVICE_UNAVAILABLE else None)
         return reply
 
     def refused(self, tokens: Iterable[AssetToken]) -> Counter[Environment]:

@@ -107,6 +107,8 @@ class Urgency(IntEnum):
     FORCED = 2
     OVERDUE = 3
     ROUTINE = 4
+    RETRY = 5
+    """It has failed while others were answered: it goes last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,8 @@ class Reserves:
 
     def of(self, urgency: Urgency, limit: int) -> int:
         """How many requests must remain after one of that urgency."""
-        shares = {Urgency.EXPIRING: 0.0, Urgency.OVERDUE: self.routine, Urgency.ROUTINE: self.routine}
+        shares = {Urgency.EXPIRING: 0.0, Urgency.OVERDUE: self.routine}
+        shares |= {Urgency.ROUTINE: self.routine, Urgency.RETRY: self.routine}
         return math.ceil(round(limit * shares.get(urgency, self.first), 6))
 
 

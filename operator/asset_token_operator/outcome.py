@@ -133,7 +133,7 @@ def _safe_texts(texts: Iterable[str]) -> tuple[str, ...]:
 
 def failure_of(error: OperatorError, now: datetime) -> Failure:
     """What an error means for the attempts to come."""
-    return Failure(now, error.reason, str(error)[:LONGEST_MESSAGE])
+    return Failure(now, error.reason, str(error)[:LONGEST_MESSAGE], error.retry_after)
 
 
 def remembered_requests(token: AssetToken) -> Attempts:

@@ -158,7 +158,7 @@ class Reconciler:
 
     def _forget(self, key: Key) -> None:
         self._memories.pop(key, None)
-        self._issuer.leave(key)
+        self._issuer.forget(key)
 
     def _observe(self, key: Key) -> Observed | None:
         """What the caches and the memory know; None for an AssetToken that is gone or going."""

@@ -92,6 +92,15 @@ def probe_wait(failures: int, left: timedelta | None = None) -> timedelta:
     return min(max(-left, FIRST_PROBE), LONGEST_PROBE)
 
 
+def longest_rest(left: timedelta | None) -> timedelta:
+    """How long to wait at most though Asset asks for more: a third of what a valid token has left, 5 min without one.
+
+    Args:
+        left: How long the present token still worked when it was asked; None where there was none.
+    """
+    return LONGEST_RETRY if left is None or left <= timedelta() else left / 3
+
+
 def fraction(seed: str) -> float:
     """A number from 0 to 1 that is always the same for a seed."""
     return int(digest(seed)[:8], 16) / 0xFFFFFFFF

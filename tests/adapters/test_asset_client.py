@@ -472,7 +472,7 @@ class TestWhatSurroundsAnAnswer:
     async def test_comes_with_a_failure_too(self, asset: AssetApi, client: AssetClient) -> None:
         asset.behave(Behaviour(failure=too_many_requests("7")))
         reply = await client.request_token(a_spec(), CREDENTIALS)
-        assert (reply.status, reply.retry_after) == (429, "7")
+        assert (reply.status, reply.retry_after) == (429, timedelta(seconds=7))
         assert reply.rate
         assert reply.rate.remaining == 0
 

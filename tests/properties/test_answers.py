@@ -23,7 +23,7 @@ from asset_token_operator.answers import (
     read_reply,
 )
 from asset_token_operator.errors import AssetError
-from tests.support.builders import NOW, a_jwt
+from tests.support.builders import a_jwt
 
 CANARY = "canary"
 
@@ -176,8 +176,9 @@ headers = st.fixed_dictionaries(
 )
 def test_whatever_the_headers_say_a_wait_is_bounded(headers: dict[str, str]) -> None:
     reply = read_reply(429, headers, b"")
-    again = reply.retry_at(NOW)
-    assert again is None or timedelta(seconds=1) <= again - NOW <= timedelta(hours=1)
+    again = reply.retry_after
+    assert again is None or timedelta(seconds=1) <= again <= timedelta(days=1)
     if reply.rate is not None:
         assert 0 <= reply.rate.remaining <= reply.rate.limit
-        assert timedelta() <= reply.rate.resets_in <= timedelta(minutes=10)
+        assert timedelta(seconds=-1) <= reply.rate.resets_in <= timedelta(days=1)
+        assert reply.rate.limit <= 10**9

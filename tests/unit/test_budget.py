@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from asset_token_operator.budget import Budgets, Tenant
+from asset_token_operator.account import Tenant
+from asset_token_operator.budget import Budgets
 from asset_token_operator.model import Environment, Key, Reserves, Urgency
 from tests.support.builders import NOW, a_reply
 from tests.support.clock import ManualClock, settle
@@ -20,8 +21,8 @@ from tests.support.limiter import OTHER_TENANT, a_place
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from asset_token_operator.account import Place
     from asset_token_operator.answers import Reply
-    from asset_token_operator.budget import Place
 
 SECOND = timedelta(seconds=1)
 PRODUCTION = Tenant(Environment.PRODUCTION, "a" * 64)
@@ -285,7 +286,7 @@ class TestSpacing:
 
     @pytest.mark.parametrize(
         "urgency",
-        [pytest.param(urgency, id=urgency.name.lower()) for urgency in Urgency if urgency is not Urgency.ROUTINE],
+        [pytest.param(urgency, id=urgency.name.lower()) for urgency in Urgency if urgency < Urgency.ROUTINE],
     )
     async def test_urgent_ones_may_burst_also_past_routine_ones(self, tokens: Tokens, urgency: Urgency) -> None:
         assert tokens.take("a", Urgency.ROUTINE)
@@ -355,7 +356,8 @@ class TestRefusals:
             pytest.param({"x_ratelimit_reset": "1777636000"}, 10, id="past-reset"),
             pytest.param({"retry_after": "9999999999"}, 10, id="absurd-retry-after"),
             pytest.param({"retry_after": "Fri, 01 May 2099 12:00:00 GMT"}, 10, id="retry-after-in-another-life"),
-            pytest.param({"date": "", "retry_after": "Fri, 01 May 2026 12:00:09 GMT"}, 9, id="date-on-our-clock"),
+            pytest.param({"x_ratelimit_reset": "20"}, 21, id="reset-in-seconds-from-now"),
+            pytest.param({"date": "", "retry_after": "Fri, 01 May 2026 12:00:09 GMT"}, 10, id="on-an-unknown-clock"),
             pytest.param({}, 10, id="not-said"),
         ],
     )

@@ -568,7 +568,14 @@ def test_the_reserves_are_settings() -> None:
 
 
 def test_the_most_urgent_go_first() -> None:
-    assert sorted(Urgency) == [Urgency.EXPIRING, Urgency.MISSING, Urgency.FORCED, Urgency.OVERDUE, Urgency.ROUTINE]
+    assert sorted(Urgency) == [
+        Urgency.EXPIRING,
+        Urgency.MISSING,
+        Urgency.FORCED,
+        Urgency.OVERDUE,
+        Urgency.ROUTINE,
+        Urgency.RETRY,
+    ]
 
 
 class TestParseSecretMetadata:
