@@ -72,10 +72,10 @@ async def serve(settings: Settings) -> None:
         leadership = Leadership(api, _lease_namespace(settings), instance, clock) if settings.leader_elect else None
         time_left = forever if leadership is None else leadership.time_left
         async with AssetClient.connect(settings.endpoints, settings.ca_file, time_left) as asset:
-            parts = _assemble(settings, KubeClient(api, time_left), asset, leadership, clock, clocks, instance)
+            parts = assemble(settings, KubeClient(api, time_left), asset, leadership, clock, clocks, instance)
             scrape = partial(render, parts.metrics, parts.caches if settings.token_metrics else None)
             async with serving(parts.health, scrape, settings.health_address, settings.metrics_address):
-                await _run(parts, stop)
+                await run(parts, stop)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class Parts:
     leads: Callable[[], bool]
 
 
-def _assemble(  # noqa: PLR0913, PLR0917 - what it is made of
+def assemble(  # noqa: PLR0913, PLR0917 - what it is made of
     settings: Settings,
     kube: KubeClient,
     asset: AssetClient,
@@ -107,6 +107,17 @@ def _assemble(  # noqa: PLR0913, PLR0917 - what it is made of
     clocks: AssetClocks,
     instance: str,
 ) -> Parts:
+    """Wire the parts together; nothing runs yet.
+
+    Args:
+        settings: How the operator runs.
+        kube: The API server.
+        asset: Asset.
+        leadership: Its part in the election; None where there is none.
+        clock: The clock.
+        clocks: What is known of Asset's.
+        instance: The operator's name, as events show it.
+    """
     caches, metrics = Caches(), Metrics()
 
     def serve_scope(scope: str) -> None:
@@ -148,7 +159,7 @@ def _assemble(  # noqa: PLR0913, PLR0917 - what it is made of
     )
 
 
-async def _run(parts: Parts, stop: asyncio.Event) -> None:
+async def run(parts: Parts, stop: asyncio.Event) -> None:
     """Run all parts, until it is time to stop or one of them ends by itself, and end in order."""
     work = asyncio.gather(
         parts.scheduler.start(parts.reconciler.reconcile),
