@@ -1,0 +1,235 @@
+"""The whole: a cluster, Asset, operators on machines, and a judge who sees all of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import uuid
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+from unittest.mock import patch
+
+from asset_token_operator import asset_token_watch
+from asset_token_operator.assembly import assemble, run
+from asset_token_operator.config import Settings
+from asset_token_operator.kube import KubeClient
+from asset_token_operator.leadership import Leadership, forever
+from asset_token_operator.model import GROUP, Environment, Key, Reserves
+
+from tests.simulation.api_server import CONNECTION, Conditions, Connection, ModelKopf
+from tests.simulation.asset import Asset, AssetConnection
+from tests.simulation.cluster import ASSET_TOKENS, SECRETS, Change, Cluster
+from tests.simulation.history import ACTOR, History
+from tests.simulation.invariants import Judge, Token
+from tests.simulation.virtual_time import Machine, seconds
+from tests.support.asset_rules import RateLimit
+from tests.support.builders import ENDPOINTS
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterator
+
+    from asset_token_operator.assembly import Parts
+
+NAMESPACE: Final = "shop"
+LOOK_SECONDS: Final = 30.0
+
+
+class Operator:
+    """One operator's process on its machine, which may be killed and started anew."""
+
+    def __init__(self, world: World, name: str, *, elects: bool) -> None:
+        self.machine = Machine(name)
+        self.parts: Parts | None = None
+        self._world = world
+        self._elects = elects
+        self._stop = asyncio.Event()
+        self._tasks: dict[asyncio.Task[Any], None] = {}
+        self._chance = random.Random(f"{world.seed}/{name}")
+
+    @property
+    def name(self) -> str:
+        return self.machine.name
+
+    def is_running(self) -> bool:
+        return bool(self._tasks)
+
+    def start(self) -> None:
+        """A new process, which knows nothing."""
+        self._world.history.tell(self.name, "starts")
+        self._world.judge.forgets(self.name)
+        self._stop = asyncio.Event()
+        self._tasks.clear()
+        actor, owner = ACTOR.set(self.name), OWNER.set(self)
+        self.own(asyncio.get_running_loop().create_task(self._run()))
+        ACTOR.reset(actor)
+        OWNER.reset(owner)
+
+    def own(self, task: asyncio.Task[Any]) -> None:
+        """A task of this process began."""
+        self._tasks[task] = None
+        task.add_done_callback(lambda task: self._tasks.pop(task, None))
+
+    async def stop(self) -> None:
+        """SIGTERM: it ends in order."""
+        self._world.history.tell(self.name, "is told to stop")
+        self._stop.set()
+        self.machine.wake()
+        while self._tasks:
+            await asyncio.sleep(0.1)
+        self._world.history.tell(self.name, "has stopped")
+
+    async def kill(self) -> None:
+        """SIGKILL: it is gone where it stands."""
+        self._world.history.tell(self.name, "is killed")
+        self.machine.wake()
+        while self._tasks:
+            for task in list(self._tasks):
+                task.cancel()
+            await asyncio.sleep(0)
+
+    async def _run(self) -> None:
+        world, machine = self._world, self.machine
+        connection: Any = Connection(world.cluster, world.conditions, machine, self._chance)
+        CONNECTION.set(connection)
+        leadership = Leadership(connection, "operators", self.name, machine) if self._elects else None
+        time_left = forever if leadership is None else leadership.time_left
+        asset: Any = AssetConnection(world.assets, machine, time_left, self._chance)
+        self.parts = assemble(
+            world.settings, KubeClient(connection, time_left), asset, leadership, machine, f"{self.name}-instance"
+        )
+        try:
+            await run(self.parts, self._stop)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the process would end, which nothing may make it do
+            world.history.accuse(f"{self.name} ended with {type(error).__name__}: {error}")
+
+
+OWNER: ContextVar[Operator | None] = ContextVar("owner", default=None)
+"""Whose process a task is of."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What kind of world it is.
+
+    Attributes:
+        operators: How many there are; of several one is elected.
+        rule: What Asset limits, in both environments.
+    """
+
+    operators: int = 1
+    rule: RateLimit = field(default_factory=RateLimit)
+
+
+class World:
+    """All of it. It has to be made, and to run, within a virtual loop."""
+
+    def __init__(self, seed: str, plan: Plan) -> None:
+        self.seed = seed
+        self.history = History()
+        self.conditions = Conditions()
+        self.assets = {environment: Asset(self._requested, plan.rule) for environment in Environment}
+        self.judge = Judge(self.history, self.assets)
+        self.cluster = Cluster(self._changed)
+        self.settings = Settings(
+            namespaces=(),
+            endpoints=ENDPOINTS,
+            reserves=Reserves(),
+            ca_file=None,
+            leader_elect=plan.operators > 1,
+            lease_namespace="operators",
+            health_address=None,
+            metrics_address=None,
+            token_metrics=False,
+            log_level="info",
+            log_format="text",
+        )
+        elects = plan.operators > 1
+        self.operators = [
+            Operator(self, f"operator-{number}", elects=elects) for number in range(1, plan.operators + 1)
+        ]
+
+    @contextlib.contextmanager
+    def living(self) -> Iterator[None]:
+        """What is the same everywhere else is the simulation's within: the watch, chance, and whose tasks are whose."""
+        numbers = random.Random(f"{self.seed}/uuid")
+        asyncio.get_running_loop().set_task_factory(_create_task)
+        with (
+            patch.object(asset_token_watch, "KopfThread", ModelKopf),
+            patch.object(uuid, "uuid4", lambda: uuid.UUID(int=numbers.getrandbits(128), version=4)),
+            self.history.listening(),
+        ):
+            yield
+
+    async def judging(self) -> None:
+        """Look again and again, until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            self.judge.look()
+
+    async def end(self) -> None:
+        """Stop all operators, and look whether anything is left of them."""
+        self.judge.look()
+        for operator in self.operators:
+            if operator.parts is not None and operator.is_running():
+                self._count_leftovers(operator.parts)
+                await operator.kill()
+
+    def _count_leftovers(self, parts: Parts) -> None:
+        """Nothing may be remembered of AssetTokens that have gone, and no part may be stuck."""
+        there = {Key(body["metadata"]["namespace"], body["metadata"]["name"]) for body in self.cluster.all(ASSET_TOKENS)}
+        remembered = parts.reconciler._memories.keys() | parts.budgets._queued.keys() | parts.issuer._places.keys()  # noqa: SLF001 - they tell nobody
+        left = sorted(remembered - there - {key for key in parts.scheduler._due})  # noqa: SLF001 - the same
+        if left:
+            self.history.accuse(f"remembered after they have gone: {', '.join(map(str, left))}")
+        if parts.health.stuck():
+            self.history.accuse(f"stuck: {', '.join(parts.health.stuck())}")
+
+    # What people do.
+
+    def put_credentials(self, name: str, secret: str) -> None:
+        """Somebody creates or changes credentials; Asset knows of it by itself or not."""
+        self.cluster.put_credentials(Key(NAMESPACE, name), name, secret)
+
+    def put_asset_token(self, name: str, spec: dict[str, Any], renew_request: str | None = None) -> Token:
+        """Somebody creates or changes an AssetToken."""
+        self.cluster.put_asset_token(Key(NAMESPACE, name), spec, renew_request)
+        return self.judge.tokens[name]
+
+    def delete_asset_token(self, name: str) -> None:
+        self.cluster.delete(ASSET_TOKENS, Key(NAMESPACE, name))
+        self.cluster.collect_garbage()
+
+    def delete_secret(self, name: str) -> None:
+        self.cluster.delete(SECRETS, Key(NAMESPACE, name))
+
+    # Who is told.
+
+    def _requested(self, *said: Any) -> None:
+        self.judge.requested(*said)
+
+    def _changed(self, change: Change) -> None:
+        self.judge.changed(change)
+        metadata = change.body["metadata"]
+        actor = ACTOR.get()
+        if change.kind == SECRETS:
+            revision = metadata.get("annotations", {}).get(f"{GROUP}/revision", "-")
+            self.history.tell(actor, f"Secret {metadata['name']} {change.type.lower()}, revision {revision}")
+        elif change.kind == ASSET_TOKENS and actor == "simulation":
+            self.history.tell("users", f"AssetToken {metadata['name']} {change.type.lower()}: {change.body['spec']}")
+        if OWNER.get() is not None and change.kind in (SECRETS, ASSET_TOKENS):
+            self.judge.wrote(metadata["name"])
+
+
+def _create_task(
+    loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any], **given: Any
+) -> asyncio.Task[Any]:
+    """A task, of which the operator in whose process it begins knows."""
+    task: asyncio.Task[Any] = asyncio.Task(work, loop=loop, **given)
+    owner = OWNER.get()
+    if owner is not None:
+        owner.own(task)
+    return task
