@@ -76,6 +76,6 @@ class _Handler(logging.Handler):
 
 
 def _time(moment: float) -> str:
-    minutes, second = divmod(moment, 60)
-    hours, minute = divmod(int(minutes), 60)
-    return f"{hours // 24}d {hours % 24:02d}:{minute:02d}:{second:06.3f}"
+    minutes, milliseconds = divmod(round(moment * 1000), 60_000)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours // 24}d {hours % 24:02d}:{minute:02d}:{milliseconds / 1000:06.3f}"

@@ -147,16 +147,23 @@ class World:
             log_level="info",
             log_format="text",
         )
+        self._beside: list[asyncio.Task[None]] = []
         elects = plan.operators > 1
         self.operators = [
             Operator(self, f"operator-{number}", elects=elects) for number in range(1, plan.operators + 1)
         ]
 
+    def own(self, task: asyncio.Task[None]) -> None:
+        """A task that goes on beside; where it fails, the simulation does."""
+        self._beside.append(task)
+
     @contextlib.contextmanager
     def living(self) -> Iterator[None]:
         """What is the same everywhere else is the simulation's within: the watch, chance, and whose tasks are whose."""
         numbers = random.Random(f"{self.seed}/uuid")
-        asyncio.get_running_loop().set_task_factory(_create_task)
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(_create_task)
+        loop.set_exception_handler(self._unhandled)
         with (
             patch.object(asset_token_watch, "KopfThread", ModelKopf),
             patch.object(uuid, "uuid4", lambda: uuid.UUID(int=numbers.getrandbits(128), version=4)),
@@ -173,6 +180,10 @@ class World:
     async def end(self) -> None:
         """Stop all operators, and look whether anything is left of them."""
         self.judge.look()
+        for task in self._beside:
+            if task.done():
+                task.result()
+            task.cancel()
         for operator in self.operators:
             if operator.parts is not None and operator.is_running():
                 self._count_leftovers(operator.parts)
@@ -187,6 +198,12 @@ class World:
             self.history.accuse(f"remembered after they have gone: {', '.join(map(str, left))}")
         if parts.health.stuck():
             self.history.accuse(f"stuck: {', '.join(parts.health.stuck())}")
+
+    def _unhandled(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """An exception that nobody awaits; a killed process leaves its own cancellations."""
+        error = context.get("exception")
+        if not isinstance(error, asyncio.CancelledError):
+            self.history.accuse(f"nobody awaits {type(error).__name__} ({context['message']})")
 
     # What people do.
 
