@@ -126,6 +126,11 @@ class Asset:
         self.clocks = Clocks()
         self.rule = rule or RateLimit()
         self.failures: list[Failure] = []
+        self.once: list[Failure] = []
+        """Each of these happens once."""
+
+        self.requests: list[TokenRequest] = []
+
         self.accepted: dict[str, set[str]] = {}
         self.issued: dict[str, Issued] = {}
         self.latency = 0.05
@@ -151,7 +156,10 @@ class Asset:
 
     def answer(self, request: TokenRequest) -> tuple[int, dict[str, str], bytes] | str:
         """What it answers; `HANGS` or `REFUSES` where it doesn't."""
-        failure = next((failure for failure in self.failures if failure.concerns(request)), None)
+        self.requests.append(request)
+        failure = next((failure for failure in (*self.once, *self.failures) if failure.concerns(request)), None)
+        if failure is not None and failure in self.once:
+            self.once.remove(failure)
         if failure is not None and failure.how in (HANGS, REFUSES):
             self._saw(request, failure.how)
             return failure.how

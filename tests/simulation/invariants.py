@@ -31,7 +31,8 @@ NOT_COUNTED: Final = frozenset({HANGS, REFUSES, "500", "503", "404", "403 HTML"}
 """What asks whether an endpoint is up again may be repeated; the bound for these is another."""
 
 MOST_A_MINUTE: Final = 4
-MOST_PROBES_A_MINUTE: Final = 20
+MOST_PROBES_A_MINUTE: Final = 40
+MOST_WRITES_A_MINUTE: Final = 2 * MOST_A_MINUTE + 4
 PROMPT: Final = 60.0
 """Seconds in which a need is met when nothing is in the way."""
 
@@ -86,6 +87,7 @@ class Token:
         window: How long before its expiry a token is renewed, at least, in seconds.
         valid_until: When the token that is served expires.
         gap_since: Since when there is none.
+        gaps: When there was none, whatever explains it.
         needs_since: Since when a newer one is needed.
     """
 
@@ -98,12 +100,14 @@ class Token:
     text: str = ""
     valid_until: float = 0.0
     gap_since: float | None = None
+    gaps: list[tuple[float, float]] = field(default_factory=list)
     needs_since: float | None = None
     gap_told: bool = False
     need_told: bool = False
     issued: int = 0
     writes: int = 0
     excused_writes: int = 0
+    lately: list[float] = field(default_factory=list)
     requests: defaultdict[str, list[tuple[float, bool]]] = field(default_factory=lambda: defaultdict(list))
 
 
@@ -239,6 +243,7 @@ class Judge:
 
     def _end_gap(self, token: Token, since: float, now: float) -> None:
         token.gap_since, token.gap_told = None, False
+        token.gaps.append((since, now))
         if now - since <= NOTICED:
             return
         if now <= self._excused_until(token, since):
@@ -285,10 +290,15 @@ class Judge:
         token = self.tokens.get(name)
         if token is None:
             return
+        now = seconds()
         token.writes += 1
+        token.lately[:] = [at for at in token.lately if at > now - 60] + [now]
         if token.writes > 2 * token.issued + token.excused_writes:
-            self._history.accuse(f"{token.key}: {token.writes} writes for {token.issued} tokens")
-            token.excused_writes = token.writes
+            if not any(trouble.begins <= now <= trouble.until() for trouble in self._concerning(token)):
+                self._history.accuse(f"{token.key}: {token.writes} writes for {token.issued} tokens")
+            token.excused_writes += 1
+        if len(token.lately) > MOST_WRITES_A_MINUTE:
+            self._history.accuse(f"{token.key}: {len(token.lately)} writes within a minute")
 
 
 def _window(spec: Body) -> float:

@@ -1,0 +1,368 @@
+"""Histories that have names: what once let a token expire, or a hot loop begin, and what was decided to happen instead.
+
+Each is a function that is given a `Stage`, lets something happen there, and asserts what consumers and Asset see.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from asset_token_operator.model import Environment, Key
+
+from tests.simulation import virtual_time
+from tests.simulation.asset import Failure
+from tests.simulation.cluster import ASSET_TOKENS
+from tests.simulation.invariants import Trouble
+from tests.simulation.virtual_time import present, seconds
+from tests.simulation.world import NAMESPACE, Plan, World
+from tests.support.asset_rules import RateLimit
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+MINUTE: Final = 60.0
+HOUR: Final = 3600.0
+CLIENT: Final = "tenant"
+BAD: Final = "biz_bad"
+DECIDED: Final = "decided, and being mended elsewhere"
+
+
+class Stage:
+    """A world with one tenant and one operator, where all is well until a scenario says otherwise."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.asset = world.assets[Environment.SANDBOX]
+        self.operator = world.operators[0]
+        self._created = 0
+
+    def add(self, count: int = 1, **spec: Any) -> list[str]:
+        """Somebody creates AssetTokens; their names."""
+        names = []
+        for _ in range(count):
+            self._created += 1
+            names.append(f"token-{self._created}")
+            self.put(names[-1], **spec)
+        return names
+
+    def put(self, name: str, renew_request: str | None = None, **spec: Any) -> None:
+        """Somebody creates or changes an AssetToken."""
+        whole = {"environment": "sandbox", "credentialsSecretRef": {"name": CLIENT}, "scopes": ["ledger:read"], **spec}
+        self.world.put_asset_token(name, whole, renew_request)
+
+    def rotate(self, client: str, secret: str) -> None:
+        """Other credentials, which Asset accepts."""
+        self.asset.accepted[client] = {secret}
+        self.world.cluster.put_credentials(Key(NAMESPACE, CLIENT), client, secret)
+
+    async def suspended(self, seconds: float) -> None:
+        """The operator's machine is suspended for that long."""
+        self.world.judge.trouble(Trouble("suspended", virtual_time.seconds(), MINUTE, virtual_time.seconds() + seconds))
+        self.operator.machine.suspend()
+        await asyncio.sleep(seconds)
+        self.operator.machine.wake()
+
+    async def failing(self, failure: Failure, lasts: float) -> None:
+        """Requests fail for that long."""
+        self.asset.failures.append(failure)
+        await asyncio.sleep(lasts)
+        self.asset.failures.remove(failure)
+
+    def without_token(self, name: str, since: float = 1.0) -> float:
+        """For how long it had no valid token, in seconds, since that moment."""
+        self.world.judge.look()
+        token = self.world.judge.tokens[name]
+        gaps = token.gaps if token.gap_since is None else [*token.gaps, (token.gap_since, seconds())]
+        return sum(max(0.0, ends - max(begins, since)) for begins, ends in gaps)
+
+    def requests(self, name: str | None = None, since: float = 0.0) -> list[float]:
+        """When Asset was asked since, for that AssetToken or for any."""
+        return [one.at for one in self.asset.requests if one.at >= since and name in (None, one.name)]
+
+    def conditions(self, name: str) -> dict[str, str]:
+        """The status of each condition."""
+        found = self.world.cluster.get(ASSET_TOKENS, Key(NAMESPACE, name))
+        assert found is not None
+        return {condition["type"]: condition["status"] for condition in found["status"].get("conditions", ())}
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A history with a name.
+
+    Attributes:
+        fails: Why it can't be expected to succeed yet.
+        judged: Whether the judge's invariants must hold, too.
+    """
+
+    act: Callable[[Stage], Awaitable[None]]
+    rule: RateLimit = RateLimit()  # noqa: RUF009 - it is frozen
+    fails: str | None = None
+    judged: bool = False
+
+
+def play(scenario: Scenario) -> World:
+    """Let it happen."""
+
+    async def playing() -> World:
+        world = World("scenario", Plan(1, scenario.rule))
+        stage = Stage(world)
+        with world.living():
+            stage.rotate(CLIENT, "canary-secret")
+            world.operators[0].start()
+            await asyncio.sleep(1)
+            try:
+                await scenario.act(stage)
+            finally:
+                await world.operators[0].kill()
+        if scenario.judged:
+            assert world.history.broken == []
+        return world
+
+    return virtual_time.run(playing())
+
+
+async def one_refusal_at_a_renewal(stage: Stage, how: str, lifetime: str) -> None:
+    names = stage.add(5, lifetime=lifetime)
+    await asyncio.sleep(MINUTE)
+    for _ in range(4):
+        stage.asset.once = [Failure(how, name=name) for name in names]
+        await asyncio.sleep(HOUR / 2)
+    assert [stage.without_token(name, MINUTE) for name in names] == [0.0] * 5
+
+
+async def rotated_credentials_that_are_refused_for_20_seconds(stage: Stage) -> None:
+    (name,) = stage.add()
+    await asyncio.sleep(MINUTE)
+    await stage.suspended(HOUR - MINUTE - 100)
+    stage.rotate(CLIENT, "canary-rotated")
+    await stage.failing(Failure("401"), 20)
+    await asyncio.sleep(5 * MINUTE)
+    assert stage.without_token(name, MINUTE) == 0.0
+
+
+async def a_probe_that_succeeds_wakes_all(stage: Stage) -> None:
+    stage.asset.failures.append(Failure("401"))
+    names = stage.add(10)
+    await asyncio.sleep(12 * MINUTE)
+    asked = len(stage.requests())
+    stage.asset.failures.clear()
+    while len(stage.requests()) == asked:
+        await asyncio.sleep(0.1)
+    await asyncio.sleep(5)
+    assert [name for name in names if stage.world.judge.tokens[name].gap_since is not None] == []
+
+
+async def a_page_of_something_in_front(stage: Stage) -> None:
+    (name,) = stage.add()
+    await asyncio.sleep(MINUTE)
+    await stage.suspended(HOUR - 3 * MINUTE)
+    await stage.failing(Failure("403 HTML"), 30)
+    assert stage.conditions(name).get("Stalled") is None
+    await asyncio.sleep(5 * MINUTE)
+    assert stage.without_token(name, MINUTE) == 0.0
+
+
+async def an_endpoint_that_is_down_past_the_expiry(stage: Stage, count: int) -> None:
+    names = stage.add(count)
+    await asyncio.sleep(MINUTE)
+    await stage.failing(Failure("503"), 80 * MINUTE)
+    since = seconds()
+    await asyncio.sleep(16)
+    assert min(stage.requests(since=since)) <= since + 15
+    assert [name for name in names if stage.without_token(name, since) > 16] == []
+
+
+async def writes_that_fail_for_12_of_15_minutes(stage: Stage, begins: float) -> None:
+    names = stage.add(5, lifetime="15m")
+    await asyncio.sleep(MINUTE + begins)
+    stage.world.conditions.denies = True
+    await asyncio.sleep(12 * MINUTE)
+    stage.world.conditions.denies = False
+    await asyncio.sleep(20 * MINUTE)
+    assert [stage.without_token(name, MINUTE) for name in names] == [0.0] * 5
+
+
+async def retry_after_of_one_asset_token(stage: Stage) -> None:
+    (bad, good) = (*stage.add(businessId=BAD), *stage.add())
+    await asyncio.sleep(MINUTE)
+    since = seconds()
+    stage.asset.failures.append(Failure("503", business=BAD, headers={"retry-after": "120"}))
+    stage.put(bad, "now", businessId=BAD)
+    await asyncio.sleep(10)
+    (new,) = stage.add()
+    stage.put(good, "now")
+    await asyncio.sleep(100)
+    assert len(stage.requests(bad, since)) == 1
+    assert len(stage.requests(good, since)) == 1
+    assert stage.without_token(new) < 5
+    await asyncio.sleep(30)
+    assert len(stage.requests(bad, since)) == 2
+
+
+async def retry_after_of_one_that_has_no_token(stage: Stage) -> None:
+    stage.asset.failures.append(Failure("503", business=BAD, headers={"retry-after": "3000"}))
+    (name,) = stage.add(businessId=BAD)
+    await asyncio.sleep(290)
+    assert len(stage.requests(name)) == 1
+    await asyncio.sleep(20)
+    assert len(stage.requests(name)) == 2
+
+
+async def a_pause_that_nobody_meant(stage: Stage, said: str) -> None:
+    stage.add()
+    await asyncio.sleep(MINUTE)
+    since = seconds()
+    stage.asset.failures.append(Failure("429", headers={"retry-after": said}))
+    (name,) = stage.add()
+    await asyncio.sleep(5)
+    stage.asset.failures.clear()
+    await asyncio.sleep(20)
+    assert len(stage.requests(name, since)) == 2
+    assert stage.without_token(name) < 20
+
+
+async def a_reset_that_has_passed(stage: Stage) -> None:
+    past = int(present().timestamp()) - 100
+    said = {"x-ratelimit-limit": "300", "x-ratelimit-remaining": "0", "x-ratelimit-reset": str(past)}
+    stage.asset.failures.append(Failure("429", headers=said))
+    (name,) = stage.add()
+    await asyncio.sleep(4 * MINUTE)
+    asked = stage.requests(name)
+    pauses = [after - before for before, after in zip(asked, asked[1:], strict=False)]
+    assert [round(pause / 10) * 10 for pause in pauses[:4]] == [10, 20, 40, 60]
+
+
+async def a_business_that_fails(stage: Stage, how: str) -> None:
+    stage.asset.failures.append(Failure(how, business=BAD))
+    good = stage.add(5, lifetime="15m")
+    bad = stage.add(3, lifetime="15m", businessId=BAD)
+    await asyncio.sleep(HOUR)
+    (new,) = stage.add(lifetime="15m")
+    await asyncio.sleep(HOUR)
+    assert [stage.without_token(name, MINUTE) for name in good] == [0.0] * 5
+    assert stage.without_token(new) < 15
+    assert all(len(stage.requests(name)) <= 2 * 60 * 5 for name in bad)
+
+
+async def an_outage_that_ends_for_all_but_one(stage: Stage) -> None:
+    good, (bad,) = stage.add(5), stage.add(businessId=BAD)
+    await asyncio.sleep(MINUTE)
+    stage.asset.failures.append(Failure("500", business=BAD))
+    await stage.failing(Failure("503"), 80 * MINUTE)
+    since = seconds()
+    await asyncio.sleep(16)
+    assert [name for name in good if stage.world.judge.tokens[name].gap_since is not None] == []
+    for _ in range(20):
+        stage.add()
+        await asyncio.sleep(30)
+    assert len(stage.requests(bad, since)) <= (seconds() - since) / 12 + 2
+
+
+async def renew_requests_twice_a_second(stage: Stage) -> None:
+    (name,) = stage.add()
+    await asyncio.sleep(MINUTE)
+    for number in range(240):
+        stage.put(name, str(number))
+        stage.world.judge.excuse(name, 2)
+        await asyncio.sleep(0.5)
+    stage.world.judge.needs(name)
+    await asyncio.sleep(2 * MINUTE)
+    assert stage.world.judge.tokens[name].needs_since is None
+
+
+async def a_spec_that_flips(stage: Stage) -> None:
+    (name,) = stage.add()
+    for number in range(240):
+        stage.put(name, scopes=[f"ledger:{number % 2}"])
+        stage.world.judge.excuse(name, 2)
+        await asyncio.sleep(0.5)
+
+
+async def a_client_id_that_changes(stage: Stage) -> None:
+    (name,) = stage.add()
+    for number in range(240):
+        stage.rotate(f"{CLIENT}-{number}", "canary-secret")
+        stage.world.judge.excuse(name, 2)
+        await asyncio.sleep(0.5)
+
+
+async def renewals_near_the_limit(stage: Stage) -> None:
+    names = stage.add(60, lifetime="15m")
+    await asyncio.sleep(2 * HOUR)
+    last_issue = 2 * stage.asset.rule.window_seconds + MINUTE
+    assert [name for name in names if stage.without_token(name, last_issue) > 0] == []
+    assert stage.world.judge.outcomes["429"] <= 10
+
+
+async def clocks_that_are_wrong(stage: Stage, **wrong: timedelta) -> None:
+    for name, ahead in wrong.items():
+        setattr(stage.asset.clocks, name, ahead)
+    names = stage.add(3)
+    await asyncio.sleep(4 * HOUR)
+    assert [stage.without_token(name, 2 * MINUTE) for name in names] == [0.0] * 3
+    assert max(len(stage.requests(name)) for name in names) <= 10
+
+
+async def an_operators_clock_that_is_corrected(stage: Stage) -> None:
+    stage.operator.machine.ahead = timedelta(hours=1)
+    names = stage.add(3)
+    await asyncio.sleep(10 * MINUTE)
+    stage.operator.machine.ahead = timedelta()
+    await asyncio.sleep(4 * HOUR)
+    assert [stage.without_token(name, 2 * MINUTE) for name in names] == [0.0] * 3
+    assert max(len(stage.requests(name)) for name in names) <= 10
+
+
+def _window(limit: int, window: int) -> RateLimit:
+    return RateLimit(per_tenant=limit, per_business=limit, window_seconds=window)
+
+
+SCENARIOS: Final[dict[str, Scenario]] = {
+    **{
+        f"1 one {how} at a renewal, {lifetime}": Scenario(
+            partial(one_refusal_at_a_renewal, how=how, lifetime=lifetime), judged=True
+        )
+        for how in ("401", "403", "422")
+        for lifetime in ("15m", "30m")
+    },
+    "2 rotated credentials, refused for 20 s": Scenario(rotated_credentials_that_are_refused_for_20_seconds),
+    "3 a probe that succeeds wakes all": Scenario(a_probe_that_succeeds_wakes_all),
+    "4 an HTML page with 403": Scenario(a_page_of_something_in_front),
+    **{
+        f"5 the endpoint is down past the expiry of {count}": Scenario(
+            partial(an_endpoint_that_is_down_past_the_expiry, count=count)
+        )
+        for count in (1, 2, 3)
+    },
+    "6 writes fail from the beginning": Scenario(partial(writes_that_fail_for_12_of_15_minutes, begins=0.0)),
+    "6 writes fail from before the renewal": Scenario(partial(writes_that_fail_for_12_of_15_minutes, begins=MINUTE)),
+    "7 Retry-After of one AssetToken": Scenario(retry_after_of_one_asset_token, fails=DECIDED),
+    "7 Retry-After of one without a token": Scenario(retry_after_of_one_that_has_no_token, fails=DECIDED),
+    **{
+        f"8 429 with Retry-After: {said}": Scenario(partial(a_pause_that_nobody_meant, said=said))
+        for said in ("9999999999", "Thu, 01 Jan 2099 00:00:00 GMT", "4070908800")
+    },
+    "9 429 with a reset that has passed": Scenario(a_reset_that_has_passed),
+    **{
+        f"10 a business that fails with {how}": Scenario(partial(a_business_that_fails, how=how), fails=DECIDED)
+        for how in ("500", "404")
+    },
+    "11 an outage ends for all but one": Scenario(an_outage_that_ends_for_all_but_one, fails=DECIDED),
+    "12 renew requests twice a second": Scenario(renew_requests_twice_a_second, judged=True),
+    "12 a spec that flips": Scenario(a_spec_that_flips, judged=True),
+    "12 a client_id that changes": Scenario(a_client_id_that_changes, judged=True),
+    **{
+        f"13 {limit} requests in {window} s": Scenario(renewals_near_the_limit, _window(limit, window), fails=DECIDED)
+        for limit, window in ((4, 10), (120, 600), (700, 3600))
+    },
+    "14 Date is 5 h behind": Scenario(partial(clocks_that_are_wrong, date=timedelta(hours=-5)), fails=DECIDED),
+    "14 Date is 2 h ahead": Scenario(partial(clocks_that_are_wrong, date=timedelta(hours=2)), fails=DECIDED),
+    "14 iat is 2 min ahead": Scenario(partial(clocks_that_are_wrong, issued_at=timedelta(minutes=2)), fails=DECIDED),
+    "14 nbf is to come": Scenario(partial(clocks_that_are_wrong, not_before=timedelta(minutes=1)), fails=DECIDED),
+    "14 the operator's clock is corrected": Scenario(an_operators_clock_that_is_corrected, fails=DECIDED),
+}
