@@ -97,6 +97,7 @@ class Token:
     business: str | None
     created: float
     window: float = 0.0
+    generation: int = 0
     text: str = ""
     valid_until: float = 0.0
     gap_since: float | None = None
@@ -170,6 +171,9 @@ class Judge:
             )
             self.tokens[name] = token
             self.trouble(Trouble("it is new", seconds(), PROMPT, seconds(), at_once=True, name=name))
+        if metadata["generation"] != token.generation:  # each is worth a status
+            token.generation = metadata["generation"]
+            token.lately.clear()
         token.window = _window(spec)
         self._history.guard(f"the status of {name}", str(change.body["status"]))
 

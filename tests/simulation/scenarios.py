@@ -217,6 +217,7 @@ async def a_pause_that_nobody_meant(stage: Stage, said: str) -> None:
     stage.add()
     await asyncio.sleep(MINUTE)
     since = seconds()
+    stage.asset.is_silent = True
     stage.asset.failures.append(Failure("429", headers={"retry-after": said}))
     (name,) = stage.add()
     await asyncio.sleep(5)
@@ -246,7 +247,7 @@ async def a_business_that_fails(stage: Stage, how: str) -> None:
     await asyncio.sleep(HOUR)
     assert [stage.without_token(name, MINUTE) for name in good] == [0.0] * 5
     assert stage.without_token(new) < 15
-    assert all(len(stage.requests(name)) <= 2 * 60 * 5 for name in bad)
+    assert max(len(stage.requests(name)) for name in bad) <= 2 * HOUR / 12 + 60
 
 
 async def an_outage_that_ends_for_all_but_one(stage: Stage) -> None:
@@ -325,7 +326,7 @@ def _window(limit: int, window: int) -> RateLimit:
 SCENARIOS: Final[dict[str, Scenario]] = {
     **{
         f"1 one {how} at a renewal, {lifetime}": Scenario(
-            partial(one_refusal_at_a_renewal, how=how, lifetime=lifetime), judged=True
+            partial(one_refusal_at_a_renewal, how=how, lifetime=lifetime)
         )
         for how in ("401", "403", "422")
         for lifetime in ("15m", "30m")
@@ -358,11 +359,11 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "12 a client_id that changes": Scenario(a_client_id_that_changes, judged=True),
     **{
         f"13 {limit} requests in {window} s": Scenario(renewals_near_the_limit, _window(limit, window), fails=DECIDED)
-        for limit, window in ((4, 10), (120, 600), (700, 3600))
+        for limit, window in ((4, 10), (85, 600), (480, 3600))
     },
     "14 Date is 5 h behind": Scenario(partial(clocks_that_are_wrong, date=timedelta(hours=-5)), fails=DECIDED),
     "14 Date is 2 h ahead": Scenario(partial(clocks_that_are_wrong, date=timedelta(hours=2)), fails=DECIDED),
     "14 iat is 2 min ahead": Scenario(partial(clocks_that_are_wrong, issued_at=timedelta(minutes=2)), fails=DECIDED),
-    "14 nbf is to come": Scenario(partial(clocks_that_are_wrong, not_before=timedelta(minutes=1)), fails=DECIDED),
-    "14 the operator's clock is corrected": Scenario(an_operators_clock_that_is_corrected, fails=DECIDED),
+    "14 nbf is to come": Scenario(partial(clocks_that_are_wrong, not_before=timedelta(minutes=1))),
+    "14 the operator's clock is corrected": Scenario(an_operators_clock_that_is_corrected),
 }
