@@ -10,16 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from tests.simulation.runs import Order, run
+from tests.simulation.runs import LONG, SHORT, Order, run, summary
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-LONG: Final = (
-    *(Order(seed, 24, 5, 50) for seed in range(1, 201)),
-    *(Order(seed, 7 * 24, 200, 200) for seed in range(1001, 1006)),
-)
-SHORT: Final = tuple(Order(seed, 6, 5, 20) for seed in range(1, 21))
 PROCESSES: Final = 2
 HASH_SEED: Final = "PYTHONHASHSEED"
 
@@ -32,12 +27,14 @@ HASH_SEED: Final = "PYTHONHASHSEED"
 @click.option("--everything", is_flag=True, help="Let also that go wrong which the operator doesn't bear yet.")
 @click.option("--all", "is_long", is_flag=True, help="Run 200 seeds of 24 h, and 5 of 7 days with 200 AssetTokens.")
 @click.option("--quiet", is_flag=True, help="Print no history.")
-def main(  # noqa: PLR0913 - as many as there are
+def main(
     *, seed: int | None, hours: float, fewest: int, most: int, everything: bool, is_long: bool, quiet: bool
 ) -> None:
     """Simulate the whole operator in virtual time; the exit code is 1 where an invariant is broken."""
     if os.environ.get(HASH_SEED) != "0":  # the order of a set of texts is chance, too
-        os.execve(sys.executable, [sys.executable, "-m", "tests.simulation", *sys.argv[1:]], os.environ | {HASH_SEED: "0"})  # noqa: S606
+        os.execve(
+            sys.executable, [sys.executable, "-m", "tests.simulation", *sys.argv[1:]], os.environ | {HASH_SEED: "0"}
+        )
     if seed is not None:
         world = run(Order(seed, hours, fewest, most, everything))
         if not quiet:
@@ -60,14 +57,6 @@ def _run_many(orders: Iterable[Order]) -> int:
                 click.echo(f"           {order.command()}")
     click.echo(f"{broken} seeds broke an invariant, in {time.monotonic() - began:.0f} s")
     return min(broken, 1)
-
-
-def summary(order: Order) -> tuple[Order, str, list[str]]:
-    """Run one; what came of it in a line, and which invariants were broken."""
-    world = run(order)
-    outcomes = ", ".join(f"{count} {what}" for what, count in sorted(world.judge.outcomes.items()))
-    gaps = f"{world.judge.explained_gaps:.0f} s without a valid token that something explains"
-    return order, f"{outcomes}; {gaps}", world.history.broken
 
 
 if __name__ == "__main__":

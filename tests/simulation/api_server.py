@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from asset_token_operator.errors import KubeError, KubeRefusedError, KubeUnavailableError
 from asset_token_operator.model import Key, parse_asset_token
-
 from tests.simulation.cluster import ASSET_TOKENS, DISCOVERY, SECRETS, Change, Request
 from tests.simulation.virtual_time import Machine, seconds
 
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
     from asset_token_operator.handlers import Observer
-
     from tests.simulation.cluster import Cluster
 
 T = TypeVar("T")
@@ -73,17 +71,17 @@ class Connection:
         """It is always reached the same way."""
         return "the cluster"
 
-    async def call(  # as the real one
+    async def call(
         self,
         method: str,
         path: str,
         read: Callable[[dict[str, Any]], T],
         *,
-        query: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,  # noqa: ARG002 - as the real one
         body: Mapping[str, Any] | None = None,
-        content_type: str = "application/json",
-        accept: str = "application/json",
-        waits: bool = True,
+        content_type: str = "application/json",  # noqa: ARG002 - as the real one
+        accept: str = "application/json",  # noqa: ARG002 - as the real one
+        waits: bool = True,  # noqa: ARG002 - as the real one
     ) -> T:
         """Make a call."""
         await self.travel()
@@ -118,7 +116,11 @@ class Connection:
             raise KubeRefusedError("the API server refused with 403 Forbidden.", 403)
 
     async def stream(
-        self, path: str, read: Callable[[dict[str, Any]], T], query: Mapping[str, str], accept: str
+        self,
+        path: str,
+        read: Callable[[dict[str, Any]], T],
+        query: Mapping[str, str],
+        accept: str,  # noqa: ARG002 - as the real one
     ) -> AsyncIterator[T]:
         """The events of a watch of Secrets."""
         await self.travel()

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from asset_token_operator.answers import read_reply
 from asset_token_operator.asset_client import TIMEOUT_SECONDS, token_form
 from asset_token_operator.errors import AssetUnavailableError
-
 from tests.simulation.virtual_time import BEGINNING, Machine, present, seconds
 from tests.support.asset_rules import Ledger, RateLimit
 
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
     from asset_token_operator.answers import Reply
     from asset_token_operator.model import Credentials, Environment, Spec
-
     from tests.support.asset_rules import Budget
 
 CANARY: Final = "canary"

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from asset_token_operator.model import GROUP, Environment, Key, parse_duration
-
 from tests.simulation.asset import HANGS, REFUSES
 from tests.simulation.cluster import ASSET_TOKENS, SECRETS, decode
 from tests.simulation.virtual_time import seconds
@@ -88,6 +87,7 @@ class Token:
         valid_until: When the token that is served expires.
         gap_since: Since when there is none.
         gaps: When there was none, whatever explains it.
+        left: How long the earlier token was still valid when another was written, each time, in seconds.
         needs_since: Since when a newer one is needed.
     """
 
@@ -102,6 +102,7 @@ class Token:
     valid_until: float = 0.0
     gap_since: float | None = None
     gaps: list[tuple[float, float]] = field(default_factory=list)
+    left: list[float] = field(default_factory=list)
     needs_since: float | None = None
     gap_told: bool = False
     need_told: bool = False
@@ -194,6 +195,8 @@ class Judge:
         if issued is not None and token.needs_since is not None and issued.at >= token.needs_since:
             token.needs_since = None
         self._look(token)
+        if token.text != text and token.gap_since is None:
+            token.left.append(token.valid_until - seconds())
         token.text = text
         validity = self._assets[token.environment].validity(text)
         now = seconds()

@@ -12,13 +12,14 @@ from tests.simulation import virtual_time
 from tests.simulation.users import Users
 from tests.simulation.weather import NOT_YET, Weather
 from tests.simulation.world import Plan, World
-from tests.support.asset_rules import RateLimit
+from tests.support.asset_rules import LimitMode, RateLimit, RetryAfter
 
 RENEWALS_A_SECOND: Final = 1.7 / 900
 """By an AssetToken whose tokens live for 15 minutes, the shortest there are."""
 
 WINDOWS: Final = (10, 60, 600, 3600)
-MODES: Final = ("fixed", "sliding")
+MODES: Final[tuple[LimitMode, ...]] = ("fixed", "sliding")
+RETRY_AFTER: Final[tuple[RetryAfter, ...]] = ("absent", "seconds", "date")
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,24 @@ class Order:
         return f"python -m tests.simulation --seed {self.seed} --hours {self.hours:g}{counts}{everything}"
 
 
+LONG: Final = (
+    *(Order(seed, 24, 5, 50) for seed in range(1, 201)),
+    *(Order(seed, 7 * 24, 200, 200) for seed in range(1001, 1006)),
+)
+SHORT: Final = tuple(Order(seed, 6, 5, 20) for seed in range(1, 21))
+
+
 def run(order: Order) -> World:
     """Let it run to its end."""
     return virtual_time.run(_run(order))
+
+
+def summary(order: Order) -> tuple[Order, str, list[str]]:
+    """Run one; what came of it in a line, and which invariants were broken."""
+    world = run(order)
+    outcomes = ", ".join(f"{count} {what}" for what, count in sorted(world.judge.outcomes.items()))
+    gaps = f"{world.judge.explained_gaps:.0f} s without a valid token that something explains"
+    return order, f"{outcomes}; {gaps}", world.history.broken
 
 
 async def _run(order: Order) -> World:
@@ -58,13 +74,12 @@ async def _run(order: Order) -> World:
     limit = max(20, math.ceil(3 * count * RENEWALS_A_SECOND * window))
     if chance.random() < 0.5:
         limit = max(limit, 5 * window)
-    mode = chance.choice(MODES)
     rule = RateLimit(
-        mode="fixed" if mode == "fixed" else "sliding",
+        mode=chance.choice(MODES),
         per_tenant=limit,
         per_business=limit,
         window_seconds=window,
-        retry_after=chance.choice(("absent", "seconds", "date")),
+        retry_after=chance.choice(RETRY_AFTER),
     )
     world = World(str(order.seed), Plan(1 if chance.random() < 0.6 else 2, rule))
     drain = window * (1 + math.ceil(2 * count / limit))

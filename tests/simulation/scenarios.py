@@ -9,10 +9,10 @@ import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 from asset_token_operator.model import Environment, Key
-
 from tests.simulation import virtual_time
 from tests.simulation.asset import Failure
 from tests.simulation.cluster import ASSET_TOKENS
@@ -151,8 +151,10 @@ async def a_probe_that_succeeds_wakes_all(stage: Stage) -> None:
     await asyncio.sleep(12 * MINUTE)
     asked = len(stage.requests())
     stage.asset.failures.clear()
-    while len(stage.requests()) == asked:
-        await asyncio.sleep(0.1)
+    for _ in range(18 * 60):
+        await asyncio.sleep(1)
+        if len(stage.requests()) > asked:
+            break
     await asyncio.sleep(5)
     assert [name for name in names if stage.world.judge.tokens[name].gap_since is not None] == []
 
@@ -234,7 +236,7 @@ async def a_reset_that_has_passed(stage: Stage) -> None:
     (name,) = stage.add()
     await asyncio.sleep(4 * MINUTE)
     asked = stage.requests(name)
-    pauses = [after - before for before, after in zip(asked, asked[1:], strict=False)]
+    pauses = [after - before for before, after in pairwise(asked)]
     assert [round(pause / 10) * 10 for pause in pauses[:4]] == [10, 20, 40, 60]
 
 
@@ -297,6 +299,7 @@ async def renewals_near_the_limit(stage: Stage) -> None:
     await asyncio.sleep(2 * HOUR)
     last_issue = 2 * stage.asset.rule.window_seconds + MINUTE
     assert [name for name in names if stage.without_token(name, last_issue) > 0] == []
+    assert min(left for name in names for left in stage.world.judge.tokens[name].left[1:]) >= 2 * MINUTE
     assert stage.world.judge.outcomes["429"] <= 10
 
 
@@ -325,9 +328,7 @@ def _window(limit: int, window: int) -> RateLimit:
 
 SCENARIOS: Final[dict[str, Scenario]] = {
     **{
-        f"1 one {how} at a renewal, {lifetime}": Scenario(
-            partial(one_refusal_at_a_renewal, how=how, lifetime=lifetime)
-        )
+        f"1 one {how} at a renewal, {lifetime}": Scenario(partial(one_refusal_at_a_renewal, how=how, lifetime=lifetime))
         for how in ("401", "403", "422")
         for lifetime in ("15m", "30m")
     },
@@ -350,7 +351,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     },
     "9 429 with a reset that has passed": Scenario(a_reset_that_has_passed),
     **{
-        f"10 a business that fails with {how}": Scenario(partial(a_business_that_fails, how=how), fails=DECIDED)
+        f"10 a business that fails with {how}": Scenario(partial(a_business_that_fails, how=how))
         for how in ("500", "404")
     },
     "11 an outage ends for all but one": Scenario(an_outage_that_ends_for_all_but_one, fails=DECIDED),
@@ -359,7 +360,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "12 a client_id that changes": Scenario(a_client_id_that_changes, judged=True),
     **{
         f"13 {limit} requests in {window} s": Scenario(renewals_near_the_limit, _window(limit, window), fails=DECIDED)
-        for limit, window in ((4, 10), (85, 600), (480, 3600))
+        for limit, window in ((4, 10), (85, 600), (560, 3600))
     },
     "14 Date is 5 h behind": Scenario(partial(clocks_that_are_wrong, date=timedelta(hours=-5)), fails=DECIDED),
     "14 Date is 2 h ahead": Scenario(partial(clocks_that_are_wrong, date=timedelta(hours=2)), fails=DECIDED),

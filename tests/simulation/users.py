@@ -6,7 +6,6 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from asset_token_operator.model import Environment, Key
-
 from tests.simulation.asset import CANARY, Failure
 from tests.simulation.cluster import ASSET_TOKENS, SECRETS, encode
 from tests.simulation.invariants import Trouble

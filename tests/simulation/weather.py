@@ -12,7 +12,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from asset_token_operator.model import Environment
-
 from tests.simulation.asset import OUTAGES, REFUSALS, Failure
 from tests.simulation.invariants import Trouble
 from tests.simulation.virtual_time import seconds

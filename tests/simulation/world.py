@@ -17,18 +17,17 @@ from asset_token_operator.config import Settings
 from asset_token_operator.kube import KubeClient
 from asset_token_operator.leadership import Leadership, forever
 from asset_token_operator.model import GROUP, Environment, Key, Reserves
-
 from tests.simulation.api_server import CONNECTION, Conditions, Connection, ModelKopf
 from tests.simulation.asset import Asset, AssetConnection
 from tests.simulation.cluster import ASSET_TOKENS, SECRETS, Change, Cluster
 from tests.simulation.history import ACTOR, History
 from tests.simulation.invariants import Judge, Token
-from tests.simulation.virtual_time import Machine, seconds
+from tests.simulation.virtual_time import Machine
 from tests.support.asset_rules import RateLimit
 from tests.support.builders import ENDPOINTS
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator
+    from collections.abc import Coroutine, Generator, Iterator
 
     from asset_token_operator.assembly import Parts
 
@@ -76,14 +75,17 @@ class Operator:
         self._world.history.tell(self.name, "is told to stop")
         self._stop.set()
         self.machine.wake()
-        while self._tasks:
-            await asyncio.sleep(0.1)
+        await asyncio.wait(list(self._tasks)[:1])
         self._world.history.tell(self.name, "has stopped")
+        await self._end()
 
     async def kill(self) -> None:
         """SIGKILL: it is gone where it stands."""
         self._world.history.tell(self.name, "is killed")
         self.machine.wake()
+        await self._end()
+
+    async def _end(self) -> None:
         while self._tasks:
             for task in list(self._tasks):
                 task.cancel()
@@ -191,9 +193,11 @@ class World:
 
     def _count_leftovers(self, parts: Parts) -> None:
         """Nothing may be remembered of AssetTokens that have gone, and no part may be stuck."""
-        there = {Key(body["metadata"]["namespace"], body["metadata"]["name"]) for body in self.cluster.all(ASSET_TOKENS)}
+        there = {
+            Key(body["metadata"]["namespace"], body["metadata"]["name"]) for body in self.cluster.all(ASSET_TOKENS)
+        }
         remembered = parts.reconciler._memories.keys() | parts.budgets._queued.keys() | parts.issuer._places.keys()  # noqa: SLF001 - they tell nobody
-        left = sorted(remembered - there - {key for key in parts.scheduler._due})  # noqa: SLF001 - the same
+        left = sorted(remembered - there - set(parts.scheduler._due))  # noqa: SLF001 - the same
         if left:
             self.history.accuse(f"remembered after they have gone: {', '.join(map(str, left))}")
         if parts.health.stuck():
@@ -242,7 +246,7 @@ class World:
 
 
 def _create_task(
-    loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any], **given: Any
+    loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any] | Generator[Any, Any, Any], /, **given: Any
 ) -> asyncio.Task[Any]:
     """A task, of which the operator in whose process it begins knows."""
     task: asyncio.Task[Any] = asyncio.Task(work, loop=loop, **given)
