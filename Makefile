@@ -26,9 +26,10 @@ e2e-node: .venv/installed ## Build the image and run it as Pods of the chart on 
 	$(BIN)/python -m tests.support.node
 	$(BIN)/pytest tests/node --timeout=900 $(ARGS)
 
-chaos: .venv/installed ## Measure the operator under faults (ARGS=--short: in minutes; else an hour and a half)
+chaos: .venv/installed ## Measure the operator under faults, and simulate days of it (ARGS=--short: in minutes; else two hours)
 	$(BIN)/python -m tests.faults $(ARGS)
 	$(BIN)/pytest tests/faults
+	$(BIN)/python -m tests.simulation $(if $(ARGS),,--all)
 	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest tests/properties --timeout=1800
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest tests/properties/test_answers.py -k "read_or_refused" --timeout=1800
 

@@ -3,6 +3,7 @@
 - No AssetToken is without a valid token, by Asset's clock, unless something explains it: trouble that lasted for longer
   than its window less a minute, or that took the token away at once; and then not for longer than it takes to recover.
 - Whoever needs a token (a new AssetToken, a changed spec, a renew request) gets one in time.
+- Whoever is due is renewed in the first half of the window, where nothing is in the way: nobody starves.
 - Never more than four requests a minute for an AssetToken, but to ask an endpoint whether it is up again.
 - Two writes a token, and those that repair what somebody did.
 - Nothing secret is in a log line, an event or a status.
@@ -196,7 +197,7 @@ class Judge:
             token.needs_since = None
         self._look(token)
         if token.text != text and token.gap_since is None:
-            token.left.append(token.valid_until - seconds())
+            self._judge_lateness(token, token.valid_until - seconds())
         token.text = text
         validity = self._assets[token.environment].validity(text)
         now = seconds()
@@ -247,6 +248,16 @@ class Judge:
             token.valid_until = validity[1]
             if token.valid_until <= seconds():
                 token.gap_since, token.gap_told = token.valid_until, False
+
+    def _judge_lateness(self, token: Token, left: float) -> None:
+        """Whoever is due gets a place in time, where the limit has one and nothing is in the way."""
+        token.left.append(left)
+        due, now = token.valid_until - token.window, seconds()
+        in_the_way = (
+            trouble for trouble in self._concerning(token) if trouble.until() >= due and trouble.begins <= now
+        )
+        if left < token.window / 2 and not any(in_the_way):
+            self._history.accuse(f"{token.key}: renewed late, with {left:.0f} s left of {token.window:.0f}")
 
     def _end_gap(self, token: Token, since: float, now: float) -> None:
         token.gap_since, token.gap_told = None, False
