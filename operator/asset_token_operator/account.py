@@ -233,10 +233,11 @@ class Account:
             self.said, self.ours, self.seen = [], 1 + len(self.in_flight), (now, now)
         self.seen = (self.seen[0] if self.seen else now, now)
         bisect.insort(self.said, headers.remaining, key=lambda left: -left)
-        began = self.resets_at - MARGIN - self.window()
-        ours = sum(moment >= began for moment in self.sent) - len(self.in_flight)
+        window = self.window()
+        began = self.resets_at - MARGIN - window
+        ours = sum(moment >= began - MARGIN for moment in self.sent) - len(self.in_flight)
         others = max(0, self.limit - headers.remaining - max(0, ours))
-        self.others_per_second = others / max(5.0, (now - began).total_seconds())
+        self.others_per_second = others / max(window / 12, now - began).total_seconds()
 
     def _measure(self, headers: RateHeaders, now: datetime) -> None:
         """A window has begun: learn how long they are.

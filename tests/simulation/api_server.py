@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from asset_token_operator.errors import KubeError, KubeRefusedError, KubeUnavailableError
 from asset_token_operator.model import Key, parse_asset_token
 from tests.simulation.cluster import ASSET_TOKENS, DISCOVERY, SECRETS, Change, Request
-from tests.simulation.virtual_time import Machine, seconds
+from tests.simulation.virtual_time import Machine, present, seconds
 
 if TYPE_CHECKING:
     import random
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+    from datetime import datetime
 
     from asset_token_operator.handlers import Observer
     from tests.simulation.cluster import Cluster
@@ -61,8 +62,16 @@ class Conditions:
 class Connection:
     """How one operator reaches the API server."""
 
-    def __init__(self, cluster: Cluster, conditions: Conditions, machine: Machine, chance: random.Random) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        conditions: Conditions,
+        machine: Machine,
+        chance: random.Random,
+        heard: Callable[[datetime], None],
+    ) -> None:
         self.cluster = cluster
+        self._heard = heard
         self.conditions = conditions
         self.machine = machine
         self._chance = chance
@@ -91,7 +100,9 @@ class Connection:
         if request.is_write_of_secret():
             await self._pass_webhook()
         answer = self.cluster.answer(request)
+        date = present().replace(microsecond=0)
         await self.travel()
+        self._heard(date)
         return read(answer)
 
     async def travel(self) -> None:

@@ -297,9 +297,10 @@ async def a_client_id_that_changes(stage: Stage) -> None:
 async def renewals_near_the_limit(stage: Stage) -> None:
     names = stage.add(60, lifetime="15m")
     await asyncio.sleep(2 * HOUR)
-    last_issue = 2 * stage.asset.rule.window_seconds + MINUTE
+    windows = len(names) / (0.9 * stage.asset.rule.per_tenant - 1) + 1  # first issues leave a tenth
+    last_issue = windows * (stage.asset.rule.window_seconds + 1) + MINUTE
     assert [name for name in names if stage.without_token(name, last_issue) > 0] == []
-    assert min(left for name in names for left in stage.world.judge.tokens[name].left[1:]) >= 2 * MINUTE
+    assert min(left for name in names for left in stage.world.judge.tokens[name].left[1:]) >= MINUTE
     assert stage.world.judge.outcomes["429"] <= 10
 
 
@@ -343,8 +344,8 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     },
     "6 writes fail from the beginning": Scenario(partial(writes_that_fail_for_12_of_15_minutes, begins=0.0)),
     "6 writes fail from before the renewal": Scenario(partial(writes_that_fail_for_12_of_15_minutes, begins=MINUTE)),
-    "7 Retry-After of one AssetToken": Scenario(retry_after_of_one_asset_token, fails=DECIDED),
-    "7 Retry-After of one without a token": Scenario(retry_after_of_one_that_has_no_token, fails=DECIDED),
+    "7 Retry-After of one AssetToken": Scenario(retry_after_of_one_asset_token),
+    "7 Retry-After of one without a token": Scenario(retry_after_of_one_that_has_no_token),
     **{
         f"8 429 with Retry-After: {said}": Scenario(partial(a_pause_that_nobody_meant, said=said))
         for said in ("9999999999", "Thu, 01 Jan 2099 00:00:00 GMT", "4070908800")
@@ -354,17 +355,17 @@ SCENARIOS: Final[dict[str, Scenario]] = {
         f"10 a business that fails with {how}": Scenario(partial(a_business_that_fails, how=how))
         for how in ("500", "404")
     },
-    "11 an outage ends for all but one": Scenario(an_outage_that_ends_for_all_but_one, fails=DECIDED),
+    "11 an outage ends for all but one": Scenario(an_outage_that_ends_for_all_but_one),
     "12 renew requests twice a second": Scenario(renew_requests_twice_a_second, judged=True),
     "12 a spec that flips": Scenario(a_spec_that_flips, judged=True),
     "12 a client_id that changes": Scenario(a_client_id_that_changes, judged=True),
     **{
-        f"13 {limit} requests in {window} s": Scenario(renewals_near_the_limit, _window(limit, window), fails=DECIDED)
+        f"13 {limit} requests in {window} s": Scenario(renewals_near_the_limit, _window(limit, window))
         for limit, window in ((4, 10), (85, 600), (560, 3600))
     },
-    "14 Date is 5 h behind": Scenario(partial(clocks_that_are_wrong, date=timedelta(hours=-5)), fails=DECIDED),
-    "14 Date is 2 h ahead": Scenario(partial(clocks_that_are_wrong, date=timedelta(hours=2)), fails=DECIDED),
-    "14 iat is 2 min ahead": Scenario(partial(clocks_that_are_wrong, issued_at=timedelta(minutes=2)), fails=DECIDED),
+    "14 Date is 5 h behind": Scenario(partial(clocks_that_are_wrong, date=timedelta(hours=-5))),
+    "14 Date is 2 h ahead": Scenario(partial(clocks_that_are_wrong, date=timedelta(hours=2))),
+    "14 iat is 2 min ahead": Scenario(partial(clocks_that_are_wrong, issued_at=timedelta(minutes=2))),
     "14 nbf is to come": Scenario(partial(clocks_that_are_wrong, not_before=timedelta(minutes=1))),
     "14 the operator's clock is corrected": Scenario(an_operators_clock_that_is_corrected),
 }

@@ -13,6 +13,7 @@ from unittest.mock import patch
 
 from asset_token_operator import asset_token_watch
 from asset_token_operator.assembly import assemble, run
+from asset_token_operator.asset_clock import AssetClocks
 from asset_token_operator.config import Settings
 from asset_token_operator.kube import KubeClient
 from asset_token_operator.leadership import Leadership, forever
@@ -93,13 +94,20 @@ class Operator:
 
     async def _run(self) -> None:
         world, machine = self._world, self.machine
-        connection: Any = Connection(world.cluster, world.conditions, machine, self._chance)
+        clocks = AssetClocks(machine)
+        connection: Any = Connection(world.cluster, world.conditions, machine, self._chance, clocks.cluster_says)
         CONNECTION.set(connection)
         leadership = Leadership(connection, "operators", self.name, machine) if self._elects else None
         time_left = forever if leadership is None else leadership.time_left
         asset: Any = AssetConnection(world.assets, machine, time_left, self._chance)
         self.parts = assemble(
-            world.settings, KubeClient(connection, time_left), asset, leadership, machine, f"{self.name}-instance"
+            world.settings,
+            KubeClient(connection, time_left),
+            asset,
+            leadership,
+            machine,
+            clocks,
+            f"{self.name}-instance",
         )
         try:
             await run(self.parts, self._stop)
