@@ -53,6 +53,7 @@ class Trouble:
         ends: When it ended; it lasts while that is to come.
         recovery: How long afterwards it may take, in seconds, until all is well.
         at_once: Whether it takes the token itself away.
+        mild: Whether it explains waits, and nothing worse.
         environment: Whose it is: only those that all of these fit; None fits all.
     """
 
@@ -61,6 +62,7 @@ class Trouble:
     recovery: float
     ends: float = FOREVER
     at_once: bool = False
+    mild: bool = False
     environment: Environment | None = None
     client: str | None = None
     business: str | None = None
@@ -117,12 +119,16 @@ class Token:
 class Judge:
     """Sees all that happens, and says what shouldn't.
 
+    Args:
+        drain: Seconds that it takes at most, with the limit as it is, until all have been served who wait.
+
     Attributes:
         longest_gap: The longest time that nothing explains, in seconds, for which an AssetToken had no valid token.
         explained_gaps: Seconds that something explains, over all.
     """
 
-    def __init__(self, history: History, assets: Mapping[Environment, Asset]) -> None:
+    def __init__(self, history: History, assets: Mapping[Environment, Asset], drain: float) -> None:
+        self.drain = drain
         self.tokens: dict[str, Token] = {}
         self.troubles: list[Trouble] = []
         self.longest_gap = 0.0
@@ -172,7 +178,7 @@ class Judge:
                 needs_since=seconds(),
             )
             self.tokens[name] = token
-            self.trouble(Trouble("it is new", seconds(), PROMPT, seconds(), at_once=True, name=name))
+            self.trouble(Trouble("it is new", seconds(), PROMPT + self.drain, seconds(), at_once=True, name=name))
         if metadata["generation"] != token.generation:  # each is worth a status
             token.generation = metadata["generation"]
             token.lately.clear()
@@ -275,24 +281,24 @@ class Judge:
         begins, lasted, at_once = self._chain_before(token, since)
         if not at_once and lasted - begins < token.window - SPARE:
             return since
-        return self._chain_after(token, since + NOTICED)
+        return self._chain_after(token, since + NOTICED, mild=False)
 
     def served_by(self, token: Token, needed: float) -> float:
         """When a need must have been met."""
-        return self._chain_after(token, needed + PROMPT)
+        return self._chain_after(token, needed + PROMPT + self.drain)
 
     def _chain_before(self, token: Token, moment: float) -> tuple[float, float, bool]:
         """What was in the way, without a break, up to that moment: since when, until when, and whether at once."""
         begins, lasted, at_once = moment, 0.0, False
         for trouble in sorted(self._concerning(token), key=lambda trouble: -trouble.until()):
-            if trouble.begins <= moment and trouble.until() >= begins:
+            if not trouble.mild and trouble.begins <= moment and trouble.until() >= begins:
                 begins, lasted = min(begins, trouble.begins), max(lasted, min(trouble.ends, moment))
                 at_once = at_once or trouble.at_once
         return begins, lasted, at_once
 
-    def _chain_after(self, token: Token, until: float) -> float:
+    def _chain_after(self, token: Token, until: float, *, mild: bool = True) -> float:
         for trouble in sorted(self._concerning(token), key=lambda trouble: trouble.begins):
-            if trouble.begins <= until:
+            if trouble.begins <= until and (mild or not trouble.mild):
                 until = max(until, trouble.until())
         return until
 

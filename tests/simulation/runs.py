@@ -81,9 +81,9 @@ async def _run(order: Order) -> World:
         window_seconds=window,
         retry_after=chance.choice(RETRY_AFTER),
     )
-    world = World(str(order.seed), Plan(1 if chance.random() < 0.6 else 2, rule))
     drain = window * (1 + math.ceil(2 * count / limit))
-    weather = Weather(world, random.Random(f"{order.seed}/weather"), clients, businesses, drain)
+    world = World(str(order.seed), Plan(1 if chance.random() < 0.6 else 2, rule, drain))
+    weather = Weather(world, random.Random(f"{order.seed}/weather"), clients, businesses)
     users = Users(world, random.Random(f"{order.seed}/users"), weather, count)
     without = frozenset() if order.everything else NOT_YET
     world.history.tell("plan", f"{count} AssetTokens, {len(world.operators)} operators, {clients}, {rule}")

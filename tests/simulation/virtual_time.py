@@ -26,6 +26,10 @@ UPTIME: Final = timedelta(days=3, seconds=0.25)
 """How long a machine has run by then: no round number, and nothing that looks like the wall clock."""
 
 
+RESOLUTION: Final = 1e-6
+"""Seconds."""
+
+
 class DeadlockError(Exception):
     """Nothing is ready and no timer runs, so whatever is still waited for never comes."""
 
@@ -54,10 +58,18 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._jumping = JumpingSelector()
         super().__init__(self._jumping)
+        # The loop takes what is due within its clock's resolution for due; one that a float can't show after a month
+        # would let it look for ever at a timer whose moment has come.
+        self._clock_resolution = RESOLUTION
 
     def time(self) -> float:
         """Seconds since the beginning."""
         return self._jumping.seconds
+
+    @classmethod
+    def closing(cls) -> contextlib.closing[VirtualLoop]:
+        """One that is closed when the context is left."""
+        return contextlib.closing(cls())
 
 
 def run(work: Coroutine[Any, Any, Result]) -> Result:

@@ -56,17 +56,14 @@ class Weather:
         chance: What is drawn from.
         clients: The tenants.
         businesses: Their customers.
-        drain: Seconds that it takes until all have been served who wait, at most.
     """
 
-    def __init__(
-        self, world: World, chance: random.Random, clients: list[str], businesses: list[str], drain: float
-    ) -> None:
+    def __init__(self, world: World, chance: random.Random, clients: list[str], businesses: list[str]) -> None:
         self.world = world
         self.chance = chance
         self.clients = clients
         self.businesses = businesses
-        self.drain = drain
+        self.drain = world.judge.drain
 
     def plan(self, hours: float, without: frozenset[str] = frozenset()) -> list[Planned]:
         """What goes wrong in that time, the earliest first. The last hour is fair."""
@@ -153,12 +150,16 @@ class Weather:
 
     async def other_program(self, lasts: float) -> None:
         """Another program of the tenant spends much of the budget, evenly."""
-        asset, client = self.world.assets[self.environment()], self.chance.choice(self.clients)
+        environment, client = self.environment(), self.chance.choice(self.clients)
+        asset = self.world.assets[environment]
         pause = asset.rule.window_seconds / (asset.rule.per_tenant * self.chance.uniform(0.1, 0.6))
         ends = seconds() + lasts
-        while seconds() < ends:
-            asset.spend(client, math.ceil(1 / pause) if pause < 1 else 1)
-            await asyncio.sleep(max(1.0, pause))
+        said = Trouble("another program", seconds(), ENDPOINT_RECOVERY + self.drain, mild=True)
+        said.environment, said.client = environment, client
+        with self.trouble(said):
+            while seconds() < ends:
+                asset.spend(client, math.ceil(1 / pause) if pause < 1 else 1)
+                await asyncio.sleep(max(1.0, pause))
 
     async def slow(self, lasts: float) -> None:
         asset = self.world.assets[self.environment()]

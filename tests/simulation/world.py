@@ -128,10 +128,12 @@ class Plan:
     Attributes:
         operators: How many there are; of several one is elected.
         rule: What Asset limits, in both environments.
+        drain: Seconds that it takes at most until all have been served who wait for that.
     """
 
     operators: int = 1
     rule: RateLimit = field(default_factory=RateLimit)
+    drain: float = 0.0
 
 
 class World:
@@ -142,7 +144,7 @@ class World:
         self.history = History()
         self.conditions = Conditions()
         self.assets = {environment: Asset(self._requested, plan.rule) for environment in Environment}
-        self.judge = Judge(self.history, self.assets)
+        self.judge = Judge(self.history, self.assets, plan.drain)
         self.cluster = Cluster(self._changed)
         self.settings = Settings(
             namespaces=(),
