@@ -24,19 +24,16 @@ HASH_SEED: Final = "PYTHONHASHSEED"
 @click.option("--hours", default=6.0, show_default=True, help="How long it lasts.")
 @click.option("--fewest", default=5, show_default=True, help="AssetTokens at the beginning, at least.")
 @click.option("--most", default=20, show_default=True, help="The same, at most.")
-@click.option("--everything", is_flag=True, help="Let also that go wrong which the operator doesn't bear yet.")
 @click.option("--all", "is_long", is_flag=True, help="Run 200 seeds of 24 h, and 5 of 7 days with 200 AssetTokens.")
 @click.option("--quiet", is_flag=True, help="Print no history.")
-def main(
-    *, seed: int | None, hours: float, fewest: int, most: int, everything: bool, is_long: bool, quiet: bool
-) -> None:
+def main(*, seed: int | None, hours: float, fewest: int, most: int, is_long: bool, quiet: bool) -> None:
     """Simulate the whole operator in virtual time; the exit code is 1 where an invariant is broken."""
     if os.environ.get(HASH_SEED) != "0":  # the order of a set of texts is chance, too
         os.execve(
             sys.executable, [sys.executable, "-m", "tests.simulation", *sys.argv[1:]], os.environ | {HASH_SEED: "0"}
         )
     if seed is not None:
-        world = run(Order(seed, hours, fewest, most, everything))
+        world = run(Order(seed, hours, fewest, most))
         if not quiet:
             click.echo("\n".join(world.history.lines))
         click.echo("\n".join(world.history.broken), err=True)

@@ -10,7 +10,7 @@ from typing import Final
 
 from tests.simulation import virtual_time
 from tests.simulation.users import Users
-from tests.simulation.weather import NOT_YET, Weather
+from tests.simulation.weather import Weather
 from tests.simulation.world import Plan, World
 from tests.support.asset_rules import LimitMode, RateLimit, RetryAfter
 
@@ -29,20 +29,17 @@ class Order:
     Attributes:
         fewest: AssetTokens at the beginning, at least.
         most: The same, at most.
-        everything: Whether also that shall go wrong which the operator doesn't bear yet.
     """
 
     seed: int
     hours: float
     fewest: int = 5
     most: int = 20
-    everything: bool = False
 
     def command(self) -> str:
         """How to have it again."""
-        everything = " --everything" if self.everything else ""
         counts = f" --fewest {self.fewest} --most {self.most}"
-        return f"python -m tests.simulation --seed {self.seed} --hours {self.hours:g}{counts}{everything}"
+        return f"python -m tests.simulation --seed {self.seed} --hours {self.hours:g}{counts}"
 
 
 LONG: Final = (
@@ -68,7 +65,7 @@ def summary(order: Order) -> tuple[Order, str, list[str]]:
 async def _run(order: Order) -> World:
     chance = random.Random(f"{order.seed}/plan")
     count = chance.randint(order.fewest, order.most)
-    window = chance.choice(WINDOWS) if order.everything else 60
+    window = chance.choice(WINDOWS)
     clients = [f"tenant-{number}" for number in range(1, chance.randint(1, 3) + 1)]
     businesses = [f"biz_{number}" for number in range(1, 5)]
     limit = max(20, math.ceil(3 * count * RENEWALS_A_SECOND * window))
@@ -85,14 +82,13 @@ async def _run(order: Order) -> World:
     world = World(str(order.seed), Plan(1 if chance.random() < 0.6 else 2, rule, drain))
     weather = Weather(world, random.Random(f"{order.seed}/weather"), clients, businesses)
     users = Users(world, random.Random(f"{order.seed}/users"), weather, count)
-    without = frozenset() if order.everything else NOT_YET
     world.history.tell("plan", f"{count} AssetTokens, {len(world.operators)} operators, {clients}, {rule}")
     with world.living():
         users.settle()
         for operator in world.operators:
             operator.start()
         until = order.hours * 3600
-        for work in (world.judging(), weather.blow(weather.plan(order.hours, without)), users.live(until - 3600)):
+        for work in (world.judging(), weather.blow(weather.plan(order.hours)), users.live(until - 3600)):
             world.own(asyncio.get_running_loop().create_task(work))
         await asyncio.sleep(until)
         await world.end()

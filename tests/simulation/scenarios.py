@@ -28,7 +28,6 @@ MINUTE: Final = 60.0
 HOUR: Final = 3600.0
 CLIENT: Final = "tenant"
 BAD: Final = "biz_bad"
-DECIDED: Final = "decided, and being mended elsewhere"
 
 
 class Stage:
@@ -95,13 +94,11 @@ class Scenario:
     """A history with a name.
 
     Attributes:
-        fails: Why it can't be expected to succeed yet.
         judged: Whether the judge's invariants must hold, too.
     """
 
     act: Callable[[Stage], Awaitable[None]]
     rule: RateLimit = RateLimit()  # noqa: RUF009 - it is frozen
-    fails: str | None = None
     judged: bool = False
 
 

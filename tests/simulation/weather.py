@@ -36,9 +36,6 @@ BACK_OFF_RECOVERY: Final = 360.0
 LONGEST_PROBE: Final = 900.0
 FAILOVER: Final = 30.0
 
-NOT_YET: Final = frozenset({"business fails", "Retry-After", "Asset's clock", "operator's clock"})
-"""What the operator doesn't bear yet: it is left out, unless a run asks for all."""
-
 
 class Planned(NamedTuple):
     """A fault to come."""
@@ -65,14 +62,13 @@ class Weather:
         self.businesses = businesses
         self.drain = world.judge.drain
 
-    def plan(self, hours: float, without: frozenset[str] = frozenset()) -> list[Planned]:
+    def plan(self, hours: float) -> list[Planned]:
         """What goes wrong in that time, the earliest first. The last hour is fair."""
-        names = [name for name in FAULTS if name not in without]
         until = max(0.0, hours - 1) * 3600
         planned = []
         for _ in range(math.ceil(hours * A_HOUR)):
             lasts = math.exp(self.chance.uniform(math.log(SHORTEST), math.log(LONGEST)))
-            planned.append(Planned(self.chance.uniform(0, until), lasts, self.chance.choice(names)))
+            planned.append(Planned(self.chance.uniform(0, until), lasts, self.chance.choice(list(FAULTS))))
         return sorted(planned)
 
     async def blow(self, planned: list[Planned]) -> None:
