@@ -20,6 +20,7 @@ from asset_token_operator.config import (
 )
 from asset_token_operator.errors import ListenError, OperatorError
 from asset_token_operator.logs import configure_logging
+from asset_token_operator.model import OPERATOR
 
 
 @click.group()
@@ -36,6 +37,12 @@ def main() -> None:
     envvar="ASSET_TOKEN_OPERATOR_NAMESPACE",
     metavar="NS",
     help="Watch only this namespace; repeatable, or separated by spaces in the variable. Default: all.",
+)
+@click.option(
+    "--selector",
+    envvar="ASSET_TOKEN_OPERATOR_SELECTOR",
+    metavar="SELECTOR",
+    help="Serve only AssetTokens with such labels, as kubectl's --selector has them. Default: all.",
 )
 @click.option(
     "--sandbox-url",
@@ -82,7 +89,15 @@ def main() -> None:
     envvar="ASSET_TOKEN_OPERATOR_LEADER_ELECT",
     default=False,
     show_default=True,
-    help="Work only while holding the Lease asset-token-operator, so that several can run.",
+    help="Work only while holding the Lease, so that several can run.",
+)
+@click.option(
+    "--lease-name",
+    envvar="ASSET_TOKEN_OPERATOR_LEASE_NAME",
+    default=OPERATOR,
+    show_default=True,
+    metavar="NAME",
+    help="The Lease's name: those that share it share the work, those of another installation have another.",
 )
 @click.option(
     "--lease-namespace",

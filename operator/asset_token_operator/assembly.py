@@ -69,7 +69,9 @@ async def serve(settings: Settings) -> None:
     instance = os.environ.get("POD_ID") or socket.gethostname()
     clocks = AssetClocks(clock)
     async with await ApiServer.connect(clocks.cluster_says) as api:
-        leadership = Leadership(api, _lease_namespace(settings), instance, clock) if settings.leader_elect else None
+        leadership = None
+        if settings.leader_elect:
+            leadership = Leadership(api, _lease_namespace(settings), settings.lease_name, instance, clock)
         time_left = forever if leadership is None else leadership.time_left
         async with AssetClient.connect(settings.endpoints, settings.ca_file, time_left) as asset:
             parts = assemble(settings, KubeClient(api, time_left), asset, leadership, clock, clocks, instance)
@@ -133,7 +135,7 @@ def assemble(  # noqa: PLR0913, PLR0917 - what it is made of
         health.beat(f"watch of Secrets in {name_of(scope)}")
 
     watched = partial(health.beat, "watch of AssetTokens", WATCH_PATIENCE)
-    asset_tokens = AssetTokenWatch(kube, caches, scopes, scheduler.wake, clock, watched)
+    asset_tokens = AssetTokenWatch(kube, caches, scopes, scheduler.wake, clock, watched, settings.selector)
     secrets = SecretReflector(kube, caches, scopes, scheduler.wake, clock, heard_of_secrets)
     budgets = Budgets(scheduler.wake, clock, settings.reserves)
     issuer = Issuer(kube, asset, budgets, caches, clock, clocks, metrics, scheduler.wake)

@@ -46,6 +46,7 @@ class AssetTokenWatch:
         wake: Called with each AssetToken that something happened to.
         clock: The clock.
         beat: Called whenever the API server is asked, or will be.
+        selector: Which AssetTokens are served, by their labels; None for all. To this operator there are no others.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - what it is wired to
@@ -56,6 +57,7 @@ class AssetTokenWatch:
         wake: Callable[[Key], None],
         clock: Clock,
         beat: Callable[[], None] = lambda: None,
+        selector: str | None = None,
     ) -> None:
         self._kube = kube
         self._caches = caches
@@ -63,6 +65,7 @@ class AssetTokenWatch:
         self._wake = wake
         self._clock = clock
         self._beat = beat
+        self._selector = selector
         self._missing: dict[str, dict[Key, int]] = {}
         """For each scope that is watched: what there is and hasn't been seen yet, and in which version."""
         self._listing: dict[str, asyncio.Task[None]] = {}
@@ -86,7 +89,8 @@ class AssetTokenWatch:
 
     async def _watch(self) -> None:
         """Let kopf watch until it ends, or has to be begun anew."""
-        kopf = KopfThread([scope for scope in self._scopes.names if scope], self, asyncio.get_running_loop())
+        namespaces = [scope for scope in self._scopes.names if scope]
+        kopf = KopfThread(namespaces, self, asyncio.get_running_loop(), self._selector)
         kopf.start()
         fingerprint, silent = self._kube.api.fingerprint(), 0
         try:
@@ -166,7 +170,7 @@ class AssetTokenWatch:
         """Learn what there is, so that what isn't there any more is known, and what hasn't been seen yet."""
         while True:
             try:
-                listed, version = await self._kube.list_asset_tokens(scope)
+                listed, version = await self._kube.list_asset_tokens(scope, self._selector)
             except KubeError as error:
                 self._lost([scope], error)
                 await self._clock.sleep(AGAIN_SECONDS)

@@ -20,7 +20,16 @@ LOG_FORMATS: Final = ("text", "json")
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 PORT: Final = re.compile(r"[0-9]{1,5}")
 PRINTABLE: Final = re.compile(r"[!-~]+")
-NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+LABEL: Final = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+NAMESPACE: Final = re.compile(LABEL)
+OBJECT: Final = re.compile(rf"(?=.{{1,253}}$){LABEL}(\.{LABEL})*")
+NAME: Final = r"[A-Za-z0-9](?:[-\w.]{0,61}[A-Za-z0-9])?"
+KEY: Final = rf"(?:(?=[^/]{{1,253}}/){LABEL}(?:\.{LABEL})*/)?{NAME}"
+SET: Final = rf"\(\s*(?:{NAME})?\s*(?:,\s*(?:{NAME})?\s*)*\)"
+REQUIREMENT: Final = re.compile(
+    rf"\s*(?:!\s*{KEY}|{KEY}(?:\s*(?:==?|!=)\s*(?:{NAME})?|\s*[<>]\s*-?[0-9]+|\s+(?:in|notin)\s*{SET})?)\s*", re.ASCII
+)
+"""One of a label selector, as the API server reads it: `key`, `!key`, `key=value`, `key in (a, b)`, `key > 1`."""
 
 
 class ConfigError(Exception):
@@ -47,7 +56,9 @@ class Settings:
         endpoints: The base URL of each environment, without a slash at the end.
         reserves: What is left of a tenant's rate limit to its own applications.
         ca_file: Where certificates of more CAs are that Asset's or a proxy's may come from.
+        selector: Which AssetTokens it serves, by their labels; None for all.
         leader_elect: Whether it works only while it holds the Lease.
+        lease_name: The Lease's name.
         lease_namespace: Where the Lease is; None where none was named.
         health_address: Where `/healthz` and `/readyz` are served; None for nowhere.
         metrics_address: Where `/metrics` is served; None for nowhere.
@@ -57,10 +68,12 @@ class Settings:
     """
 
     namespaces: tuple[str, ...]
+    selector: str | None
     endpoints: Mapping[Environment, str]
     reserves: Reserves
     ca_file: str | None
     leader_elect: bool
+    lease_name: str
     lease_namespace: str | None
     health_address: Address | None
     metrics_address: Address | None
@@ -72,12 +85,14 @@ class Settings:
 def read_settings(  # noqa: PLR0913 - as many as there are
     *,
     namespaces: Sequence[str],
+    selector: str | None,
     sandbox_url: str,
     production_url: str,
     renewal_reserve: int,
     issue_reserve: int,
     ca_file: str | None,
     leader_elect: bool,
+    lease_name: str,
     lease_namespace: str | None,
     health_address: str | None,
     metrics_address: str | None,
@@ -91,8 +106,12 @@ def read_settings(  # noqa: PLR0913 - as many as there are
         ConfigError: Some are wrong.
     """
     problems = [f"--namespace: {name!r} is not a namespace's name." for name in namespaces if not _is_namespace(name)]
+    if selector is not None and not _is_selector(selector):
+        problems.append(f"--selector: {selector!r} is not a label selector, such as team=ledger,stage!=test.")
     problems += _url_problems("--sandbox-url", sandbox_url) + _url_problems("--production-url", production_url)
     problems += _ca_problems(ca_file)
+    if not OBJECT.fullmatch(lease_name):
+        problems.append(f"--lease-name: {lease_name!r} is not a Lease's name.")
     if lease_namespace is not None and not _is_namespace(lease_namespace):
         problems.append(f"--lease-namespace: {lease_namespace!r} is not a namespace's name.")
     for flag, address in (("--health-address", health_address), ("--metrics-address", metrics_address)):
@@ -102,6 +121,7 @@ def read_settings(  # noqa: PLR0913 - as many as there are
         raise ConfigError("\n".join(problems))
     return Settings(
         namespaces=tuple(dict.fromkeys(namespaces)),
+        selector=selector,
         endpoints={
             Environment.SANDBOX: sandbox_url.rstrip("/"),
             Environment.PRODUCTION: production_url.rstrip("/"),
@@ -109,6 +129,7 @@ def read_settings(  # noqa: PLR0913 - as many as there are
         reserves=Reserves(renewal_reserve / 100, issue_reserve / 100),
         ca_file=ca_file,
         leader_elect=leader_elect,
+        lease_name=lease_name,
         lease_namespace=lease_namespace,
         health_address=_address(health_address or ""),
         metrics_address=_address(metrics_address or ""),
@@ -120,6 +141,11 @@ def read_settings(  # noqa: PLR0913 - as many as there are
 
 def _is_namespace(name: str) -> bool:
     return NAMESPACE.fullmatch(name) is not None
+
+
+def _is_selector(text: str) -> bool:
+    """Whether the API server takes it; commas part requirements, and what is in brackets."""
+    return all(REQUIREMENT.fullmatch(part) for part in re.split(r",(?![^(]*\))", text))
 
 
 def _url_problems(flag: str, url: str) -> list[str]:

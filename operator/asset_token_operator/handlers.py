@@ -104,7 +104,7 @@ class NoEssence(kopf.DiffBaseStorage):
         """Nothing is kept."""
 
 
-def kopf_settings() -> kopf.OperatorSettings:
+def kopf_settings(selector: str | None = None) -> kopf.OperatorSettings:
     """How kopf shall behave: watch what is ours, write nothing, need no more rights than that, and not end us."""
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
@@ -118,6 +118,8 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.watching.server_timeout = WATCH_SECONDS
     settings.watching.chunk_size = PAGE
     settings.persistence.diffbase_storage = NoEssence()
+    if selector is not None:
+        settings.watching.label_selectors[GROUP, VERSION, PLURAL] = selector
     return settings
 
 
@@ -128,10 +130,19 @@ class KopfThread:
         namespaces: What it watches; none means all.
         observer: Told what it does and sees.
         loop: The observer's event loop.
+        selector: Which AssetTokens it watches, by their labels; None for all. The API server tells of one that no
+            longer fits as of one that was deleted.
     """
 
-    def __init__(self, namespaces: Sequence[str], observer: Observer, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        namespaces: Sequence[str],
+        observer: Observer,
+        loop: asyncio.AbstractEventLoop,
+        selector: str | None = None,
+    ) -> None:
         self._namespaces = namespaces
+        self._selector = selector
         self._observer = observer
         self._loop = loop
         self._listing: set[str] = set()
@@ -169,7 +180,7 @@ class KopfThread:
             return
         tasks = await kopf.spawn_tasks(
             registry=self._registry(),
-            settings=kopf_settings(),
+            settings=kopf_settings(self._selector),
             standalone=True,
             clusterwide=not self._namespaces,
             namespaces=self._namespaces,

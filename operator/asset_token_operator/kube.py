@@ -89,16 +89,18 @@ class KubeClient:
         except NotFoundError:
             return False
 
-    async def list_asset_tokens(self, namespace: str) -> tuple[Mapping[Key, int], int]:
+    async def list_asset_tokens(self, namespace: str, selector: str | None = None) -> tuple[Mapping[Key, int], int]:
         """Which AssetTokens there are, and in which resource version; and the list's own.
 
         Args:
             namespace: Of which namespace; empty for all.
+            selector: Those with such labels; None for all.
         """
         within = f"/namespaces/{namespace}" if namespace else ""
         found: dict[Key, int] = {}
         version = 0
-        async for page, page_version in self._list(f"/apis/{GROUP}/{VERSION}{within}/{PLURAL}", _read_version_of):
+        path = f"/apis/{GROUP}/{VERSION}{within}/{PLURAL}"
+        async for page, page_version in self._list(path, _read_version_of, selector):
             found.update(page)
             version = page_version
         return found, version
@@ -242,7 +244,9 @@ class KubeClient:
         path = f"/apis/events.k8s.io/v1/namespaces/{token.key.namespace}/events"
         await self.api.call("POST", path, bool, query=MANAGER, body=body, accept=METADATA)
 
-    async def _list(self, path: str, read: Callable[[dict[str, Any]], T]) -> AsyncGenerator[tuple[list[T], int], None]:
+    async def _list(
+        self, path: str, read: Callable[[dict[str, Any]], T], selector: str | None = None
+    ) -> AsyncGenerator[tuple[list[T], int], None]:
         """The metadata of objects, page by page, each with the version that the list has."""
 
         def read_page(answer: dict[str, Any]) -> tuple[list[T], int, str | None]:
@@ -250,13 +254,14 @@ class KubeClient:
             page = [read(item) for item in answer["items"] or ()]
             return page, int(metadata["resourceVersion"]), metadata.get("continue")
 
-        query = {"limit": str(PAGE)}
+        every = {"limit": str(PAGE)} | ({} if selector is None else {"labelSelector": selector})
+        query = every
         while True:
             page, version, rest = await self.api.call("GET", path, read_page, query=query, accept=METADATA_LIST)
             yield page, version
             if not rest:
                 return
-            query = {"limit": str(PAGE), "continue": rest}
+            query = every | {"continue": rest}
 
 
 def _serves_asset_tokens(answer: dict[str, Any]) -> bool:

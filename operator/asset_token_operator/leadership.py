@@ -1,4 +1,4 @@
-"""Which of several operators works: the one that holds the Lease `asset-token-operator`.
+"""Which of several operators works: the one that holds the Lease that they share.
 
 A standby looks at the Lease every second and takes it when its holder has let go of it or hasn't renewed it for as long
 as it lasts, by the standby's own clock. The leader renews it every two seconds. What makes two leaders harmless is that
@@ -25,7 +25,7 @@ from asset_token_operator.errors import (
     NotFoundError,
     NotLeadingError,
 )
-from asset_token_operator.model import OPERATOR, format_micro_time
+from asset_token_operator.model import format_micro_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,13 +73,15 @@ class Leadership:
     Args:
         api: The API server.
         namespace: Where the Lease is.
+        name: Its name.
         instance: This operator's name, to which something is added that makes it unique.
         clock: The clock.
     """
 
-    def __init__(self, api: ApiServer, namespace: str, instance: str, clock: Clock) -> None:
+    def __init__(self, api: ApiServer, namespace: str, name: str, instance: str, clock: Clock) -> None:
         self._api = api
         self._namespace = namespace
+        self._name = name
         self._identity = f"{instance}_{uuid.uuid4().hex[:8]}"
         self._clock = clock
         self._until = timedelta()
@@ -213,7 +215,7 @@ class Leadership:
         body = {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
-            "metadata": {"namespace": self._namespace, "name": OPERATOR},
+            "metadata": {"namespace": self._namespace, "name": self._name},
             "spec": spec,
         }
         return await self._call("POST", self._path().rpartition("/")[0], body)
@@ -239,7 +241,7 @@ class Leadership:
             raise KubeUnavailableError(f"{method} {path}: no answer within {CALL_SECONDS:.0f} s.") from None
 
     def _path(self) -> str:
-        return f"/apis/coordination.k8s.io/v1/namespaces/{self._namespace}/leases/{OPERATOR}"
+        return f"/apis/coordination.k8s.io/v1/namespaces/{self._namespace}/leases/{self._name}"
 
 
 def _read_lease(answer: dict[str, Any]) -> Lease:

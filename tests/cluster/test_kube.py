@@ -59,6 +59,7 @@ from tests.support.api_server import (
     silent,
 )
 from tests.support.builders import ENDPOINTS, NOW, a_spec, an_asset_token, an_issued_token
+from tests.support.selectors import NO_SELECTORS, SELECTORS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -158,8 +159,9 @@ class Space:
     def asset_token(self, name: str = "ledger-writer") -> Json:
         return self.cluster.api.get(self.path("assettokens", name))
 
-    def create_asset_token(self, name: str = "ledger-writer") -> AssetToken:
-        body = {"apiVersion": "auth.getasset.com/v1alpha1", "kind": "AssetToken", "metadata": {"name": name}}
+    def create_asset_token(self, name: str = "ledger-writer", **metadata: Any) -> AssetToken:
+        metadata = {"name": name, **metadata}
+        body = {"apiVersion": "auth.getasset.com/v1alpha1", "kind": "AssetToken", "metadata": metadata}
         return parse_asset_token(self.cluster.api.create(self.path("assettokens"), {**body, "spec": SPEC}))
 
     def delete_asset_token(self, name: str = "ledger-writer") -> None:
@@ -288,6 +290,29 @@ class TestListingAssetTokens:
         token = space.create_asset_token()
         listed, _ = await kube.list_asset_tokens("")
         assert listed[token.key] == token.version
+
+    async def test_tells_only_those_that_are_selected_on_each_page(
+        self, kube: KubeClient, space: Space, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(kube_module, "PAGE", 2)
+        tokens = [space.create_asset_token(f"t{number}", labels={"odd": str(number % 2)}) for number in range(7)]
+        listed, _ = await kube.list_asset_tokens(space.name, "odd=1")
+        assert set(listed) == {token.key for token in tokens[1::2]}
+
+    @pytest.mark.parametrize("selector", SELECTORS)
+    async def test_takes_the_selectors_that_the_settings_take(
+        self, kube: KubeClient, namespace: str, selector: str
+    ) -> None:
+        listed, _ = await kube.list_asset_tokens(namespace, selector)
+        assert listed == {}
+
+    @pytest.mark.parametrize("selector", [selector for selector in NO_SELECTORS if selector.strip()])
+    async def test_refuses_those_that_the_settings_refuse(
+        self, kube: KubeClient, namespace: str, selector: str
+    ) -> None:
+        """The settings refuse an empty one, too, which would select all."""
+        with pytest.raises(KubeRefusedError):
+            await kube.list_asset_tokens(namespace, selector)
 
     async def test_tells_that_there_are_none(self, kube: KubeClient, namespace: str) -> None:
         listed, version = await kube.list_asset_tokens(namespace)

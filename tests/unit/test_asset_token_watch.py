@@ -48,6 +48,7 @@ class FakeKube:
         serves: Whether the CRD is installed, or what asking for it fails with.
         failures: What the lists of a scope fail with, in order.
         lists: The scopes that were listed.
+        selectors: By what they were.
         gates: The list of a scope waits for its gate, if it has one, after it was made.
     """
 
@@ -58,6 +59,7 @@ class FakeKube:
         self.serves: bool | KubeError = True
         self.failures: dict[str, list[Exception]] = {}
         self.lists: list[str] = []
+        self.selectors: set[str | None] = set()
         self.gates: dict[str, asyncio.Event] = {}
 
     def put(self, *keys: Key) -> None:
@@ -76,8 +78,9 @@ class FakeKube:
             raise self.serves
         return self.serves
 
-    async def list_asset_tokens(self, namespace: str) -> tuple[Mapping[Key, int], int]:
+    async def list_asset_tokens(self, namespace: str, selector: str | None = None) -> tuple[Mapping[Key, int], int]:
         self.lists.append(namespace)
+        self.selectors.add(selector)
         if self.failures.get(namespace):
             raise self.failures[namespace].pop(0)
         found = {key: version for key, version in self.versions.items() if namespace in ("", key.namespace)}
@@ -93,8 +96,15 @@ class FakeKopf:
     stubborn = False
     """Whether it doesn't end when it is told to."""
 
-    def __init__(self, namespaces: Sequence[str], observer: Observer, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        namespaces: Sequence[str],
+        observer: Observer,
+        loop: asyncio.AbstractEventLoop,
+        selector: str | None = None,
+    ) -> None:
         self.namespaces = list(namespaces)
+        self.selector = selector
         self.observer = observer
         self.loop = loop
         self.ended = asyncio.Event()
@@ -112,7 +122,7 @@ class FakeKopf:
 class Watch:
     """An `AssetTokenWatch`, and the kopf that runs for it now."""
 
-    def __init__(self, kopfs: list[FakeKopf], *namespaces: str) -> None:
+    def __init__(self, kopfs: list[FakeKopf], *namespaces: str, selector: str | None = None) -> None:
         self.kopfs = kopfs
         self.kube = FakeKube()
         self.clock = ManualClock()
@@ -129,6 +139,7 @@ class Watch:
             self._woken.append,
             self.clock,
             self._beat,
+            selector,
         )
         self.work: asyncio.Task[None] | None = None
 
@@ -228,6 +239,17 @@ def test_the_fakes_take_the_calls_that_the_real_ones_take(fake: type, real: type
         assert list(inspect.signature(getattr(fake, method)).parameters) == list(
             inspect.signature(getattr(real, method)).parameters
         )
+
+
+async def test_kopf_and_the_list_of_names_have_the_same_selector(kopfs: list[FakeKopf]) -> None:
+    """Else what isn't selected would be waited for, for ever."""
+    watch = Watch(kopfs, selector="team=ledger")
+    await watch.start()
+    await watch.begin()
+
+    assert watch.kopf.selector == "team=ledger"
+    assert watch.kube.selectors == {"team=ledger"}
+    await watch.stop()
 
 
 # All of them are known

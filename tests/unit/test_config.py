@@ -16,6 +16,7 @@ from asset_token_operator.config import (
     read_settings,
 )
 from asset_token_operator.model import Environment, Reserves
+from tests.support.selectors import NO_SELECTORS, SELECTORS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +29,9 @@ def settings_with(*namespaces: str, **changes: Any) -> Settings:
         "renewal_reserve": 20,
         "issue_reserve": 10,
         "ca_file": None,
+        "selector": None,
         "leader_elect": False,
+        "lease_name": "asset-token-operator",
         "lease_namespace": None,
         "health_address": None,
         "metrics_address": None,
@@ -51,6 +54,7 @@ def problems_with(url: str) -> str:
 def test_the_defaults_are_the_documented_endpoints_in_all_namespaces() -> None:
     assert settings_with() == Settings(
         namespaces=(),
+        selector=None,
         endpoints={
             Environment.SANDBOX: "https://api.sandbox.getasset.com",
             Environment.PRODUCTION: "https://api.getasset.com",
@@ -58,6 +62,7 @@ def test_the_defaults_are_the_documented_endpoints_in_all_namespaces() -> None:
         reserves=Reserves(routine=0.2, first=0.1),
         ca_file=None,
         leader_elect=False,
+        lease_name="asset-token-operator",
         lease_namespace=None,
         health_address=None,
         metrics_address=None,
@@ -307,3 +312,27 @@ def test_a_lease_namespace_is_a_namespace() -> None:
     assert settings_with(lease_namespace="operators").lease_namespace == "operators"
     with pytest.raises(ConfigError, match="--lease-namespace: 'No' is not a namespace's name"):
         settings_with(lease_namespace="No")
+
+
+@pytest.mark.parametrize("name", ["asset-token-operator", "a", "tokens.example.com", "0", "x" * 63])
+def test_a_lease_has_an_objects_name(name: str) -> None:
+    assert settings_with(lease_name=name).lease_name == name
+
+
+@pytest.mark.parametrize("name", ["", "No", "-a", "a-", "a..b", "a/b", "a_b", "x" * 64, ".".join(["x" * 63] * 4)])
+def test_what_names_no_lease_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        settings_with(lease_name=name)
+    assert str(caught.value) == f"--lease-name: {name!r} is not a Lease's name."
+
+
+@pytest.mark.parametrize("selector", SELECTORS)
+def test_a_label_selector_is_kept_as_it_is(selector: str) -> None:
+    assert settings_with(selector=selector).selector == selector
+
+
+@pytest.mark.parametrize("selector", NO_SELECTORS)
+def test_what_is_no_label_selector_is_refused(selector: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        settings_with(selector=selector)
+    assert str(caught.value) == (f"--selector: {selector!r} is not a label selector, such as team=ledger,stage!=test.")

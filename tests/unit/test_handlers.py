@@ -122,6 +122,16 @@ def test_kopf_posts_and_scans_nothing_and_writes_nothing() -> None:
     assert settings.admission.managed is None
 
 
+def test_kopf_asks_the_api_server_for_what_is_selected() -> None:
+    asset_tokens = kopf.Resource("auth.getasset.com", "v1alpha1", "assettokens")
+
+    def selectors(given: str | None) -> list[str]:
+        return list(kopf_settings(given).watching.label_selectors.collect(asset_tokens))
+
+    assert selectors("team=ledger") == ["team=ledger"]
+    assert selectors(None) == []
+
+
 def test_kopf_compares_nothing_and_keeps_nothing_of_an_object() -> None:
     storage = kopf_settings().persistence.diffbase_storage
     body = kopf.Body({"spec": {"a": 1}})
@@ -440,7 +450,7 @@ async def end_of(thread: KopfThread) -> None:
 async def test_kopf_watches_what_it_was_told_without_peering_until_it_is_stopped(
     observer: Observed, operator: FakeOperator, namespaces: Sequence[str], *, clusterwide: bool
 ) -> None:
-    thread = KopfThread(namespaces, observer, asyncio.get_running_loop())
+    thread = KopfThread(namespaces, observer, asyncio.get_running_loop(), "team=ledger")
     thread.start()
     await operator.begun()
     assert not thread.ended.is_set()
@@ -450,6 +460,7 @@ async def test_kopf_watches_what_it_was_told_without_peering_until_it_is_stopped
     assert operator.given["standalone"] is True
     assert operator.given["clusterwide"] is clusterwide
     assert list(operator.given["namespaces"]) == list(namespaces)
+    assert list(operator.given["settings"].watching.label_selectors.values()) == ["team=ledger"]
 
 
 async def test_stopping_it_twice_or_after_its_end_does_no_harm(thread: KopfThread, operator: FakeOperator) -> None:

@@ -14,7 +14,7 @@ from asset_token_operator.leadership import CALL_SECONDS, LASTS, LOOK_EVERY, REN
 from tests.support.clock import ManualClock, settle
 
 SECOND = timedelta(seconds=1)
-PATH = "/apis/coordination.k8s.io/v1/namespaces/operators/leases/asset-token-operator"
+PATH = "/apis/coordination.k8s.io/v1/namespaces/operators/leases/tokens"
 
 
 class FakeLeases:
@@ -45,6 +45,7 @@ class FakeLeases:
             raise self.fault
         if method != "GET":
             assert content_type == ("application/json" if method == "POST" else "application/merge-patch+json")
+            assert method != "POST" or (body or {})["metadata"] == {"namespace": "operators", "name": "tokens"}
             self._write(method, body or {})
         if self.lease is None:
             raise NotFoundError("404", 404)
@@ -85,7 +86,7 @@ class Member:
     """An operator that takes part: acquires the Lease and keeps it, again and again."""
 
     def __init__(self, leases: FakeLeases, clock: ManualClock, name: str) -> None:
-        self.leadership = Leadership(leases, "operators", name, clock)  # type: ignore[arg-type]
+        self.leadership = Leadership(leases, "operators", "tokens", name, clock)  # type: ignore[arg-type]
         self.terms = 0
         self._task = asyncio.create_task(self._serve())
 

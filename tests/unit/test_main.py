@@ -17,12 +17,14 @@ from asset_token_operator.model import Reserves
 RUNNER = CliRunner()
 VARIABLES = {
     "--namespace": "ASSET_TOKEN_OPERATOR_NAMESPACE",
+    "--selector": "ASSET_TOKEN_OPERATOR_SELECTOR",
     "--sandbox-url": "ASSET_TOKEN_OPERATOR_SANDBOX_URL",
     "--production-url": "ASSET_TOKEN_OPERATOR_PRODUCTION_URL",
     "--renewal-reserve": "ASSET_TOKEN_OPERATOR_RENEWAL_RESERVE",
     "--issue-reserve": "ASSET_TOKEN_OPERATOR_ISSUE_RESERVE",
     "--ca-file": "ASSET_TOKEN_OPERATOR_CA_FILE",
     "--leader-elect": "ASSET_TOKEN_OPERATOR_LEADER_ELECT",
+    "--lease-name": "ASSET_TOKEN_OPERATOR_LEASE_NAME",
     "--lease-namespace": "ASSET_TOKEN_OPERATOR_LEASE_NAMESPACE",
     "--health-address": "ASSET_TOKEN_OPERATOR_HEALTH_ADDRESS",
     "--metrics-address": "ASSET_TOKEN_OPERATOR_METRICS_ADDRESS",
@@ -123,6 +125,31 @@ def test_reserves_reach_the_operator_from_the_command_line_and_the_environment(
 
     assert result.exit_code == 0
     assert [settings.reserves for settings in got] == [Reserves(int(value) / 100, int(value) / 100)]
+
+
+def test_lease_name_and_selector_reach_the_operator(monkeypatch: pytest.MonkeyPatch) -> None:
+    got: list[Settings] = []
+
+    async def serve(settings: Settings) -> None:
+        got.append(settings)
+
+    monkeypatch.setattr("asset_token_operator.assembly.serve", serve)
+
+    assert invoke("run").exit_code == 0
+    assert invoke("run", "--lease-name", "tokens", "--selector", "team=ledger").exit_code == 0
+
+    assert [(settings.lease_name, settings.selector) for settings in got] == [
+        ("asset-token-operator", None),
+        ("tokens", "team=ledger"),
+    ]
+
+
+def test_a_bad_selector_ends_it_with_a_sentence() -> None:
+    result = invoke("run", "--selector", "team is ledger")
+
+    assert result.exit_code == 2
+    assert "--selector: 'team is ledger' is not a label selector, such as team=ledger" in one_line(result.output)
+    assert "Traceback" not in result.output
 
 
 def test_sigterm_ends_it_before_anything_is_served(monkeypatch: pytest.MonkeyPatch) -> None:

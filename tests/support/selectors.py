@@ -1,0 +1,47 @@
+"""Label selectors, and what isn't one: what the operator says of them is held against the API server."""
+
+from typing import Final
+
+SELECTORS: Final = (
+    "team",
+    "!team",
+    "! team",
+    "team=ledger",
+    "team==ledger",
+    "team!=ledger",
+    "team=",
+    "team = ledger , stage != test",
+    "example.com/team=ledger",
+    "team in (ledger, invoices)",
+    "team in(ledger)",
+    "team notin (ledger,),stage",
+    "stage,team in (a,b),!old",
+    "size>1,size < 9",
+    "Team_1.x=A_b.c",
+    "in=notin",
+    "x" * 63,
+)
+NO_SELECTORS: Final = (
+    "",
+    " ",
+    ",",
+    "team,",
+    "team=ledger;stage=test",
+    "team is ledger",
+    "team=ledger stage=test",
+    "team=(ledger)",
+    "team in ledger",
+    "team in (ledger",
+    "team in (ledger))",
+    "team=-ledger",
+    "-team",
+    "example.com/",
+    "/team",
+    "Example.com/team",
+    "a/b/c",
+    "!team=ledger",
+    "size>much",
+    "team=l\u00e4dger",
+    "x" * 64,
+    "team=" + "x" * 64,
+)
