@@ -13,7 +13,7 @@ import yaml
 from asset_token_operator.__main__ import run
 from tests.deploy.variants import VARIANTS, leaves
 from tests.support.cluster import Json
-from tests.support.helm import CHART, RELEASE, ROOT, Helm, HelmError, container, find, kinds
+from tests.support.helm import CHART, IMAGE, RELEASE, ROOT, Helm, HelmError, container, find, kinds
 
 ROLES = {"ClusterRole", "Role"}
 PERMITTED = {"get", "list", "watch", "create", "update", "patch", "delete"}
@@ -64,12 +64,15 @@ def test_every_value_is_in_the_schema_and_no_other() -> None:
         "resources.requests.cpu",
         "resources.requests.memory",
         "resources.limits.memory",
+        *{path for path in leaves(defaults()) if path.partition(".")[0] in {"podSecurityContext", "securityContext"}},
     }
     from_schema = set(paths(schema())) - {
         "global",
         "metrics.dashboard.labels",
         "resources.requests",
         "resources.limits",
+        "podSecurityContext",
+        "securityContext",
     }
     assert from_schema == leaves(defaults()) - below
 
@@ -91,11 +94,31 @@ def test_every_value_is_in_the_schema_and_no_other() -> None:
         pytest.param({"sandboxUrl": "http://asset.test"}, "at '/sandboxUrl'", id="plain http"),
         pytest.param({"productionUrl": "https://u:p@asset.test"}, "at '/productionUrl'", id="a password in a URL"),
         pytest.param({"renewalReserve": 91}, "at '/renewalReserve': maximum: got 91, want 90", id="too much reserve"),
+        pytest.param({"image": {"registry": "a.test/"}}, "at '/image/registry'", id="a registry with a slash"),
         pytest.param({"image": {"digest": "1.2.3"}}, "at '/image/digest'", id="no digest"),
         pytest.param({"extraEnv": [{"name": "A"}]}, "at '/extraEnv/0'", id="a variable without a value"),
         pytest.param({"networkPolicy": {"asset": {"ports": []}}}, "at '/networkPolicy/asset/ports'", id="no way out"),
         pytest.param(
             {"networkPolicy": {"metrics": {"from": [{}]}}}, "at '/networkPolicy/metrics/from/0'", id="no peer"
+        ),
+        pytest.param({"watchSelector": " "}, "at '/watchSelector'", id="a blank selector"),
+        pytest.param({"leaderElection": {"leaseName": "A"}}, "at '/leaderElection/leaseName'", id="no name of a Lease"),
+        pytest.param({"serviceAccount": {"name": "a b"}}, "at '/serviceAccount/name'", id="no name of an account"),
+        pytest.param({"extraArgs": ["run"]}, "at '/extraArgs/0'", id="no flag"),
+        pytest.param({"extraVolumes": [{"emptyDir": {}}]}, "at '/extraVolumes/0'", id="a volume without a name"),
+        pytest.param({"extraVolumeMounts": [{"name": "a"}]}, "at '/extraVolumeMounts/0'", id="a mount without a path"),
+        pytest.param({"hostAliases": [{"ip": "192.0.2.1"}]}, "at '/hostAliases/0'", id="an address without names"),
+        pytest.param({"dnsPolicy": "none"}, "at '/dnsPolicy': value must be one of", id="a DNS policy not known"),
+        pytest.param({"revisionHistoryLimit": -1}, "at '/revisionHistoryLimit': minimum", id="fewer than no revision"),
+        pytest.param({"terminationGracePeriodSeconds": 0}, "at '/terminationGracePeriodSeconds'", id="no time to end"),
+        pytest.param(
+            {"podLabels": {"app.kubernetes.io/name": "a"}}, "at '/podLabels/app.", id="a label of the chart's own"
+        ),
+        pytest.param({"commonLabels": {"helm.sh/chart": "a"}}, "at '/commonLabels/helm.", id="the same on all"),
+        pytest.param(
+            {"metrics": {"prometheusRule": {"runbookUrl": "docs/runbooks.md"}}},
+            "at '/metrics/prometheusRule/runbookUrl'",
+            id="no address that can be opened",
         ),
         pytest.param({"fullnameOverride": "Tokens"}, "at '/fullnameOverride'", id="no name of an object"),
     ],
@@ -105,6 +128,31 @@ def test_wrong_value_is_refused_with_its_place(helm: Helm, values: Json, complai
         helm.template(values)
 
     assert complaint in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        pytest.param(
+            {"image": {"repository": ""}}, "image.repository is not set, and there is no published image", id="no image"
+        ),
+        pytest.param(
+            {"serviceAccount": {"create": False}},
+            "serviceAccount.create is false: name the ServiceAccount that is there already",
+            id="no account",
+        ),
+        pytest.param(
+            {"leaderElection": {"enabled": False}},
+            "leaderElection.enabled is false: then each replica would work, so set replicas to 1",
+            id="several that work",
+        ),
+    ],
+)
+def test_what_cannot_work_is_refused_with_a_sentence(helm: Helm, values: Json, sentence: str) -> None:
+    with pytest.raises(HelmError) as refused:
+        helm.template(values)
+
+    assert sentence in str(refused.value)
 
 
 def test_crd_is_the_one_in_crds_and_is_kept_at_uninstall(helm: Helm) -> None:
@@ -124,7 +172,7 @@ def test_packaged_chart_holds_the_crd(helm: Helm, tmp_path: Path) -> None:
     helm.run("package", str(CHART), f"--destination={tmp_path}")
     (package,) = tmp_path.glob("*.tgz")
 
-    rendered, said = helm.run("template", RELEASE, str(package))
+    rendered, said = helm.run("template", RELEASE, str(package), values=IMAGE)
 
     assert "kind: CustomResourceDefinition" in rendered
     assert said == ""
@@ -138,7 +186,7 @@ def test_chart_without_its_crds_says_so(helm: Helm, tmp_path: Path) -> None:
             copy.write_bytes(path.read_bytes())
 
     with pytest.raises(HelmError, match="files/crds, a link to the folder crds, is missing"):
-        helm.run("template", RELEASE, str(tmp_path / "chart"))
+        helm.run("template", RELEASE, str(tmp_path / "chart"), values=IMAGE)
 
 
 @pytest.mark.parametrize("values", every_variant())
@@ -190,6 +238,9 @@ def test_every_argument_is_one_that_the_operator_has(helm: Helm, values: Json) -
         pytest.param({"issueReserve": 0}, "--issue-reserve=0", id="no reserve for first issues"),
         pytest.param({"log": {"level": "debug"}}, "--log-level=debug", id="a level"),
         pytest.param({"log": {"format": "text"}}, "--log-format=text", id="a format"),
+        pytest.param({"watchSelector": 'a="b",c'}, '--selector=a="b",c', id="a selector"),
+        pytest.param({"leaderElection": {"leaseName": "tokens"}}, "--lease-name=tokens", id="a Lease"),
+        pytest.param({"extraArgs": ["--log-level=debug"]}, "--log-level=debug", id="one that is given"),
         pytest.param({"metrics": {"tokens": False}}, "--no-token-metrics", id="no series for each token"),
         pytest.param(
             {"caBundle": {"configMapName": "ca", "key": "a.pem"}}, "--ca-file=/etc/asset-token-operator/a.pem", id="CAs"
@@ -208,6 +259,116 @@ def test_certificates_are_mounted_where_the_argument_says(helm: Helm) -> None:
     (volume,) = deployment["spec"]["template"]["spec"]["volumes"]
     assert (mount["mountPath"], mount["name"]) == ("/etc/asset-token-operator", volume["name"])
     assert volume["configMap"] == {"name": "company-ca", "items": [{"key": "ca.crt", "path": "ca.crt"}]}
+
+
+def test_every_template_that_is_included_has_the_charts_name_before_its_own() -> None:
+    """Those of all charts that are parts of one have their names in common."""
+    text = "".join(path.read_text() for path in (CHART / "templates").rglob("*.*"))
+
+    assert {name.partition(".")[0] for name in re.findall(r'(?:define|include) "([^"]*)"', text)} == {RELEASE}
+
+
+def test_two_releases_in_a_namespace_have_nothing_in_common_but_the_crd(helm: Helm) -> None:
+    def names(release: str, values: Json) -> set[tuple[str, str]]:
+        return {(item["kind"], item["metadata"]["name"]) for item in helm.template(values, release)}
+
+    def lease(release: str) -> set[str]:
+        arguments = container(find(helm.template({}, release), "Deployment", f"{release}-{RELEASE}"))["args"]
+        return {argument for argument in arguments if argument.startswith("--lease-name=")}
+
+    assert not names("ledger", {}) & names("invoices", {"crds": {"install": False}})
+    assert not lease("ledger") & lease("invoices")
+
+
+def test_lease_is_the_one_that_the_role_and_the_test_name(helm: Helm) -> None:
+    objects = helm.template({"leaderElection": {"leaseName": "tokens"}})
+
+    names = [rule.get("resourceNames") for rule in find(objects, "Role", f"{RELEASE}-leader-election")["rules"]]
+    (test,) = find(objects, "Pod", f"{RELEASE}-test")["spec"]["containers"]
+    assert names == [None, ["tokens"]]
+    assert test["command"][-1] == "tokens"
+
+
+def test_without_an_election_there_is_no_role_and_one_ends_before_another_begins(helm: Helm) -> None:
+    objects = helm.template({"leaderElection": {"enabled": False}, "replicas": 1})
+
+    assert not kinds(objects) & {"Role", "RoleBinding"}
+    deployment = find(objects, "Deployment")
+    assert deployment["spec"]["strategy"] == {"type": "Recreate"}
+    assert not [argument for argument in container(deployment)["args"] if "lease" in argument or "elect" in argument]
+
+
+@pytest.mark.parametrize(
+    ("values", "pod"),
+    [
+        pytest.param(
+            {"openshift": True},
+            {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+            id="OpenShift",
+        ),
+        pytest.param(
+            {"openshift": True, "podSecurityContext": {"fsGroup": 1, "supplementalGroups": [2]}},
+            {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}, "supplementalGroups": [2]},
+            id="OpenShift, with more",
+        ),
+        pytest.param(
+            {"podSecurityContext": {"runAsUser": None}},
+            {"runAsNonRoot": True, "runAsGroup": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
+            id="no uid",
+        ),
+    ],
+)
+def test_both_pods_are_as_secure_as_the_values_say(helm: Helm, values: Json, pod: Json) -> None:
+    objects = helm.template(values)
+
+    assert find(objects, "Deployment")["spec"]["template"]["spec"]["securityContext"] == pod
+    assert find(objects, "Pod", f"{RELEASE}-test")["spec"]["securityContext"] == pod
+
+
+def test_dns_of_openshift_may_be_asked(helm: Helm) -> None:
+    def ports(values: Json) -> list[int]:
+        first: list[Json] = find(helm.template(values), "NetworkPolicy")["spec"]["egress"][0]["ports"]
+        return [port["port"] for port in first if port["protocol"] == "UDP"]
+
+    assert ports({}) == [53]
+    assert ports({"openshift": True}) == [53, 5353]
+    assert ports({"openshift": True, "networkPolicy": {"dns": {"ports": [5353]}}}) == [5353]
+
+
+def test_common_labels_are_on_all_objects_and_select_nothing(helm: Helm) -> None:
+    values = {"commonLabels": {"team": "ledger"}, "metrics": {"serviceMonitor": {"enabled": True}}}
+    objects = helm.template(values)
+
+    assert all(item["metadata"]["labels"]["team"] == "ledger" for item in objects)
+    deployment = find(objects, "Deployment")["spec"]
+    assert deployment["template"]["metadata"]["labels"]["team"] == "ledger"
+    assert "team" not in deployment["selector"]["matchLabels"]
+
+
+def test_account_that_is_there_already_gets_the_rights(helm: Helm) -> None:
+    objects = helm.template({"serviceAccount": {"create": False, "name": "ours"}})
+
+    assert "ServiceAccount" not in kinds(objects)
+    subjects = [subject for item in objects for subject in item.get("subjects", ())]
+    assert {subject["name"] for subject in subjects} == {"ours"}
+    pods = [find(objects, "Deployment")["spec"]["template"]["spec"], find(objects, "Pod", f"{RELEASE}-test")["spec"]]
+    assert [pod["serviceAccountName"] for pod in pods] == ["ours", "ours"]
+
+
+def test_meshes_leave_the_pod_of_helm_test_alone(helm: Helm) -> None:
+    metadata = find(helm.template(), "Pod", f"{RELEASE}-test")["metadata"]
+
+    assert metadata["labels"]["sidecar.istio.io/inject"] == "false"
+    assert metadata["labels"]["kuma.io/sidecar-injection"] == "disabled"
+    assert metadata["annotations"]["linkerd.io/inject"] == "disabled"
+    assert metadata["annotations"]["consul.hashicorp.com/connect-inject"] == "false"
+
+
+def test_registry_goes_before_the_repository(helm: Helm) -> None:
+    image = {"registry": "registry.example.com:5000", "repository": "tools/operator", "tag": "2"}
+
+    deployment = find(helm.template({"image": image}), "Deployment")
+    assert container(deployment)["image"] == "registry.example.com:5000/tools/operator:2"
 
 
 def test_digest_counts_more_than_tag(helm: Helm) -> None:
@@ -263,7 +424,9 @@ def test_pod_of_helm_test_is_none_of_the_operators(helm: Helm) -> None:
 
 
 def test_notes_name_the_namespaces(helm: Helm) -> None:
-    notes, _ = helm.run("install", RELEASE, str(CHART), "--dry-run=client", values={"watchNamespaces": ["shop", "b"]})
+    notes, _ = helm.run(
+        "install", RELEASE, str(CHART), "--dry-run=client", values=IMAGE | {"watchNamespaces": ["shop", "b"]}
+    )
 
     assert "serves AssetTokens in shop, b." in notes
     assert "--namespace shop" in notes
@@ -272,8 +435,11 @@ def test_notes_name_the_namespaces(helm: Helm) -> None:
 def test_alerts_and_dashboard_are_those_in_the_files(helm: Helm) -> None:
     objects = helm.template({"metrics": {"prometheusRule": {"enabled": True}, "dashboard": {"enabled": True}}})
 
-    rules = find(objects, "PrometheusRule")
-    assert rules["spec"] == yaml.safe_load((CHART / "files" / "rules.yaml").read_text())
+    rules = yaml.safe_load((CHART / "files" / "rules.yaml").read_text())
+    for group in rules["groups"]:
+        for rule in group["rules"]:
+            del rule["annotations"]["runbook_url"]
+    assert find(objects, "PrometheusRule")["spec"] == rules
     dashboard = find(objects, "ConfigMap", f"{RELEASE}-dashboard")
     assert dashboard["metadata"]["labels"]["grafana_dashboard"] == "1"
     assert dashboard["data"] == {"asset-token-operator.json": (CHART / "files" / "dashboard.json").read_text()}

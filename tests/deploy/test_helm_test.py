@@ -16,7 +16,7 @@ import yaml
 
 from tests.support.cluster import Cluster, Json, wait_until
 from tests.support.component import free_ports
-from tests.support.helm import CHART, Helm, container, find
+from tests.support.helm import CHART, RELEASE, Helm, container, find
 from tests.support.operator_process import OperatorProcess
 
 ACCESS = {"ServiceAccount", "Role", "RoleBinding"}
@@ -37,8 +37,8 @@ def check() -> ModuleType:
 def lease(controlplane: Cluster, crds: None, namespace: str) -> str:
     """The path of a Lease that an operator holds."""
     spec = {"holderIdentity": "operator-1", "renewTime": "2026-05-01T12:00:00.000000Z"}
-    controlplane.api.create(LEASES.format(namespace), {"metadata": {"name": "asset-token-operator"}, "spec": spec})
-    return f"{LEASES.format(namespace)}/asset-token-operator"
+    controlplane.api.create(LEASES.format(namespace), {"metadata": {"name": "tokens"}, "spec": spec})
+    return f"{LEASES.format(namespace)}/tokens"
 
 
 @pytest.fixture
@@ -80,6 +80,12 @@ def test_api_server_without_asset_tokens_is_a_problem(check: ModuleType) -> None
     assert check.find_problem(get, "/lease") == "The API server doesn't serve AssetTokens."
 
 
+def test_where_there_is_no_election_there_is_no_lease_to_look_for(
+    check: ModuleType, controlplane: Cluster, crds: None
+) -> None:
+    assert check.find_problem(controlplane.api.get, "") == ""
+
+
 def test_refusal_and_silence_are_problems(check: ModuleType) -> None:
     def refuse(path: str) -> Json:
         raise check.urllib.error.HTTPError(path, 403, "Forbidden", None, None)
@@ -97,16 +103,20 @@ class Installed:
 
     namespace: str
     arguments: list[str]
+    test_arguments: list[str]
     kubeconfig: Path
 
 
 @pytest.fixture
 def installed(controlplane: Cluster, crds: None, helm: Helm, namespace: str) -> Installed:
-    objects = helm.template({"watchNamespaces": [namespace]}, namespace=namespace)
+    """By a release of another name than the chart's, so that all that is named by it is tried."""
+    objects = helm.template({"watchNamespaces": [namespace]}, "tokens", namespace)
     access: list[Any] = [item for item in objects if item["kind"] in ACCESS]
     controlplane.kubectl("apply", "--filename=-", input=yaml.safe_dump_all(access))
-    _, *arguments = container(find(objects, "Deployment"))["args"]
-    return Installed(namespace, arguments, controlplane.kubeconfig_for(namespace, "asset-token-operator"))
+    _, *arguments = container(find(objects, "Deployment", f"tokens-{RELEASE}"))["args"]
+    (test,) = find(objects, "Pod", f"tokens-{RELEASE}-test")["spec"]["containers"]
+    _, _, _, *test_arguments = test["command"]
+    return Installed(namespace, arguments, test_arguments, controlplane.kubeconfig_for(namespace, f"tokens-{RELEASE}"))
 
 
 def test_operator_with_the_charts_arguments_and_rights_passes(
@@ -143,6 +153,7 @@ def be_in_a_pod(check: ModuleType, installed: Installed, folder: Path, monkeypat
     (folder / "ca.crt").write_bytes(base64.b64decode(cluster["certificate-authority-data"]))
     (folder / "namespace").write_text(installed.namespace)
     monkeypatch.setattr(check, "ACCOUNT", folder)
+    monkeypatch.setattr("sys.argv", ["-c", *installed.test_arguments])
 
 
 def answers(url: str) -> bool:

@@ -1,12 +1,16 @@
 """The chart is installed, upgraded and uninstalled by helm on a real API server (without a node: no Pod runs)."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import yaml
 
 from tests.support.cluster import CRDS_PATH, Cluster, Json
-from tests.support.helm import CHART, RELEASE, Helm, HelmError
+from tests.support.helm import CHART, IMAGE, RELEASE, Helm, HelmError, container
+
+EARLIER = Path(__file__).with_name("earlier")
+"""The chart as it was before most of its values, without what its release would look the same with."""
 
 CRD = f"{CRDS_PATH}/assettokens.auth.getasset.com"
 ASSET_TOKEN = {
@@ -27,9 +31,15 @@ class Release:
 
     def helm(self, *args: str, values: Json | None = None) -> str:
         place = f"--namespace={self._namespace}"
-        given = None if values is None else {"watchNamespaces": [self._namespace]} | values
+        given = None if values is None else IMAGE | {"watchNamespaces": [self._namespace]} | values
         said, _ = self._helm.run(*args, place, values=given, kubeconfig=self._cluster.kubeconfig)
         return said
+
+    def deployment(self) -> Json:
+        """What is in it that somebody has said."""
+        path = f"/apis/apps/v1/namespaces/{self._namespace}/deployments/{RELEASE}"
+        found = self._cluster.api.get(path)
+        return {"metadata": {"labels": found["metadata"]["labels"]}, "spec": found["spec"]}
 
     def find(self, kind: str, name: str) -> str:
         return self._cluster.kubectl(
@@ -90,6 +100,23 @@ def test_upgrade_upgrades_the_crd(release: Release, controlplane: Cluster) -> No
     release.helm("upgrade", RELEASE, str(CHART), "--force-conflicts", values={})
 
     assert controlplane.api.get(CRD)["spec"]["versions"][0]["additionalPrinterColumns"] == columns
+
+
+@pytest.mark.parametrize("how", ["--reuse-values", "--reset-then-reuse-values"])
+def test_earlier_chart_is_upgraded_with_the_values_that_it_had(
+    helm: Helm, audited_controlplane: Cluster, crds: None, namespace: str, how: str
+) -> None:
+    """With --reuse-values the values that are new don't even have a default."""
+    release = Release(helm, audited_controlplane, namespace)
+    release.helm("install", RELEASE, str(EARLIER), "--take-ownership", values={"log": {"format": "text"}})
+
+    release.helm("upgrade", RELEASE, str(CHART), how, "--force-conflicts")
+
+    upgraded = release.deployment()
+    release.helm("upgrade", RELEASE, str(CHART), values={"log": {"format": "text"}})
+    assert upgraded == release.deployment()
+    assert "--log-format=text" in container(upgraded)["args"]
+    release.helm("uninstall", RELEASE)
 
 
 def test_another_release_takes_the_crd_up_when_it_is_told_to(release: Release) -> None:

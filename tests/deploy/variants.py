@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from tests.support.cluster import Json
+from tests.support.helm import merged
 
 SCRAPERS: Final = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
 PROXY: Final = {"ipBlock": {"cidr": "192.0.2.0/24", "except": ["192.0.2.1/32"]}}
@@ -17,7 +18,37 @@ VARIANTS: Final[dict[str, Json]] = {
     "as it is": {},
     "an image by its tag": {"image": {"repository": "example.com/tools/operator", "tag": "1.2.3"}},
     "an image by its digest": {"image": {"digest": f"sha256:{'ab' * 32}", "pullPolicy": "Always"}},
-    "a registry with a password": {"imagePullSecrets": [{"name": "registry-credentials"}]},
+    "a registry with a password": {
+        "image": {"registry": "registry.example.com:5000/mirror"},
+        "imagePullSecrets": [{"name": "registry-credentials"}],
+    },
+    "OpenShift": {"openshift": True},
+    "the cluster says which uid": {"podSecurityContext": {"runAsUser": None, "runAsGroup": None, "fsGroup": 2000}},
+    "other security": {
+        "podSecurityContext": {"runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}, "runAsNonRoot": True},
+        "securityContext": {
+            "readOnlyRootFilesystem": False,
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+        },
+    },
+    "some AssetTokens": {"watchSelector": "team in (ledger, invoices),stage!=test"},
+    "another ServiceAccount": {"serviceAccount": {"name": "tokens", "annotations": {"example.com/role": "a"}}},
+    "a ServiceAccount that is there": {"serviceAccount": {"create": False, "name": "asset-token-operator"}},
+    "another Lease": {"leaderElection": {"leaseName": "tokens"}},
+    "no election": {"leaderElection": {"enabled": False}, "replicas": 1},
+    "more arguments": {"extraArgs": ["--production-url=https://asset.example.com"]},
+    "a volume": {
+        "extraVolumes": [{"name": "more", "configMap": {"name": "more"}}],
+        "extraVolumeMounts": [{"name": "more", "mountPath": "/more", "readOnly": True}],
+    },
+    "labels on all": {"commonLabels": {"team": "ledger", "example.com/cost": "1"}},
+    "other names": {
+        "dnsPolicy": "None",
+        "dnsConfig": {"nameservers": ["10.0.0.10"]},
+        "hostAliases": [{"ip": "192.0.2.1", "hostnames": ["api.getasset.com"]}],
+    },
+    "an end of its own": {"terminationGracePeriodSeconds": 60, "revisionHistoryLimit": 0},
     "another name": {"fullnameOverride": "tokens"},
     "the CRD is there already": {"crds": {"install": False}},
     "one namespace": {"watchNamespaces": ["default"]},
@@ -39,7 +70,11 @@ VARIANTS: Final[dict[str, Json]] = {
     "the Prometheus operator": {
         "metrics": {
             "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}, "interval": "1m"},
-            "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
+            "prometheusRule": {
+                "enabled": True,
+                "labels": {"release": "prometheus"},
+                "runbookUrl": "https://git.example.com/docs/runbooks.md",
+            },
         }
     },
     "Grafana": {"metrics": {"dashboard": {"enabled": True, "labels": {"grafana_dashboard": "yes"}}}},
@@ -62,40 +97,51 @@ VARIANTS: Final[dict[str, Json]] = {
         "tolerations": [{"key": "dedicated", "operator": "Equal", "value": "operators", "effect": "NoSchedule"}],
         "affinity": AWAY,
     },
-    "more metadata on Pods": {"podAnnotations": {"example.com/a": "1"}, "podLabels": {"team": "ledger"}},
+    "more metadata": {
+        "deploymentAnnotations": {"example.com/b": "2"},
+        "podAnnotations": {"example.com/a": "1"},
+        "podLabels": {"team": "ledger"},
+    },
     "a part of another chart": {"global": {"registry": "example.com"}},
 }
 """What the API server is asked about, one by one."""
 
 SWITCHES: Final = (
-    "one namespace",
-    "no roles for users",
-    "a CA of their own",
-    "no series for each token",
-    "the Prometheus operator",
-    "no NetworkPolicy",
-    "other reserves",
+    (
+        "one namespace",
+        "no roles for users",
+        "a CA of their own",
+        "no series for each token",
+        "the Prometheus operator",
+        "no NetworkPolicy",
+        "other reserves",
+    ),
+    (
+        "OpenShift",
+        "no election",
+        "another ServiceAccount",
+        "a volume",
+        "other names",
+        "some AssetTokens",
+        "labels on all",
+    ),
 )
-"""What decides which objects and arguments there are."""
+"""What decides which objects, arguments and parts of a Pod there are."""
 
 
 def combinations() -> Iterator[Json]:
-    """Every combination of the switches."""
-    for count in range(len(SWITCHES) + 1):
-        for names in itertools.combinations(SWITCHES, count):
-            values: Json = {"crds": {"install": False}}
-            for name in names:
-                values = merged(values, VARIANTS[name])
-            yield values
+    """Every combination of the switches of a group, and every pair of all."""
+    every = tuple(itertools.chain(*SWITCHES))
+    chosen = [names for group in SWITCHES for count in range(len(group) + 1) for names in _some(group, count)]
+    for names in dict.fromkeys((*chosen, *_some(every, 2))):
+        values: Json = {"crds": {"install": False}}
+        for name in names:
+            values = merged(values, VARIANTS[name])
+        yield values
 
 
-def merged(one: Json, other: Json) -> Json:
-    """Both, key by key; where both have a value, the other's."""
-    both = one | other
-    for key in one.keys() & other.keys():
-        if isinstance(one[key], dict) and isinstance(other[key], dict):
-            both[key] = merged(one[key], other[key])
-    return both
+def _some(names: tuple[str, ...], count: int) -> Iterator[tuple[str, ...]]:
+    return itertools.combinations(names, count)
 
 
 def leaves(values: Json, path: str = "") -> set[str]:

@@ -13,6 +13,9 @@ from tests.support.cluster import Json
 ROOT: Final = Path(__file__).parents[2]
 CHART: Final = ROOT / "deploy" / "chart"
 RELEASE: Final = "asset-token-operator"
+IMAGE: Final[Json] = {"image": {"repository": RELEASE}}
+"""What has to be said to install the chart: there is no published image."""
+
 SECONDS: Final = 180  # with --wait, until Pods run
 
 
@@ -54,9 +57,19 @@ class Helm:
         return done.stdout, done.stderr
 
     def template(self, values: Json | None = None, release: str = RELEASE, namespace: str = RELEASE) -> list[Json]:
-        """Render the chart: the objects, its hooks among them."""
-        rendered, _ = self.run("template", release, str(CHART), f"--namespace={namespace}", values=values or {})
+        """Render the chart: the objects, its hooks among them; the image's name is given where the values don't."""
+        given = merged(IMAGE, values or {})
+        rendered, _ = self.run("template", release, str(CHART), f"--namespace={namespace}", values=given)
         return [document for document in yaml.safe_load_all(rendered) if document]
+
+
+def merged(one: Json, other: Json) -> Json:
+    """Both, key by key; where both have a value, the other's."""
+    both = one | other
+    for key in one.keys() & other.keys():
+        if isinstance(one[key], dict) and isinstance(other[key], dict):
+            both[key] = merged(one[key], other[key])
+    return both
 
 
 def find(objects: list[Json], kind: str, name: str = RELEASE) -> Json:
