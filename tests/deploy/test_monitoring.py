@@ -11,6 +11,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
+from tests.support.helm import Helm, find
 from tests.support.promtool import NoPromtoolError, promtool
 
 ROOT: Final = Path(__file__).parents[2]
@@ -76,6 +77,24 @@ def test_every_alert_has_a_runbook() -> None:
     assert titles == [alert["alert"] for alert in alerts()]
     for alert in alerts():
         assert alert["annotations"]["runbook_url"] == f"docs/runbooks.md#{alert['alert'].lower()}"
+
+
+def test_runbooks_are_where_the_value_says(helm: Helm) -> None:
+    """An address that a pager can open, and a heading that is there."""
+    address = "https://git.example.com/asset-token-operator/docs/runbooks.md"
+    monitoring = {"prometheusRule": {"enabled": True, "runbookUrl": address}}
+    titles = re.findall(r"^## (\w+)$", (ROOT / "docs/runbooks.md").read_text(), re.MULTILINE)
+
+    groups = find(helm.template({"metrics": monitoring}), "PrometheusRule")["spec"]["groups"]
+
+    urls = [rule["annotations"]["runbook_url"] for group in groups for rule in group["rules"]]
+    assert urls == [f"{address}#{title.lower()}" for title in titles]
+
+
+def test_examples_notice_a_budget_alert_that_fires_in_an_outage(tool: Path, tmp_path: Path) -> None:
+    lines = (FILES / "rules.yaml").read_text().splitlines(keepends=True)
+    without = "".join(line for line in lines if "unless on (environment)" not in line)
+    assert examples(tool, tmp_path, without).returncode != 0
 
 
 @pytest.mark.parametrize("file", ["rules.yaml", "dashboard.json"])
