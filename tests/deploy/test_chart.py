@@ -432,6 +432,14 @@ def test_notes_name_the_namespaces(helm: Helm) -> None:
     assert "--namespace shop" in notes
 
 
+def test_notes_say_which_labels_are_served(helm: Helm) -> None:
+    values = IMAGE | {"watchSelector": "team=ledger"}
+    notes, _ = helm.run("install", RELEASE, str(CHART), "--dry-run=client", values=values)
+
+    assert "in all namespaces, those with labels such as team=ledger." in notes
+    assert "labels: {} # those that team=ledger asks for" in notes
+
+
 def test_alerts_and_dashboard_are_those_in_the_files(helm: Helm) -> None:
     objects = helm.template({"metrics": {"prometheusRule": {"enabled": True}, "dashboard": {"enabled": True}}})
 

@@ -1,5 +1,7 @@
 """The chart is installed, upgraded and uninstalled by helm on a real API server (without a node: no Pod runs)."""
 
+import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -100,6 +102,23 @@ def test_upgrade_upgrades_the_crd(release: Release, controlplane: Cluster) -> No
     release.helm("upgrade", RELEASE, str(CHART), "--force-conflicts", values={})
 
     assert controlplane.api.get(CRD)["spec"]["versions"][0]["additionalPrinterColumns"] == columns
+
+
+def test_commands_of_the_notes_make_what_they_say(
+    release: Release, controlplane: Cluster, namespace: str, tmp_path: Path
+) -> None:
+    """Down to the wait, since no Pod runs here."""
+    notes = release.helm("get", "notes", RELEASE)
+    (tmp_path / "YOUR_FILE").write_text("canary\n")
+    lines = [line[2:] for line in notes.splitlines() if line.startswith("  ")]
+    script = "\n".join(line for line in lines if not line.startswith(("helm", "kubectl wait")))
+    function = f'kubectl() {{ {shlex.join(controlplane.command())} "$@"; }}'
+
+    subprocess.run(["bash", "-ec", f"{function}\n{script}"], cwd=tmp_path, check=True, timeout=60)
+
+    assert uid(controlplane, namespace)
+    secret = controlplane.api.get(f"/api/v1/namespaces/{namespace}/secrets/asset-credentials")
+    assert set(secret["data"]) == {"client_id", "client_secret"}
 
 
 @pytest.mark.parametrize("how", ["--reuse-values", "--reset-then-reuse-values"])
