@@ -87,7 +87,7 @@ def test_api_server_takes_every_combination_of_what_decides_which_objects_there_
     apply(list(different.values()))
 
 
-@pytest.mark.parametrize("folder", ["base", "namespaced"])
+@pytest.mark.parametrize("folder", ["base", "namespaced", "openshift"])
 def test_api_server_takes_what_kustomize_makes(
     kustomized: Callable[[str], list[Json]], apply: Callable[[list[Json]], None], restricted: str, folder: str
 ) -> None:

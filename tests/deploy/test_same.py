@@ -42,6 +42,22 @@ def test_chart_for_a_namespace_makes_what_namespaced_makes(helm: Helm, kustomize
     assert by_name(helm.template({"watchNamespaces": ["shop"]})) == by_name(kustomized("namespaced"))
 
 
+def test_chart_for_openshift_makes_what_openshift_makes(helm: Helm, kustomized: Callable[[str], list[Json]]) -> None:
+    assert by_name(helm.template({"openshift": True})) == by_name(kustomized("openshift"))
+
+
+def test_openshift_can_be_had_for_some_namespaces_as_its_comment_says(
+    helm: Helm, kustomized: Callable[[str], list[Json]], tmp_path: Path
+) -> None:
+    for folder in ("base", "namespaced", "openshift"):
+        shutil.copytree(ROOT / "deploy" / folder, tmp_path / folder)
+    overlay = tmp_path / "openshift" / "kustomization.yaml"
+    overlay.write_text(overlay.read_text().replace("  - ../base\n", "  - ../namespaced\n"))
+
+    made = by_name(kustomized(str(tmp_path / "openshift")))
+    assert made == by_name(helm.template({"openshift": True, "watchNamespaces": ["shop"]}))
+
+
 def test_namespace_is_added_to_namespaced_as_its_comment_says(
     helm: Helm, kustomized: Callable[[str], list[Json]], tmp_path: Path
 ) -> None:

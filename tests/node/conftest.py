@@ -4,7 +4,7 @@ What the tests measure is printed at the end of the session.
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
@@ -123,7 +123,7 @@ def restricted(controlplane: ControlPlane) -> Iterator[str]:
 
 
 @pytest.fixture
-def release(
+def releases(
     *,
     helm: Helm,
     controlplane: ControlPlane,
@@ -132,12 +132,23 @@ def release(
     image: Image,
     asset: AssetApi,
     certificate: Certificate,
-    figures: Figures,
-) -> Iterator[Release]:
-    """The chart, installed where Pod security `restricted` is enforced."""
+) -> Iterator[Callable[..., Release]]:
+    """Makes releases of the chart, not installed, where Pod security `restricted` is enforced."""
     put_authority(controlplane, restricted, certificate)
-    release = Release(helm, controlplane, restricted, image, asset)
+    with ExitStack() as stack:
+
+        def make(name: str = RELEASE) -> Release:
+            release = Release(helm, controlplane, restricted, image, asset, name=name)
+            stack.callback(release.uninstall)
+            return release
+
+        yield make
+
+
+@pytest.fixture
+def release(releases: Callable[..., Release], figures: Figures) -> Release:
+    """The chart, installed."""
+    release = releases()
     with figures.seconds("helm install --wait, until one of two Pods leads"):
         release.install()
-    yield release
-    release.helm("uninstall", RELEASE, "--ignore-not-found", "--wait")
+    return release

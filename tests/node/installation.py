@@ -20,14 +20,25 @@ ROLLOUT_SECONDS: Final = 120
 
 
 class Pods:
-    """The operator's Pods in a namespace."""
+    """The operator's Pods in a namespace.
 
-    def __init__(self, cluster: Cluster, namespace: str) -> None:
+    Args:
+        cluster: Where they are.
+        namespace: In which namespace.
+        name: The Deployment's and the Lease's.
+        selector: By which labels they are found.
+    """
+
+    def __init__(self, cluster: Cluster, namespace: str, name: str = RELEASE, selector: str = SELECTOR) -> None:
         self._cluster = cluster
+        self._name = name
+        self._selector = selector
         self.namespace = namespace
 
     def all(self) -> list[Json]:
-        found: list[Json] = json.loads(self.kubectl("get", "pods", f"--selector={SELECTOR}", "--output=json"))["items"]
+        found: list[Json] = json.loads(self.kubectl("get", "pods", f"--selector={self._selector}", "--output=json"))[
+            "items"
+        ]
         return found
 
     def names(self) -> set[str]:
@@ -39,19 +50,19 @@ class Pods:
 
     def leader(self) -> str:
         """The Pod that holds the Lease; empty while there is none."""
-        lease = f"/apis/coordination.k8s.io/v1/namespaces/{self.namespace}/leases/{RELEASE}"
+        lease = f"/apis/coordination.k8s.io/v1/namespaces/{self.namespace}/leases/{self._name}"
         holder: str = (self._cluster.api.find(lease) or {}).get("spec", {}).get("holderIdentity") or ""
         return next((name for name in self.names() if holder.startswith(name)), "")
 
     def wait_for_others(self, before: set[str]) -> None:
         """Wait until none of these Pods is left, all that shall run are ready, and one of them leads."""
         wait_until(lambda: not before & self.names(), ROLLOUT_SECONDS, "the old Pods are gone")
-        self.kubectl("rollout", "status", f"deployment/{RELEASE}", f"--timeout={ROLLOUT_SECONDS}s")
+        self.kubectl("rollout", "status", f"deployment/{self._name}", f"--timeout={ROLLOUT_SECONDS}s")
         wait_until(self.leader, ROLLOUT_SECONDS, "a Pod leads")
 
     def explained(self) -> str:
         """What an administrator would look at."""
-        return self.kubectl("describe", "pods") + self.kubectl("logs", f"--selector={SELECTOR}", "--tail=40")
+        return self.kubectl("describe", "pods") + self.kubectl("logs", f"--selector={self._selector}", "--tail=40")
 
     def kubectl(self, *arguments: str) -> str:
         return self._cluster.kubectl(f"--namespace={self.namespace}", *arguments)
@@ -60,11 +71,22 @@ class Pods:
 class Release:
     """A release of the chart; nothing is there before `install`."""
 
-    def __init__(self, helm: Helm, cluster: Cluster, namespace: str, image: Image, asset: AssetApi) -> None:
+    def __init__(
+        self,
+        helm: Helm,
+        cluster: Cluster,
+        namespace: str,
+        image: Image,
+        asset: AssetApi,
+        *,
+        name: str = RELEASE,
+    ) -> None:
         self._helm = helm
         self._cluster = cluster
         self._namespace = namespace
-        self.pods = Pods(cluster, namespace)
+        self.name = name
+        objects = name if name == RELEASE else f"{name}-{RELEASE}"
+        self.pods = Pods(cluster, namespace, objects, f"{SELECTOR},app.kubernetes.io/instance={name}")
         self.values: dict[str, Any] = {
             "image": {"repository": REPOSITORY, "tag": image.tag},
             "sandboxUrl": asset.url,
@@ -72,15 +94,28 @@ class Release:
             "networkPolicy": {"asset": {"ports": [int(asset.url.rpartition(":")[2])]}},
         }
 
-    def install(self) -> None:
+    def install(self, chart: Path = CHART, **values: Any) -> None:
         """Install it, take the CRD up that an earlier release left, and wait for its Pods."""
-        self.helm("install", RELEASE, str(CHART), "--take-ownership", "--wait", values=self.values)
+        self.values |= values
+        self.helm("install", self.name, str(chart), "--take-ownership", "--wait", values=self.values)
         wait_until(self.pods.leader, ROLLOUT_SECONDS, "a Pod leads")
 
     def upgrade(self, **values: Any) -> None:
         """Upgrade it to other values, and wait for its Pods."""
         self.values |= values
-        self.helm("upgrade", RELEASE, str(CHART), "--wait", values=self.values)
+        self.helm("upgrade", self.name, str(CHART), "--wait", values=self.values)
+
+    def reuse(self) -> None:
+        """Upgrade it with the values that it had, and none of those that are new."""
+        self.helm("upgrade", self.name, str(CHART), "--reuse-values", "--force-conflicts", "--wait")
+
+    def test(self) -> str:
+        """Run `helm test`, and give what it says."""
+        return self.helm("test", self.name)
+
+    def uninstall(self) -> None:
+        """Uninstall it, if it is there, and wait for its end."""
+        self.helm("uninstall", self.name, "--ignore-not-found", "--wait")
 
     def helm(self, *arguments: str, values: Json | None = None) -> str:
         place = f"--namespace={self._namespace}"

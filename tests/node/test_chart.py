@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,11 +12,13 @@ from tests.node.installation import Release
 from tests.support.asset_api import AssetApi
 from tests.support.cluster import wait_until
 from tests.support.controlplane import ControlPlane
-from tests.support.helm import RELEASE
+from tests.support.helm import RELEASE, ROOT
 from tests.support.shop import Shop
 
 TAKE_OVER_SECONDS = 20
 END_SECONDS = 60
+RENEWAL_SECONDS = 60
+EARLIER = ROOT / "tests" / "deploy" / "earlier"
 TOKENS = ("ledger-writer", "invoices", "reports")
 
 
@@ -51,7 +54,7 @@ def test_a_pod_issues_a_token_over_tls(release: Release, shop: Shop, asset: Asse
 
 def test_helm_test_succeeds(release: Release, figures: Figures) -> None:
     with figures.seconds("helm test"):
-        assert "Succeeded" in release.helm("test", RELEASE)
+        assert "Succeeded" in release.test()
 
 
 def test_pods_run_with_no_rights_on_the_node_and_do_not_restart(release: Release, figures: Figures) -> None:
@@ -96,6 +99,46 @@ def test_an_upgrade_requests_nothing(
 
     assert asset.arrived == len(TOKENS) + 1
     assert uids(shop) == tokens
+
+
+def test_an_upgrade_of_the_earlier_chart_with_its_values_requests_nothing(
+    releases: Callable[..., Release], shop: Shop, asset: AssetApi, figures: Figures
+) -> None:
+    release = releases()
+    release.install(EARLIER)
+    for name in TOKENS:
+        shop.put(name)
+    for name in TOKENS:
+        shop.wait_until_ready(name)
+    before = release.pods.names()
+
+    with figures.seconds("helm upgrade --reuse-values of the earlier chart, until the old Pods are gone"):
+        release.reuse()
+        release.pods.wait_for_others(before)
+    shop.wait_until_served("another")
+
+    assert asset.arrived == len(TOKENS) + 1
+
+
+def test_two_releases_in_a_namespace_serve_each_its_own(
+    releases: Callable[..., Release], shop: Shop, asset: AssetApi, figures: Figures
+) -> None:
+    """Tokens that live for a minute, so that each is renewed while the other's operator is at work, too."""
+    teams = ("ledger", "invoices")
+    for team in teams:
+        releases(team).install(watchSelector=f"team={team}", crds={"install": team == "ledger"})
+    for team in teams:
+        manifest = shop.manifest(team, lifetime="1m")
+        manifest["metadata"]["labels"] = {"team": team}
+        shop.apply(manifest)
+
+    with figures.seconds("two releases in a namespace, until each has renewed a token of a minute"):
+        for team in teams:
+            shop.wait_for_revision(team, 2, RENEWAL_SECONDS)
+
+    for team in teams:
+        assert shop.token(team)["status"]["revision"] == 2
+    assert asset.arrived == 2 * len(teams)
 
 
 def test_a_restart_of_all_pods_requests_nothing(
