@@ -2,10 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help check format test e2e-node chaos bench demo audit sbom lock clean
+.PHONY: help check format test e2e-node chaos bench demo chart-readme audit sbom lock clean
 
 help: ## Show this help
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .venv/installed: pyproject.toml requirements/dev.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.13 ...")'
@@ -49,6 +49,9 @@ check: .venv/installed ## Formatting, lint, types, import layers
 format: .venv/installed ## Format the code and apply safe fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+chart-readme: .venv/installed ## Write the values of the chart into its README
+	$(BIN)/python -m deploy.chart_readme
 
 .venv-release/installed: requirements/release.txt
 	$(PYTHON) -m venv .venv-release
