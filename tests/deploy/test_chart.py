@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import yaml
 from asset_token_operator.__main__ import run
 from tests.deploy.variants import VARIANTS, leaves
 from tests.support.cluster import Json
-from tests.support.helm import CHART, IMAGE, RELEASE, ROOT, Helm, HelmError, container, find, kinds
+from tests.support.helm import CHART, IMAGE, RELEASE, ROOT, Helm, HelmError, container, find, kinds, merged
 
 ROLES = {"ClusterRole", "Role"}
 PERMITTED = {"get", "list", "watch", "create", "update", "patch", "delete"}
@@ -266,6 +267,30 @@ def test_every_template_that_is_included_has_the_charts_name_before_its_own() ->
     text = "".join(path.read_text() for path in (CHART / "templates").rglob("*.*"))
 
     assert {name.partition(".")[0] for name in re.findall(r'(?:define|include) "([^"]*)"', text)} == {RELEASE}
+
+
+def test_part_of_another_chart_is_what_it_is_alone(helm: Helm, tmp_path: Path) -> None:
+    """Also where that chart has templates of the commonest names."""
+    shutil.copytree(CHART, tmp_path / "charts" / RELEASE)
+    (tmp_path / "templates").mkdir()
+    names = ("name", "fullname", "labels", "selector", "image", "rules", "subject", "tcp")
+    (tmp_path / "templates" / "_helpers.tpl").write_text(
+        "".join(f'{{{{- define "{name}" }}}}other: yes{{{{ end }}}}\n' for name in names)
+    )
+    chart = {
+        "apiVersion": "v2",
+        "name": "shop",
+        "version": "1.0.0",
+        "dependencies": [{"name": RELEASE, "version": "*"}],
+    }
+    (tmp_path / "Chart.yaml").write_text(yaml.safe_dump(chart))
+    values = merged(IMAGE, {"watchSelector": "team=ledger"})
+
+    rendered, _ = helm.run(
+        "template", RELEASE, str(tmp_path), f"--namespace={RELEASE}", values={RELEASE: values, "global": {"a": "b"}}
+    )
+
+    assert [item for item in yaml.safe_load_all(rendered) if item] == helm.template(values)
 
 
 def test_two_releases_in_a_namespace_have_nothing_in_common_but_the_crd(helm: Helm) -> None:
