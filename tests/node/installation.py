@@ -25,13 +25,16 @@ class Pods:
     Args:
         cluster: Where they are.
         namespace: In which namespace.
-        name: The Deployment's and the Lease's.
+        name: The Deployment's.
         selector: By which labels they are found.
+
+    Attributes:
+        lease: The Lease's name, the Deployment's where nothing else was said.
     """
 
     def __init__(self, cluster: Cluster, namespace: str, name: str = RELEASE, selector: str = SELECTOR) -> None:
         self._cluster = cluster
-        self._name = name
+        self._name = self.lease = name
         self._selector = selector
         self.namespace = namespace
 
@@ -50,7 +53,7 @@ class Pods:
 
     def leader(self) -> str:
         """The Pod that holds the Lease; empty while there is none."""
-        lease = f"/apis/coordination.k8s.io/v1/namespaces/{self.namespace}/leases/{self._name}"
+        lease = f"/apis/coordination.k8s.io/v1/namespaces/{self.namespace}/leases/{self.lease}"
         holder: str = (self._cluster.api.find(lease) or {}).get("spec", {}).get("holderIdentity") or ""
         return next((name for name in self.names() if holder.startswith(name)), "")
 
