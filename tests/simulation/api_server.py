@@ -182,7 +182,9 @@ class Connection:
 class ModelKopf:
     """Tells what kopf would: the list first, then what changes, and all of it again when it has to list anew."""
 
-    def __init__(self, namespaces: Sequence[str], observer: Observer, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, namespaces: Sequence[str], observer: Observer, loop: asyncio.AbstractEventLoop, _selector: str | None
+    ) -> None:
         self._scopes = tuple(namespaces) or ("",)
         self._observer = observer
         self._loop = loop

@@ -97,7 +97,8 @@ class Operator:
         clocks = AssetClocks(machine)
         connection: Any = Connection(world.cluster, world.conditions, machine, self._chance, clocks.cluster_says)
         CONNECTION.set(connection)
-        leadership = Leadership(connection, "operators", self.name, machine) if self._elects else None
+        lease = world.settings.lease_namespace or "", world.settings.lease_name
+        leadership = Leadership(connection, *lease, self.name, machine) if self._elects else None
         time_left = forever if leadership is None else leadership.time_left
         asset: Any = AssetConnection(world.assets, machine, time_left, self._chance)
         self.parts = assemble(
@@ -148,11 +149,13 @@ class World:
         self.cluster = Cluster(self._changed)
         self.settings = Settings(
             namespaces=(),
+            selector=None,
             endpoints=ENDPOINTS,
             reserves=Reserves(),
             ca_file=None,
             leader_elect=plan.operators > 1,
             lease_namespace="operators",
+            lease_name="asset-token-operator",
             health_address=None,
             metrics_address=None,
             token_metrics=False,
