@@ -68,7 +68,9 @@ async def _run(order: Order) -> World:
     window = chance.choice(WINDOWS)
     clients = [f"tenant-{number}" for number in range(1, chance.randint(1, 3) + 1)]
     businesses = [f"biz_{number}" for number in range(1, 5)]
-    limit = max(20, math.ceil(3 * count * RENEWALS_A_SECOND * window))
+    limit = math.ceil(
+        max(20, count * max(1.5, 3 * RENEWALS_A_SECOND * window))
+    )  # else many wait, and their status tells
     if chance.random() < 0.5:
         limit = max(limit, 5 * window)
     rule = RateLimit(

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 EVERY_SECONDS: Final = 1200.0
 """Between two deeds, on the average."""
 
+LIFETIMES: Final = (None, "15m", "30m", "1h", "1h")
+LONG_LIFETIMES: Final = (None, "1h", "2h", "2h")
+MANY: Final = 50
+"""More AssetTokens than that have longer tokens, so that a week of them takes minutes."""
+
 REPAIR_RECOVERY: Final = 60.0
 LONGEST_REFUSAL: Final = 60.0
 """Seconds for which Asset may refuse fresh credentials."""
@@ -78,7 +83,7 @@ class Users:
             "credentialsSecretRef": {"name": chance.choice(self._weather.clients)},
             "scopes": [chance.choice(["ledger:read", "ledger:create", "invoice:create"])],
         }
-        lifetime = chance.choice([None, "15m", "30m", "1h", "1h"])
+        lifetime = chance.choice(LIFETIMES if self._count <= MANY else LONG_LIFETIMES)
         if lifetime is not None:
             spec["lifetime"] = lifetime
         if lifetime == "1h" and chance.random() < 0.3:

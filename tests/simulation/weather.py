@@ -106,6 +106,9 @@ class Weather:
             business=failure.business,
             name=failure.name,
         )
+        token = self.world.judge.tokens.get(failure.name or "")
+        if failure.how == "401" and token is not None:
+            said.name, said.client = None, token.client
         with self.trouble(said):
             asset.failures.append(failure)
             self.world.history.tell("weather", f"{environment}: {failure}")
@@ -128,6 +131,7 @@ class Weather:
         await self.fail(failure, self.environment(), lasts, probe_recovery(lasts))
 
     async def refused_requests(self, lasts: float) -> None:
+        """One AssetToken's are refused; a 401 is taken for one of its credentials, whoever else uses them."""
         failure = Failure(self.chance.choice(REFUSALS), name=self._name())
         await self.fail(failure, self.environment(), lasts, probe_recovery(lasts))
 
