@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -31,6 +31,8 @@ TIMEOUT_SECONDS: Final = 15.0
 BOOKMARK_SECONDS: Final = 55.0
 WATCH_SECONDS: Final = 300.0
 RECONNECT_SECONDS: Final = 0.5
+LATE_WRITES: Final = 0.5
+"""How many of the writes whose answer is lost are made all the same."""
 
 CONNECTION: ContextVar[Connection] = ContextVar("connection")
 """Of the operator whose task runs."""
@@ -44,7 +46,7 @@ class Conditions:
         latency: Seconds for a call, on the average.
         is_down: Whether it can't be reached.
         denies: Whether a webhook denies Secrets.
-        webhook_seconds: How long a webhook takes for a Secret; beyond 15 s the answer is lost, and the write isn't.
+        webhook_seconds: How long a webhook takes for a Secret; beyond 15 s the answer is lost.
         watch_lag: Seconds by which watches are late.
         breaks: How often all watches were broken.
         repeats: Whether watches tell everything twice.
@@ -98,7 +100,7 @@ class Connection:
             return read({"resources": [{"name": ASSET_TOKENS}]})
         request = Request.parse(method, path, body)
         if request.is_write_of_secret():
-            await self._pass_webhook()
+            await self._pass_webhook(request)
         answer = self.cluster.answer(request)
         date = present().replace(microsecond=0)
         await self.travel()
@@ -117,14 +119,20 @@ class Connection:
         if self.conditions.is_down:
             raise KubeUnavailableError("no answer from the API server (ClientConnectorError).")
 
-    async def _pass_webhook(self) -> None:
-        """What stands before each write of a Secret; a slow one lets the write through when nobody waits any more."""
-        if self.conditions.webhook_seconds:
-            await asyncio.sleep(min(self.conditions.webhook_seconds, TIMEOUT_SECONDS))
-        if self.conditions.webhook_seconds > TIMEOUT_SECONDS:
+    async def _pass_webhook(self, request: Request) -> None:
+        """What stands before each write of a Secret; where nobody waits any more, the write is made or not."""
+        takes = self.conditions.webhook_seconds
+        await asyncio.sleep(min(takes, TIMEOUT_SECONDS))
+        if takes > TIMEOUT_SECONDS:
+            if self._chance.random() < LATE_WRITES:
+                asyncio.get_running_loop().call_later(takes - TIMEOUT_SECONDS, self._write_late, request)
             raise KubeUnavailableError("no answer from the API server (TimeoutError).")
         if self.conditions.denies:
             raise KubeRefusedError("the API server refused with 403 Forbidden.", 403)
+
+    def _write_late(self, request: Request) -> None:
+        with suppress(KubeRefusedError):
+            self.cluster.answer(request)
 
     async def stream(
         self,

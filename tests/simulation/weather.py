@@ -176,6 +176,7 @@ class Weather:
                 clocks.issued_at = timedelta(minutes=2)
             case _:
                 clocks.not_before = timedelta(seconds=self.chance.choice([5, 60]))
+        self.world.history.tell("weather", f"{clocks}")
         with self.trouble(Trouble("Asset's clock is wrong", seconds(), ENDPOINT_RECOVERY)):
             await asyncio.sleep(lasts)
         clocks.date, clocks.issued_at, clocks.not_before = timedelta(), timedelta(), None
