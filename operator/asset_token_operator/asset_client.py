@@ -19,7 +19,7 @@ from httpx_aiohttp import AiohttpTransport
 
 from asset_token_operator.answers import LONGEST_BODY, Reply, read_reply
 from asset_token_operator.errors import AssetUnavailableError, BrokenAnswerError
-from asset_token_operator.proxies import proxy_for
+from asset_token_operator.proxies import ProxyError, proxy_for
 
 if TYPE_CHECKING:
     import ssl
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from asset_token_operator.model import Credentials, Environment, Spec
+    from asset_token_operator.proxies import Proxy
 
 TIMEOUT_SECONDS: Final = 15.0
 """For a request in all, from connecting to the answer's last byte."""
@@ -38,7 +39,7 @@ WORDS: Final[Mapping[type[BaseException], str]] = {
     aiohttp.ClientConnectorDNSError: "its name can't be resolved",
     aiohttp.ClientProxyConnectionError: "the proxy can't be connected to",
     aiohttp.ClientHttpProxyError: "the proxy refused",
-    aiohttp.ClientConnectorCertificateError: "its certificate isn't trusted",
+    aiohttp.ClientConnectorCertificateError: "its certificate, or that of a proxy on the way, isn't trusted",
     aiohttp.ClientSSLError: "TLS failed",
     aiohttp.ClientConnectorError: "it can't be connected to",
     aiohttp.ServerDisconnectedError: "it closed the connection without an answer",
@@ -83,10 +84,11 @@ class AssetClient:
             if ca_file is not None:
                 trusted.load_verify_locations(ca_file)
             proxies = {url: proxy_for(url) for url in endpoints.values()}
+        except ProxyError as error:
+            raise AssetUnavailableError(str(error)) from None
         except (OSError, ValueError) as error:
             raise AssetUnavailableError(
-                f"The proxy or CA variables can't be used ({type(error).__name__}); check HTTPS_PROXY, ALL_PROXY,"
-                " SSL_CERT_FILE and SSL_CERT_DIR."
+                f"The CAs can't be read ({type(error).__name__}); check --ca-file, SSL_CERT_FILE and SSL_CERT_DIR."
             ) from None
         session = _session(trusted, time_left)
         http = httpx.AsyncClient(
@@ -150,13 +152,11 @@ def _session(trusted: ssl.SSLContext, time_left: Callable[[], timedelta]) -> aio
     )
 
 
-def _transport(session: aiohttp.ClientSession, proxy: str | None) -> httpx.AsyncBaseTransport:
+def _transport(session: aiohttp.ClientSession, proxy: Proxy | None) -> httpx.AsyncBaseTransport:
     if proxy is None:
         return AiohttpTransport(client=session)
-    url = httpx.URL(proxy)
-    login = aiohttp.encode_basic_auth(url.username, url.password) if url.userinfo else None
-    headers = {"Proxy-Authorization": login} if login else None
-    return AiohttpTransport(client=session, proxy=httpx.Proxy(url.copy_with(userinfo=b""), headers=headers))
+    headers = None if proxy.authorization is None else {"Proxy-Authorization": proxy.authorization}
+    return AiohttpTransport(client=session, proxy=httpx.Proxy(proxy.url, headers=headers))
 
 
 def _in_words(error: BaseException) -> str:

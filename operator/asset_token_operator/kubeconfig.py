@@ -11,19 +11,23 @@ import contextlib
 import hashlib
 import os
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import aiohttp
 from kubernetes.aio import client, config
 
 from asset_token_operator.errors import KubeUnavailableError
 from asset_token_operator.model import OPERATOR
-from asset_token_operator.proxies import proxy_for
+from asset_token_operator.proxies import ProxyError, proxy_for, read_proxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from aiohttp.client_middlewares import ClientHandlerType
+
+    from asset_token_operator.proxies import Proxy
 
 NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 LOAD_SECONDS: Final = 30.0
@@ -44,9 +48,9 @@ class Access:
 
     server: str
     tls: ssl.SSLContext
-    proxy: str | None
+    proxy: Proxy | None
     fingerprint: str
-    _configuration: client.Configuration
+    _configuration: client.Configuration = field(repr=False)
 
     async def headers(self) -> dict[str, str]:
         """Who we are, for the next call; a service account's token, which is replaced in time, is read every minute.
@@ -84,12 +88,29 @@ class Access:
             connector=aiohttp.TCPConnector(limit=connections, ssl=self.tls),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=headers,
-            proxy=self.proxy,
+            middlewares=[self._address] if self._server_name or self.proxy else [],
+            proxy=None if self.proxy is None else self.proxy.url,
             read_bufsize=LONGEST_LINE,
             timeout=aiohttp.ClientTimeout(),
             trace_configs=traces,
             trust_env=False,
         )
+
+    @property
+    def _server_name(self) -> str | None:
+        """Whose certificate the API server has, where it isn't its address': the kubeconfig's `tls-server-name`."""
+        return self._configuration.tls_server_name or None
+
+    async def _address(self, request: aiohttp.ClientRequest, send: ClientHandlerType) -> aiohttp.ClientResponse:
+        """What no session says for all requests: the server's name, which isn't the proxy's, and our login there."""
+        request.server_hostname = self._server_name
+        if self.proxy is not None and self.proxy.authorization is not None:
+            login = {"Proxy-Authorization": self.proxy.authorization}
+            if request.is_ssl():
+                request.update_proxy(request.proxy, None, login)
+            else:
+                request.headers.update(login)
+        return await send(request)
 
 
 async def load() -> Access:
@@ -108,11 +129,14 @@ async def load() -> Access:
         fingerprint = _fingerprint(configuration)  # before it is used: what is replaced meanwhile is found next time
         tls = await asyncio.to_thread(_tls, configuration)
         server = configuration.host.rstrip("/")
-        proxy = configuration.proxy or proxy_for(server)
+        named = configuration.proxy
+        proxy = read_proxy(str(named), "The kubeconfig's proxy-url") if named else proxy_for(server)
+    except ProxyError as error:
+        raise KubeUnavailableError(f"No cluster to connect to: {error}") from None
     except (OSError, ValueError) as error:
         raise KubeUnavailableError(
-            f"No cluster to connect to: its certificates, or the proxy variables, can't be used"
-            f" ({type(error).__name__}). Set KUBECONFIG, or correct HTTPS_PROXY."
+            f"No cluster to connect to: its address or certificates can't be used ({type(error).__name__})."
+            " Set KUBECONFIG."
         ) from None
     return Access(server, tls, proxy, fingerprint, configuration)
 
@@ -153,25 +177,9 @@ def _in_cluster() -> bool:
     return not os.environ.get("KUBECONFIG") and "KUBERNETES_SERVICE_HOST" in os.environ
 
 
-class NamedContext(ssl.SSLContext):
-    """TLS with a server whose certificate has another name than its address: the kubeconfig's `tls-server-name`.
-
-    It verifies the chain, the name and the time, as kubectl and curl do, but not, as Python >= 3.13 would by default,
-    that a private CA's certificate has all fields that RFC 5280 asks for.
-    """
-
-    name: str | None = None
-
-    def wrap_bio(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, *given: Any, **named: Any) -> ssl.SSLObject:  # noqa: ANN401 - as ssl has it
-        """Begin a connection."""
-        if self.name is not None:
-            named["server_hostname"] = self.name
-        return super().wrap_bio(incoming, outgoing, *given, **named)
-
-
 def _tls(configuration: client.Configuration) -> ssl.SSLContext:
-    tls = NamedContext(ssl.PROTOCOL_TLS_CLIENT)
-    tls.name = configuration.tls_server_name or None
+    """What the API server is verified with, and a proxy that is spoken to by https, too, as kubectl does."""
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if configuration.ssl_ca_cert or configuration.ca_cert_data:
         tls.load_verify_locations(cafile=configuration.ssl_ca_cert, cadata=configuration.ca_cert_data)
     else:

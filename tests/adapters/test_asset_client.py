@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import logging
 import math
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 import pytest
+import uvloop
 from pydantic import SecretStr
 
 from asset_token_operator import asset_client
@@ -49,9 +51,9 @@ from tests.support.asset_behaviour import (
 from tests.support.asset_rules import RateLimit
 from tests.support.builders import CREDENTIALS, a_spec
 from tests.support.certificates import a_certificate
+from tests.support.connect_proxy import Proxy, serving
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
     from pathlib import Path
 
@@ -66,7 +68,7 @@ SHORT_SECONDS = 0.3
 """In place of the 15 seconds for a request in all, where a test is about their end; a single step keeps them."""
 
 ANSWER = json.dumps({"access_token": TOKEN, "token_type": "Bearer", "expires_in": 3600}).encode()
-UNREACHABLE = r"Asset could not be reached: [a-zA-Z ']+\."
+UNREACHABLE = r"Asset could not be reached: [a-zA-Z ',]+\."
 UNANSWERED = r"Asset did not answer within \d+ s\."
 NO_OBJECT = "Asset's answer is not a JSON object."
 NO_TOKEN = "Asset's answer has no access_token."
@@ -91,10 +93,12 @@ def asset() -> Iterator[AssetApi]:
 
 
 @asynccontextmanager
-async def a_client(url: str, time_left: Callable[[], timedelta] = forever) -> AsyncIterator[AssetClient]:
+async def a_client(
+    url: str, time_left: Callable[[], timedelta] = forever, ca_file: Path | None = None
+) -> AsyncIterator[AssetClient]:
     """A client of the sandbox at that URL, and of a production that nothing serves."""
     endpoints = {Environment.SANDBOX: url, Environment.PRODUCTION: "http://127.0.0.1:9"}
-    async with AssetClient.connect(endpoints, None, time_left) as client:
+    async with AssetClient.connect(endpoints, None if ca_file is None else str(ca_file), time_left) as client:
         yield client
 
 
@@ -135,61 +139,6 @@ class Wire:
         """The fields of the only request."""
         (request,) = self.received
         return parse_qsl(request.partition(b"\r\n\r\n")[2].decode(), keep_blank_values=True, strict_parsing=True)
-
-
-@dataclass
-class Proxy:
-    """A CONNECT proxy that tunnels every name to one port, or refuses; keeps what it was asked in the clear."""
-
-    port: int | None = None
-    asked: list[bytes] = field(default_factory=list)
-
-    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.asked.append(await reader.readuntil(b"\r\n\r\n"))
-        if self.port is None:
-            writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
-            await writer.drain()
-            return
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.port)
-        try:
-            writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
-        finally:
-            far_writer.close()
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while data := await reader.read(65536):
-        writer.write(data)
-        await writer.drain()
-    writer.close()
-
-
-@asynccontextmanager
-async def serving(
-    handle: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any], tls: ssl.SSLContext | None = None
-) -> AsyncIterator[int]:
-    """Serve on loopback within this context; gives the port."""
-    tasks: set[asyncio.Task[Any]] = set()
-
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task
-        tasks.add(task)
-        with suppress(asyncio.IncompleteReadError, OSError, asyncio.CancelledError):
-            await handle(reader, writer)
-        writer.close()
-        with suppress(OSError, asyncio.CancelledError):
-            await writer.wait_closed()
-
-    server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=tls)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def an_http_answer(body: bytes = ANSWER, status: str = "200 OK", headers: Mapping[str, str] | None = None) -> bytes:
@@ -683,16 +632,73 @@ class TestAProxy:
         assert asked.startswith(f"CONNECT {ASSET_HOST}:443 HTTP/1.1\r\n".encode())
         assert CLIENT_SECRET.encode() not in asked
 
-    async def test_is_passed_by_for_a_host_in_no_proxy(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        certificate = a_certificate(tmp_path)
-        monkeypatch.setenv("SSL_CERT_FILE", str(certificate.path))
-        proxy = Proxy()
+    @pytest.mark.parametrize("exempt", ["127.0.0.0/8,.getasset.com", "*", f"{ASSET_HOST}:443,getasset.com"])
+    async def test_is_passed_by_for_a_host_in_no_proxy(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exempt: str
+    ) -> None:
+        certificate = a_certificate(tmp_path, host=ASSET_HOST)
+        proxy, real = Proxy(), socket.getaddrinfo
+        monkeypatch.setattr(socket, "getaddrinfo", lambda _, port, *a, **b: real("127.0.0.1", port, *a, **b))
         async with serving(Wire(an_http_answer()), certificate.context) as port, serving(proxy) as proxy_port:
             monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy_port}")
-            monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-            async with a_client(f"https://127.0.0.1:{port}") as client:
+            monkeypatch.setenv("NO_PROXY", exempt)
+            async with a_client(f"https://{ASSET_HOST}:{port}", ca_file=certificate.path) as client:
                 assert token_of(await ask(client)) == TOKEN
         assert proxy.asked == []
+
+    @pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+    def test_that_is_spoken_to_by_https_may_have_a_certificate_of_the_given_authority(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Callable[[Any], None]
+    ) -> None:
+        """Also a TLS connection in a TLS connection, in the event loop that the operator runs in."""
+        theirs, ours = tmp_path / "theirs", tmp_path / "ours"
+        theirs.mkdir()
+        ours.mkdir()
+        asset, other = a_certificate(theirs, host=ASSET_HOST), a_certificate(ours)
+        ca_file = tmp_path / "ca.crt"
+        ca_file.write_bytes(asset.path.read_bytes() + other.path.read_bytes())
+
+        async def scenario() -> None:
+            wire = Wire(an_http_answer())
+            async with serving(wire, asset.context) as port:
+                proxy = Proxy(port)
+                async with serving(proxy, other.context) as proxy_port:
+                    monkeypatch.setenv("HTTPS_PROXY", f"https://me:canary%40@127.0.0.1:{proxy_port}")
+                    async with a_client(f"https://{ASSET_HOST}", ca_file=ca_file) as client:
+                        for _ in range(2):
+                            assert token_of(await ask(client)) == TOKEN
+            assert len(wire.received) == 2
+            (asked,) = proxy.asked
+            assert asked.startswith(f"CONNECT {ASSET_HOST}:443 HTTP/1.1\r\n".encode())
+            assert f"Basic {base64.b64encode(b'me:canary@').decode()}\r\n".encode() in asked
+            assert b"canary" not in asked
+
+        run(scenario())
+
+    async def test_whose_certificate_nobody_trusts_is_asked_nothing(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        certificate, proxy = a_certificate(tmp_path), Proxy()
+        async with serving(proxy, certificate.context) as proxy_port:
+            monkeypatch.setenv("HTTPS_PROXY", f"https://127.0.0.1:{proxy_port}")
+            async with a_client(f"https://{ASSET_HOST}") as client:
+                error = await refusal(client)
+        assert str(error) == (
+            "Asset could not be reached: its certificate, or that of a proxy on the way, isn't trusted."
+        )
+        assert proxy.asked == []
+
+    @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "ALL_PROXY", "all_proxy"])
+    def test_of_another_kind_is_said_in_a_sentence(
+        self, monkeypatch: pytest.MonkeyPatch, everything_logged: pytest.LogCaptureFixture, variable: str
+    ) -> None:
+        monkeypatch.setenv(variable, "socks5h://me:canary@127.0.0.1:1080")
+        with pytest.raises(AssetUnavailableError) as caught:
+            AssetClient.connect({Environment.SANDBOX: f"https://{ASSET_HOST}"}, None, forever)
+        assert str(caught.value) == (
+            f"{variable} names a proxy of another kind than http:// and https://, which is not supported."
+        )
+        assert "canary" not in all_said(caught.value, everything_logged)
 
     async def test_that_refuses_makes_asset_unreachable_and_its_password_is_not_told(
         self, monkeypatch: pytest.MonkeyPatch, everything_logged: pytest.LogCaptureFixture

@@ -23,7 +23,7 @@ class Certificate:
 
 def a_certificate(folder: Path, *, host: str = "127.0.0.1", expired: bool = False) -> Certificate:
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a test")])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"a test {x509.random_serial_number():x}")])
     alternative = x509.DNSName(host) if host[0].isalpha() else x509.IPAddress(ipaddress.ip_address(host))
     usage = dict.fromkeys(
         ("content_commitment", "data_encipherment", "key_agreement", "crl_sign", "encipher_only", "decipher_only"),

@@ -5,21 +5,31 @@ import base64
 import json
 import logging
 import ssl
+import traceback
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
+import uvloop
 from aiohttp import web
 from kubernetes.aio.config import incluster_config, kube_config
 
 from asset_token_operator import kubeconfig
 from asset_token_operator.errors import KubeUnavailableError
 from asset_token_operator.kubeconfig import context_namespace, load, own_namespace
+from asset_token_operator.proxies import Proxy
 from tests.support.api_server import a_kubeconfig, an_api_server, answering, forget_settings
 from tests.support.certificates import a_certificate
 from tests.support.clock import settle
+from tests.support.connect_proxy import Proxy as ConnectProxy
+from tests.support.connect_proxy import serving
 
 SERVER = "https://127.0.0.1:6443"
+ELSEWHERE = "https://10.96.0.1:6443"
+KIND = "names a proxy of another kind than http:// and https://, which is not supported."
 
 
 @pytest.fixture(autouse=True)
@@ -349,17 +359,19 @@ class TestFingerprint:
 class TestProxy:
     async def test_is_the_one_that_the_variables_name(self, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example.com:3128")
-        a_kubeconfig(here, SERVER)
+        a_kubeconfig(here, ELSEWHERE)
 
-        assert (await load()).proxy == "http://proxy.example.com:3128"
+        assert (await load()).proxy == Proxy("http://proxy.example.com:3128")
 
-    @pytest.mark.parametrize("exempt", ["127.0.0.1", "127.0.0.1:6443", "*", "a.example.com,127.0.0.1"])
+    @pytest.mark.parametrize(
+        "exempt", ["10.96.0.1", "10.96.0.1:6443", "*", "a.example.com,10.96.0.1", "127.0.0.0/8,10.0.0.0/8,.svc"]
+    )
     async def test_is_none_where_they_exempt_the_server(
         self, here: Path, monkeypatch: pytest.MonkeyPatch, exempt: str
     ) -> None:
         monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example.com:3128")
         monkeypatch.setenv("NO_PROXY", exempt)
-        a_kubeconfig(here, SERVER)
+        a_kubeconfig(here, ELSEWHERE)
 
         assert (await load()).proxy is None
 
@@ -370,7 +382,96 @@ class TestProxy:
         monkeypatch.setenv("NO_PROXY", "*")
         a_kubeconfig(here, SERVER, **{"proxy-url": "http://other.example.com:3128"})
 
-        assert (await load()).proxy == "http://other.example.com:3128"
+        assert (await load()).proxy == Proxy("http://other.example.com:3128")
+
+    @pytest.mark.parametrize(
+        ("proxy", "sentence"),
+        [
+            pytest.param("socks5://me:canary@proxy:1080", KIND, id="of another kind"),
+            pytest.param("ftp://canary@proxy", KIND, id="of an unheard-of kind"),
+            pytest.param("http://me:canary@", "is not the URL of a proxy.", id="nowhere"),
+            pytest.param(["canary"], "is not the URL of a proxy.", id="no text"),
+            pytest.param("http://me:canary@proxy:port", "is not the URL of a proxy.", id="no port"),
+        ],
+    )
+    async def test_that_the_kubeconfig_names_and_nobody_can_use_is_said_in_a_sentence(
+        self, here: Path, proxy: object, sentence: str
+    ) -> None:
+        a_kubeconfig(here, SERVER, **{"proxy-url": proxy})
+        with pytest.raises(KubeUnavailableError) as caught:
+            await load()
+
+        assert str(caught.value) == f"No cluster to connect to: The kubeconfig's proxy-url {sentence}"
+        assert "canary" not in "".join(traceback.format_exception(caught.value))
+
+    @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "ALL_PROXY"])
+    async def test_that_a_variable_names_and_nobody_can_use_is_said_in_a_sentence(
+        self, here: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+    ) -> None:
+        a_kubeconfig(here, ELSEWHERE)
+        monkeypatch.setenv(variable, "socks5://me:canary@proxy:1080")
+        with pytest.raises(KubeUnavailableError) as caught:
+            await load()
+
+        assert str(caught.value) == f"No cluster to connect to: {variable} {KIND}"
+
+    @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
+    @pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+    def test_has_a_name_and_a_login_of_its_own(self, here: Path, run: Callable[[Any], None], *, tls: bool) -> None:
+        """`tls-server-name` says who the API server is, and not who the proxy is; its CA may be the API server's."""
+        theirs, ours = here / "theirs", here / "ours"
+        theirs.mkdir()
+        ours.mkdir()
+        server, other = a_certificate(theirs, host="kubernetes.default.svc"), a_certificate(ours)
+        authority = here / "ca.crt"
+        authority.write_bytes(server.path.read_bytes() + other.path.read_bytes())
+
+        async def scenario() -> None:
+            async with an_api_server(answering(200), server.context) as api:
+                proxy = ConnectProxy(int(api.url.rpartition(":")[2]))
+                async with serving(proxy, other.context if tls else None) as port:
+                    way = f"{'https' if tls else 'http'}://m%C3%BC:canary@127.0.0.1:{port}"
+                    named = {"proxy-url": way, "tls-server-name": "kubernetes.default.svc"}
+                    a_kubeconfig(here, api.url, **named, **{"certificate-authority": str(authority)})
+                    access = await load()
+                    assert "canary" not in f"{access} {access!r}"
+                    async with access.session(0) as session:
+                        for _ in range(2):
+                            async with session.get(f"{access.server}/version") as answer:
+                                assert answer.status == 200
+            (asked,) = proxy.asked
+            login = base64.b64encode("mü:canary".encode()).decode()
+            assert f"Proxy-Authorization: Basic {login}\r\n".encode() in asked
+            assert all("Proxy-Authorization" not in headers for headers in api.headers)
+
+        run(scenario())
+
+    async def test_whose_certificate_is_of_another_authority_is_asked_nothing(self, here: Path) -> None:
+        theirs, ours = here / "theirs", here / "ours"
+        theirs.mkdir()
+        ours.mkdir()
+        server, other, proxy = a_certificate(theirs), a_certificate(ours), ConnectProxy()
+        async with serving(proxy, other.context) as port:
+            way = {"proxy-url": f"https://127.0.0.1:{port}", "certificate-authority": str(server.path)}
+            a_kubeconfig(here, ELSEWHERE, **way)
+            access = await load()
+            async with access.session(0) as session:
+                with pytest.raises(aiohttp.ClientConnectorCertificateError):
+                    await session.get(access.server)
+        assert proxy.asked == []
+
+    async def test_of_plain_http_gets_our_login_with_each_request(
+        self, here: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with an_api_server(answering(200)) as proxy:
+            monkeypatch.setenv("HTTP_PROXY", proxy.url.replace("http://", "http://me:canary@"))
+            a_kubeconfig(here, "http://kube.example.com:8080")
+            access = await load()
+            async with access.session(0) as session, session.get(f"{access.server}/version") as answer:
+                assert answer.status == 200
+
+        assert proxy.headers[0]["Host"] == "kube.example.com:8080"
+        assert proxy.headers[0]["Proxy-Authorization"] == f"Basic {base64.b64encode(b'me:canary').decode()}"
 
     async def test_is_settled_for_each_session(self, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """What the variables say later is nothing that a call would look at."""
@@ -436,13 +537,20 @@ class TestSession:
         assert len(api.received) == 1
         assert elsewhere.received == []
 
-    async def test_asks_for_the_name_that_the_kubeconfig_says(self, here: Path) -> None:
+    @pytest.mark.parametrize(
+        ("name", "is_it"), [("kubernetes.default.svc", True), ("somebody.else", False)], ids=["its own", "another's"]
+    )
+    async def test_asks_for_the_name_that_the_kubeconfig_says(self, here: Path, name: str, *, is_it: bool) -> None:
         """Its `tls-server-name`, where a certificate has another name than the address."""
-        a_kubeconfig(here, "https://127.0.0.1:9", **{"tls-server-name": "kubernetes.default.svc"})
-        access = await load()
-        bio = access.tls.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="127.0.0.1")
+        certificate = a_certificate(here, host="kubernetes.default.svc")
+        async with an_api_server(answering(200), certificate.context) as api:
+            a_kubeconfig(here, api.url, **{"certificate-authority": str(certificate.path), "tls-server-name": name})
+            access = await load()
+            async with access.session(0) as session:
+                with nullcontext() if is_it else pytest.raises(aiohttp.ClientConnectorCertificateError):
+                    await session.get(access.server)
 
-        assert bio.server_hostname == "kubernetes.default.svc"
+        assert len(api.received) == is_it
 
     async def test_sends_the_headers_that_it_was_given(self, here: Path) -> None:
         async with an_api_server(answering(200)) as api:

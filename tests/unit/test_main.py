@@ -13,6 +13,7 @@ from asset_token_operator.__main__ import main
 from asset_token_operator.config import Settings
 from asset_token_operator.logs import CHATTY, configure_logging
 from asset_token_operator.model import Reserves
+from tests.support.api_server import a_kubeconfig, forget_settings
 
 RUNNER = CliRunner()
 VARIABLES = {
@@ -47,7 +48,7 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No setting and no cluster of the machine that runs the tests gets in."""
     for name in VARIABLES.values():
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    forget_settings(monkeypatch)
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
 
 
@@ -212,6 +213,22 @@ def test_without_a_cluster_it_says_so_in_one_sentence_and_fails(monkeypatch: pyt
     assert str(result.exception).startswith("asset-token-operator: No cluster to connect to: ")
     assert result.exit_code not in (0, 2)
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("server", ["https://10.96.0.1", "https://127.0.0.1:9"], ids=["for both", "for Asset only"])
+def test_a_proxy_of_another_kind_is_said_in_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, server: str
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(a_kubeconfig(tmp_path, server)))
+    monkeypatch.setenv("ALL_PROXY", "socks5://me:canary@proxy.example.com:1080")
+    result = invoke("run")
+
+    assert result.exit_code == 1
+    assert re.fullmatch(
+        "asset-token-operator: .*ALL_PROXY names a proxy of another kind than http:// and https://,"
+        " which is not supported.\n",
+        result.output,
+    )
 
 
 def test_libraries_that_log_each_call_are_quiet_unless_debugging() -> None:
