@@ -2,10 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help check format test e2e-node chaos bench demo chart-readme audit sbom lock clean
+.PHONY: help check format test test-image-python e2e-node chaos bench demo chart-readme audit sbom lock clean
 
 help: ## Show this help
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .venv/installed: pyproject.toml requirements/dev.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.13 ...")'
@@ -21,6 +21,17 @@ test: check ## Run all checks and all tests, and the short form of the fault sui
 	-$(BIN)/python -m tests.support.gobuild
 	$(BIN)/pytest --numprocesses=2 --dist=worksteal $(ARGS)
 	$(BIN)/python -m tests.faults --short
+
+IMAGE_PYTHON ?= python$(shell sed -n 's|^FROM docker.io/library/python:\([0-9.]*\)-slim$$|\1|p' Dockerfile)
+
+.venv-image/installed: pyproject.toml requirements/dev.txt
+	$(IMAGE_PYTHON) -m venv .venv-image
+	.venv-image/bin/pip install --quiet --no-deps --require-hashes --requirement requirements/dev.txt
+	.venv-image/bin/pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+test-image-python: .venv-image/installed ## Run what differs between Pythons, TLS above all, on the image's
+	.venv-image/bin/pytest tests/adapters tests/unit/test_kubeconfig.py tests/unit/test_health.py $(ARGS)
 
 e2e-node: .venv/installed ## Build the image and run it as Pods of the chart on a real node (Linux, root, Debian's packages)
 	$(BIN)/python -m tests.support.node
@@ -74,4 +85,4 @@ lock: ## Renew the locked dependencies (needs uv)
 LOCK := --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --upgrade -q
 
 clean: ## Remove what the targets above made here
-	rm -rf .venv .venv-release dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-image .venv-release dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -20,6 +20,7 @@ from httpx_aiohttp import AiohttpTransport
 from asset_token_operator.answers import LONGEST_BODY, Reply, read_reply
 from asset_token_operator.errors import AssetUnavailableError, BrokenAnswerError
 from asset_token_operator.proxies import ProxyError, proxy_for
+from asset_token_operator.tls import verify_as_kubectl
 
 if TYPE_CHECKING:
     import ssl
@@ -80,7 +81,7 @@ class AssetClient:
         # Their debugging tells the answers' headers, where a server may put anything.
         logging.getLogger("httpx").setLevel(logging.WARNING)
         try:
-            trusted = httpx.create_ssl_context()
+            trusted = verify_as_kubectl(httpx.create_ssl_context())
             if ca_file is not None:
                 trusted.load_verify_locations(ca_file)
             proxies = {url: proxy_for(url) for url in endpoints.values()}

@@ -21,6 +21,7 @@ from kubernetes.aio import client, config
 from asset_token_operator.errors import KubeUnavailableError
 from asset_token_operator.model import OPERATOR
 from asset_token_operator.proxies import ProxyError, proxy_for, read_proxy
+from asset_token_operator.tls import verify_as_kubectl
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -179,7 +180,7 @@ def _in_cluster() -> bool:
 
 def _tls(configuration: client.Configuration) -> ssl.SSLContext:
     """What the API server is verified with, and a proxy that is spoken to by https, too, as kubectl does."""
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    tls = verify_as_kubectl(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
     if configuration.ssl_ca_cert or configuration.ca_cert_data:
         tls.load_verify_locations(cafile=configuration.ssl_ca_cert, cadata=configuration.ca_cert_data)
     else:

@@ -11,42 +11,84 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+USAGES = (
+    "digital_signature",
+    "content_commitment",
+    "key_encipherment",
+    "data_encipherment",
+    "key_agreement",
+    "key_cert_sign",
+    "crl_sign",
+    "encipher_only",
+    "decipher_only",
+)
+
 
 @dataclass(frozen=True)
 class Certificate:
-    """A certificate that signed itself, and a TLS server's context with it."""
+    """A certificate, and a TLS server's context with it and those that signed it."""
 
     path: Path
     key_path: Path
     context: ssl.SSLContext
+    x509: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
 
 
-def a_certificate(folder: Path, *, host: str = "127.0.0.1", expired: bool = False) -> Certificate:
+def a_certificate(
+    folder: Path,
+    *,
+    host: str = "127.0.0.1",
+    issuer: Certificate | None = None,
+    ca: bool | None = True,
+    critical: bool = True,
+    bare: bool = False,
+    expired: bool = False,
+) -> Certificate:
+    """Make one, and a key.
+
+    Args:
+        folder: Where their files are; made where it isn't there.
+        host: Whose it is.
+        issuer: Who signed it; None for itself.
+        ca: Whether it says that it may sign others; None: it doesn't say.
+        critical: Whether it says so as RFC 5280 wants it.
+        bare: It has no key usage, and says nothing of its key's identifier and its issuer's.
+        expired: It was valid once.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"a test {x509.random_serial_number():x}")])
     alternative = x509.DNSName(host) if host[0].isalpha() else x509.IPAddress(ipaddress.ip_address(host))
-    usage = dict.fromkeys(
-        ("content_commitment", "data_encipherment", "key_agreement", "crl_sign", "encipher_only", "decipher_only"),
-        False,
-    )
     begin = datetime.now(UTC) - timedelta(days=2)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    signer, issuing_key = (name, key) if issuer is None else (issuer.x509.subject, issuer.key)
+    builder = (
+        x509.CertificateBuilder(signer, name, key.public_key(), x509.random_serial_number())
         .not_valid_before(begin)
         .not_valid_after(begin + timedelta(days=1 if expired else 30))
         .add_extension(x509.SubjectAlternativeName([alternative]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(
-            x509.KeyUsage(digital_signature=True, key_cert_sign=True, key_encipherment=True, **usage), critical=True
-        )
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .sign(key, hashes.SHA256())
     )
+    if ca is not None:
+        builder = builder.add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=critical)
+    if not bare:
+        signs = {"digital_signature": True, "key_encipherment": True, "key_cert_sign": bool(ca)}
+        builder = (
+            builder.add_extension(x509.KeyUsage(**{usage: signs.get(usage, False) for usage in USAGES}), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuing_key.public_key()), critical=False)
+        )
+    return _kept(folder, builder.sign(issuing_key, hashes.SHA256()), key, issuer)
+
+
+def _kept(
+    folder: Path, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey, issuer: Certificate | None
+) -> Certificate:
+    folder.mkdir(parents=True, exist_ok=True)
     path, key_path = folder / "server.crt", folder / "server.key"
-    path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    chain = b"" if issuer is None else issuer.path.read_bytes()
+    path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM) + chain)
     key_path.write_bytes(
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(path, key_path)
-    return Certificate(path, key_path, context)
+    return Certificate(path, key_path, context, certificate, key)
