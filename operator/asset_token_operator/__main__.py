@@ -109,13 +109,13 @@ def main() -> None:
     "--health-address",
     envvar="ASSET_TOKEN_OPERATOR_HEALTH_ADDRESS",
     metavar="HOST:PORT",
-    help="Serve /healthz and /readyz there; port 0: any free one. Default: nowhere.",
+    help="Serve /healthz and /readyz there; :PORT is all addresses, port 0 any free one. Default: nowhere.",
 )
 @click.option(
     "--metrics-address",
     envvar="ASSET_TOKEN_OPERATOR_METRICS_ADDRESS",
     metavar="HOST:PORT",
-    help="Serve /metrics there; port 0: any free one. Default: nowhere.",
+    help="Serve /metrics there; :PORT is all addresses, port 0 any free one. Default: nowhere.",
 )
 @click.option(
     "--token-metrics/--no-token-metrics",

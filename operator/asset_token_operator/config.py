@@ -32,19 +32,23 @@ REQUIREMENT: Final = re.compile(
 """One of a label selector, as the API server reads it: `key`, `!key`, `key=value`, `key in (a, b)`, `key > 1`."""
 
 
+EVERYWHERE: Final = "::"
+"""All addresses of the machine, of IPv6 and IPv4."""
+
+
 class ConfigError(Exception):
     """Settings are wrong; the message has a line for each."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where to listen: a host's name or address, and a port; port 0 is any that is free."""
+    """Where to listen: a host's name or address, or `EVERYWHERE`, and a port; port 0 is any that is free."""
 
     host: str
     port: int
 
     def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +120,7 @@ def read_settings(  # noqa: PLR0913 - as many as there are
         problems.append(f"--lease-namespace: {lease_namespace!r} is not a namespace's name.")
     for flag, address in (("--health-address", health_address), ("--metrics-address", metrics_address)):
         if address is not None and _address(address) is None:
-            problems.append(f"{flag}: {address!r} is not HOST:PORT, such as 0.0.0.0:8080 or [::]:8080.")
+            problems.append(f"{flag}: {address!r} is not HOST:PORT, such as :8080, 127.0.0.1:8080 or [::1]:8080.")
     if problems:
         raise ConfigError("\n".join(problems))
     return Settings(
@@ -168,10 +172,21 @@ def _url_problems(flag: str, url: str) -> list[str]:
 
 def _address(text: str) -> Address | None:
     host, _, port = text.rpartition(":")
-    bare = host.removeprefix("[").removesuffix("]")
-    if not PRINTABLE.fullmatch(bare) or (":" in bare) != host.startswith("["):
+    if not PORT.fullmatch(port) or int(port) >= 2**16:
         return None
-    return Address(bare, int(port)) if PORT.fullmatch(port) and int(port) < 2**16 else None
+    if host.startswith("["):
+        return _ipv6_address(host, int(port))
+    if not host:
+        return Address(EVERYWHERE, int(port)) if text.startswith(":") else None
+    return Address(host, int(port)) if PRINTABLE.fullmatch(host) and ":" not in host else None
+
+
+def _ipv6_address(host: str, port: int) -> Address | None:
+    try:
+        address = ipaddress.IPv6Address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return None
+    return Address(str(address), port) if host.endswith("]") else None
 
 
 def _ca_problems(path: str | None) -> list[str]:

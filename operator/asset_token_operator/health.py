@@ -1,4 +1,4 @@
-"""Whether the operator is alive and ready, and the HTTP server that tells.
+"""Whether the operator is alive and ready, and what its HTTP server tells.
 
 `/healthz` fails for what a restart mends: a part that hasn't come round for minutes. That Asset or the API server
 doesn't answer is no such thing: the parts go on trying. An event loop that is stuck can't answer at all, which the
@@ -9,6 +9,7 @@ that can't be followed.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from asset_token_operator.errors import ListenError
+from asset_token_operator.http_server import listening
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -88,25 +89,8 @@ async def serving(
         wanted.setdefault(metrics_address, []).append(_metrics_route(render))
     async with AsyncExitStack() as stack:
         for address, routes in wanted.items():
-            runner = await _listen(address, routes)
-            stack.push_async_callback(runner.cleanup)
+            await stack.enter_async_context(listening(address, routes))
         yield
-
-
-async def _listen(address: Address, routes: list[web.RouteDef]) -> web.AppRunner:
-    app = web.Application()
-    app.add_routes(routes)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, address.host, address.port).start()
-    except OSError as error:
-        await runner.cleanup()
-        raise ListenError(f"{address} can't be listened on ({error.strerror}); choose another.") from None
-    paths = " ".join(route.path for route in routes)
-    for bound in runner.addresses:
-        logger.info("listens on %s:%s for %s", *bound[:2], paths)
-    return runner
 
 
 def _health_routes(health: Health) -> list[web.RouteDef]:
@@ -123,12 +107,38 @@ def _health_routes(health: Health) -> list[web.RouteDef]:
 
 
 def _metrics_route(render: Callable[[], Awaitable[bytes]]) -> web.RouteDef:
+    scrape = Scrape(render)
+
     async def metrics(_: web.Request) -> web.Response:
+        body = await scrape.metrics()
+        if body is None:
+            return web.Response(status=500, text="unexpected error\n")
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
+
+    return web.get("/metrics", metrics)
+
+
+class Scrape:
+    """Makes what a scrape gets, once for all that ask meanwhile: for many AssetTokens it is a second's work.
+
+    Args:
+        render: Makes it.
+    """
+
+    def __init__(self, render: Callable[[], Awaitable[bytes]]) -> None:
+        self._render = render
+        self._running: asyncio.Task[bytes | None] | None = None
+
+    async def metrics(self) -> bytes | None:
+        """All metrics; None where there are none to be had."""
+        if self._running is None or self._running.done():
+            self._running = asyncio.create_task(self._try_to_render())
+        return await asyncio.shield(self._running)  # who goes away ends it for nobody else
+
+    async def _try_to_render(self) -> bytes | None:
         try:
-            return web.Response(body=await render(), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
+            return await self._render()
         except Exception as error:  # noqa: BLE001 - a defect of theirs must cost a scrape and nothing else
             # Its text isn't told, as it may quote what it stumbled over.
             logger.error("no metrics: unexpected %s", type(error).__name__)  # noqa: TRY400
-            return web.Response(status=500, text="unexpected error\n")
-
-    return web.get("/metrics", metrics)
+            return None

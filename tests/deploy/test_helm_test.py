@@ -128,7 +128,7 @@ def test_operator_with_the_charts_arguments_and_rights_passes(
 ) -> None:
     be_in_a_pod(check, installed, tmp_path, monkeypatch)
     health, metrics = (f"127.0.0.1:{port}" for port in free_ports(2))
-    here = {"$(POD_NAMESPACE)": installed.namespace, "0.0.0.0:8081": health, "0.0.0.0:8080": metrics}
+    here = {"$(POD_NAMESPACE)": installed.namespace, "=:8081": f"={health}", "=:8080": f"={metrics}"}
     arguments = installed.arguments
     for given, instead in here.items():
         arguments = [argument.replace(given, instead) for argument in arguments]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from asset_token_operator.config import (
+    EVERYWHERE,
     LOG_LEVELS,
     PRODUCTION_URL,
     SANDBOX_URL,
@@ -280,10 +281,15 @@ def test_all_that_is_wrong_is_told_together_a_line_for_each() -> None:
 @pytest.mark.parametrize(
     ("text", "address"),
     [
-        pytest.param("0.0.0.0:8080", Address("0.0.0.0", 8080), id="all"),
+        pytest.param(":8080", Address(EVERYWHERE, 8080), id="all"),
+        pytest.param("[::]:8080", Address(EVERYWHERE, 8080), id="all, as IPv6 has it"),
+        pytest.param("[0:0::0]:8080", Address(EVERYWHERE, 8080), id="all, at length"),
+        pytest.param("0.0.0.0:8080", Address("0.0.0.0", 8080), id="all of IPv4"),
         pytest.param("127.0.0.1:0", Address("127.0.0.1", 0), id="any free port"),
         pytest.param("localhost:65535", Address("localhost", 65535), id="name"),
         pytest.param("[::1]:8080", Address("::1", 8080), id="IPv6"),
+        pytest.param("[FD00:0::1]:8080", Address("fd00::1", 8080), id="IPv6, written differently"),
+        pytest.param("[fe80::1%eth0]:8080", Address("fe80::1%eth0", 8080), id="IPv6 on one link"),
     ],
 )
 def test_an_address_to_listen_on_has_a_host_and_a_port(text: str, address: Address) -> None:
@@ -291,8 +297,17 @@ def test_an_address_to_listen_on_has_a_host_and_a_port(text: str, address: Addre
     assert (settings.health_address, settings.metrics_address) == (address, address)
 
 
+@pytest.mark.parametrize("text", ["127.0.0.1:8080", "localhost:0", "[::1]:8080", "[::]:8080"])
+def test_an_address_is_shown_as_it_is_written(text: str) -> None:
+    assert str(settings_with(health_address=text).health_address) == text
+
+
 @pytest.mark.parametrize(
-    "text", ["8080", ":8080", "host", "host:", "host:http", "::1:8080", "host:65536", "ho st:1", ""]
+    "text",
+    [
+        *("8080", ":", "host", "host:", "host:http", "::1:8080", ":::8080", "host:65536", ":65536", "ho st:1", ""),
+        *("[::1:8080", "::1]:8080", "[host]:8080", "[]:8080", "[127.0.0.1]:8080", "[::1]8080", ":-1", ":8080 "),
+    ],
 )
 @pytest.mark.parametrize("flag", ["health_address", "metrics_address"])
 def test_any_other_address_is_refused(flag: str, text: str) -> None:

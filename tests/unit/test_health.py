@@ -201,6 +201,45 @@ class TestServing:
         assert "no metrics: unexpected ValueError" in log.text
         assert "canary" not in log.text
 
+    async def test_all_that_ask_while_the_metrics_are_made_get_the_same_ones(
+        self, health: Health, log: pytest.LogCaptureFixture
+    ) -> None:
+        begun, gate = list[None](), asyncio.Event()
+
+        async def slow() -> bytes:
+            begun.append(None)
+            await gate.wait()
+            return b"made %d\n" % len(begun)
+
+        async with serving(health, slow, ANY, ANY):
+            (address,) = addresses(log)
+            async with httpx.AsyncClient(trust_env=False, timeout=0.2) as impatient:
+                with pytest.raises(httpx.ReadTimeout):
+                    await impatient.get(f"http://{address}/metrics")
+            asked = [asyncio.create_task(get(address, "/metrics")) for _ in range(16)]
+            assert (await get(address, "/healthz")).status_code == 200
+            gate.set()
+            assert {(await answer).text for answer in asked} == {"made 1\n"}
+            assert (await get(address, "/metrics")).text == "made 2\n", "and no older ones later"
+
+    async def test_metrics_that_cannot_be_had_are_said_once_for_all_that_ask(
+        self, health: Health, log: pytest.LogCaptureFixture
+    ) -> None:
+        gate = asyncio.Event()
+
+        async def slow() -> bytes:
+            await gate.wait()
+            raise ValueError("canary-in-an-error")
+
+        async with serving(health, slow, ANY, ANY):
+            (address,) = addresses(log)
+            asked = [asyncio.create_task(get(address, "/metrics")) for _ in range(4)]
+            assert (await get(address, "/healthz")).status_code == 200
+            gate.set()
+            assert {(await answer).status_code for answer in asked} == {500}
+
+        assert log.text.count("no metrics: unexpected ValueError") == 1
+
     async def test_an_address_in_use_is_said_in_a_sentence(self, health: Health) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
