@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import traceback
 from typing import TYPE_CHECKING, Any, Final
@@ -21,11 +22,30 @@ CHATTY: Final = ("kopf.objects", "kubernetes", "aiohttp", "asyncio")
 REPEATED: Final = ("kopf",)
 """What they tell of failures is said by us, once and in our own words; the same."""
 
+PACKAGE: Final = "asset_token_operator"
+
 TEXT: Final = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
 
+LONGEST: Final = 2000
+"""Characters of a message of ours."""
+
+LONGEST_OF_OTHERS: Final = 500
+"""Characters of a library's, of which the first line is told."""
+
+
 class DiscreetFormatter(logging.Formatter):
-    """Tells of an exception, whoever logs it, where it was raised and not its text: that may quote a secret."""
+    """Tells of an exception, whoever logs it, where it was raised and not its text: that may quote a secret.
+
+    kopf puts what an API server or a proxy answered into its warnings and errors, asyncio an exception's `repr`, and
+    neither has a bound.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line; the record stays as it is."""
+        told = copy.copy(record)
+        told.msg, told.args = _in_bounds(record), ()
+        return super().format(told)
 
     def formatException(self, ei: Any) -> str:  # noqa: ANN401, N802 - logging's own
         """The frames, and the exception's type."""
@@ -44,6 +64,7 @@ def configure_logging(level: str, style: str) -> None:
         level: One of `config.LOG_LEVELS`.
         style: One of `config.LOG_FORMATS`.
     """
+    logging.raiseExceptions = False  # of a line that can't be written it would tell message and arguments as they are
     handler = logging.StreamHandler()
     handler.setFormatter(_json() if style == "json" else DiscreetFormatter(TEXT))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
@@ -51,6 +72,17 @@ def configure_logging(level: str, style: str) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     for name in () if level == "debug" else REPEATED:
         logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def _in_bounds(record: logging.LogRecord) -> str:
+    """What is told of a message: kopf's of failures in our words, a library's first line, and never too much."""
+    message = record.getMessage()
+    if record.name.startswith(PACKAGE):
+        return message if len(message) <= LONGEST else f"{message[:LONGEST]}…"
+    if record.name.startswith("kopf") and record.levelno >= logging.WARNING:
+        return f"a failure, or what looks like one, in {record.module}.{record.funcName}"
+    line, *more = message.split("\n")
+    return f"{line[:LONGEST_OF_OTHERS]}…" if more or len(line) > LONGEST_OF_OTHERS else line
 
 
 def about(key: Key, **fields: object) -> Mapping[str, Any]:

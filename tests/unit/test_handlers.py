@@ -1,10 +1,13 @@
 """What kopf is allowed to do, and what it tells of what it does and sees."""
 
 import asyncio
+import gc
+import io
 import itertools
+import json
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ import pytest
 from aiohttp import web
 
 from asset_token_operator.handlers import KopfThread, kopf_settings
+from asset_token_operator.logs import CHATTY, REPEATED, configure_logging
 from asset_token_operator.model import AssetToken, Key, parse_asset_token
 from tests.support.api_server import Answer, a_kubeconfig, an_api_server, answering, forget_settings
 from tests.support.clock import settle
@@ -30,10 +34,19 @@ class Observed:
     def __init__(self) -> None:
         self.told: list[tuple[Any, ...]] = []
         self.threads: set[int] = set()
+        self._news = asyncio.Event()
 
     def _note(self, *what: Any) -> None:
         self.told.append(what)
         self.threads.add(threading.get_ident())
+        self._news.set()
+
+    async def hears(self, what: tuple[Any, ...], times: int = 1) -> None:
+        """Wait until it was told that so often."""
+        async with asyncio.timeout(10):
+            while self.told.count(what) < times:
+                self._news.clear()
+                await self._news.wait()
 
     def asked(self) -> None:
         self._note("asked")
@@ -400,6 +413,102 @@ async def test_what_is_no_list_of_asset_tokens_is_a_sign_of_life_and_nothing_els
             await settle()
 
     assert observer.told == [("asked",)]
+
+
+# What it logs of what it was answered
+
+PAGE = b"<html>canary-in-a-page" + b"x" * 100_000
+LONG = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "canary-in-a-status" * 10_000}
+
+
+Log = Callable[[], str]
+
+
+@pytest.fixture(params=["debug", "info"])
+def log(request: pytest.FixtureRequest) -> Iterator[Log]:
+    """What was logged, at a level; loggers are as they were afterwards."""
+    levels = {name: logging.getLogger(name).level for name in (None, *CHATTY, *REPEATED)}
+    handlers = logging.root.handlers[:]
+    for name in (*CHATTY, *REPEATED):
+        logging.getLogger(name).setLevel(logging.NOTSET)
+    configure_logging(request.param, "text")
+    (handler,) = logging.root.handlers
+    assert isinstance(handler, logging.StreamHandler)
+    handler.setStream(io.StringIO())
+
+    def logged() -> str:
+        gc.collect()  # asyncio tells of an error that nobody asked for when its task is thrown away
+        return str(handler.stream.getvalue())
+
+    yield logged
+    logging.root.handlers[:] = handlers
+    for changed, level in levels.items():
+        logging.getLogger(changed).setLevel(level)
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        pytest.param(503, PAGE, id="a load balancer's page"),
+        pytest.param(403, PAGE, id="a firewall's page"),
+        pytest.param(200, PAGE, id="a portal's page"),
+        pytest.param(407, PAGE, id="a proxy's page"),
+        pytest.param(403, LONG, id="a refusal"),
+        pytest.param(500, {**LONG, "code": 500}, id="a failure"),
+        pytest.param(429, {**LONG, "code": 429}, id="too many requests"),
+        pytest.param(200, LONG, id="a status for an answer"),
+    ],
+)
+async def test_of_what_it_was_answered_nothing_is_logged(
+    thread: KopfThread, observer: Observed, serve: Serve, log: Log, *, status: int, body: bytes | dict[str, Any]
+) -> None:
+    page = isinstance(body, bytes)
+    said = body if isinstance(body, bytes) else json.dumps(body).encode()
+    async with serve(answering(status, said, {"content-type": "text/html" if page else "application/json"})):
+        thread.start()
+        await observer.hears(("asked",), 2)
+        thread.stop()
+        await end_of(thread)
+
+    told = log()
+    assert "canary" not in told
+    assert max(map(len, told.splitlines()), default=0) < 1000
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        pytest.param({"type": "ERROR", "object": {**LONG, "code": 500}}, id="an error"),
+        pytest.param({"type": "CANARY", "object": LONG}, id="of an unheard-of type"),
+        pytest.param({"type": "ADDED", "object": {"metadata": {"name": "canary-in-a-status"}}}, id="no object"),
+    ],
+)
+async def test_of_what_is_in_a_watch_nothing_is_logged(
+    thread: KopfThread, observer: Observed, serve: Serve, log: Log, event: dict[str, Any]
+) -> None:
+    version = {"version": "v1alpha1"}
+    group = {"name": "auth.getasset.com", "versions": [version], "preferredVersion": version}
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        if not request.path.endswith("assettokens"):
+            kind = ("namespaces", "Namespace") if request.path == "/api/v1" else ("assettokens", "AssetToken")
+            found = {"name": kind[0], "singularName": "", "kind": kind[1], "namespaced": kind[1] == "AssetToken"}
+            resources = [{**found, "verbs": ["list", "watch", "patch"]}]
+            return web.json_response({"versions": ["v1"], "groups": [group], "resources": resources})
+        if "watch" in request.query:
+            return web.Response(body=json.dumps(event).encode() + b"\n")
+        return web.json_response({"items": [], "metadata": {"resourceVersion": "1"}})
+
+    async with serve(answer):
+        thread.start()
+        await observer.hears(("watching", "", True))
+        await asyncio.sleep(0.5)
+        thread.stop()
+        await end_of(thread)
+
+    told = log()
+    assert "canary" not in told.lower()
+    assert max(map(len, told.splitlines()), default=0) < 1000
 
 
 # Its thread

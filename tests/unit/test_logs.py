@@ -7,7 +7,7 @@ from datetime import datetime
 
 import pytest
 
-from asset_token_operator.logs import about, configure_logging
+from asset_token_operator.logs import CHATTY, REPEATED, about, configure_logging
 from asset_token_operator.model import Key
 
 SECRET = "canary-access-token"
@@ -15,12 +15,17 @@ logger = logging.getLogger("asset_token_operator.test")
 
 
 @pytest.fixture(autouse=True)
-def root() -> Iterator[None]:
-    """The root logger is as it was after each test."""
-    before, level = logging.root.handlers[:], logging.root.level
+def root(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Loggers are as they were after each test, and nobody set a level before."""
+    before = logging.root.handlers[:]
+    monkeypatch.setattr(logging, "raiseExceptions", True)
+    levels = {name: logging.getLogger(name).level for name in (None, *CHATTY, *REPEATED)}
+    for name in (*CHATTY, *REPEATED):
+        logging.getLogger(name).setLevel(logging.NOTSET)
     yield
     logging.root.handlers[:] = before
-    logging.root.setLevel(level)
+    for changed, level in levels.items():
+        logging.getLogger(changed).setLevel(level)
 
 
 def fail() -> None:
@@ -66,6 +71,55 @@ def test_of_an_exception_its_text_is_never_told(capsys: pytest.CaptureFixture[st
     assert "ValueError" in told
     assert "in fail" in told, "where it was raised is told"
     assert SECRET not in told
+
+
+PAGE = f"<html>{SECRET}" + "x" * 1_000_000
+
+
+@pytest.mark.parametrize("how", [(level, style) for level in ("debug", "info") for style in ("text", "json")], ids=str)
+@pytest.mark.parametrize(
+    ("name", "severity", "message"),
+    [
+        pytest.param("kopf._cogs.clients.api", logging.ERROR, f"Request attempt 1 failed: {PAGE}", id="a request"),
+        pytest.param("kopf._cogs.clients.watching", logging.WARNING, f"Ignoring an event: {PAGE}", id="an event"),
+        pytest.param("kopf.objects", logging.ERROR, f"Handler failed: {PAGE}", id="a handler"),
+        pytest.param("asyncio", logging.ERROR, f"Task exception was never retrieved\nfuture: {PAGE}", id="a task"),
+    ],
+)
+def test_of_what_others_answered_nothing_is_told(
+    capsys: pytest.CaptureFixture[str], how: tuple[str, str], name: str, severity: int, message: str
+) -> None:
+    configure_logging(*how)
+    logging.getLogger(name).log(severity, message)
+
+    told = capsys.readouterr().err
+    assert SECRET not in told
+    assert len(told) < 300
+
+
+@pytest.mark.parametrize("style", ["text", "json"])
+def test_a_line_is_never_too_long(capsys: pytest.CaptureFixture[str], style: str) -> None:
+    configure_logging("debug", style)
+    logger.info("%s", "x" * 1_000_000)
+    logging.getLogger("aiohttp.server").info("y" * 1_000_000)
+    logging.getLogger("kopf.activities").debug("z" * 1_000_000)
+
+    assert [len(line) < 2300 for line in capsys.readouterr().err.splitlines()] == [True] * 3
+
+
+def test_a_line_that_cannot_be_written_is_lost_and_tells_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("info", "text")
+    logger.info("%d", SECRET)
+
+    assert capsys.readouterr().err == ""
+
+
+def test_a_record_stays_as_it_is_for_whoever_else_gets_it(caplog: pytest.LogCaptureFixture) -> None:
+    configure_logging("debug", "text")
+    logging.root.addHandler(caplog.handler)
+    logging.getLogger("asyncio").error("%s\n%s", "one", "two")
+
+    assert caplog.records[-1].getMessage() == "one\ntwo"
 
 
 def test_a_line_in_json_stays_one_line(capsys: pytest.CaptureFixture[str]) -> None:
