@@ -51,6 +51,9 @@ FIELD: Final = re.compile(r"[A-Za-z0-9_.\[\]/ -]{1,200}")
 ESCAPED: Final = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 """YAML refuses these as they are, or folds them as line breaks; it knows no surrogates, so all else goes as it is."""
 
+LONGEST_REFUSAL: Final = 2**18
+"""Bytes of an answer that is none; a 422 has a cause for each field that it blames."""
+
 SILENCE_SECONDS: Final = 90.0
 """A watch with bookmarks says something every minute, if it is alive."""
 
@@ -142,7 +145,7 @@ class ApiServer:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 response = await self._send("GET", path, {"params": query, "headers": {"Accept": accept}}, waits=False)
                 if response.status != HTTPStatus.OK:
-                    _check(what, response.status, _read_object(await response.read()))
+                    _check(what, response.status, _read_object(await _read_answer(response)))
             try:
                 while line := await _read_line(response):
                     yield read(_read_object(line))
@@ -154,7 +157,7 @@ class ApiServer:
             date = read_date(response.headers.get("Date"))
             if date is not None:
                 self._heard(date)
-            return response.status, await response.read()
+            return response.status, await _read_answer(response)
 
     async def _send(self, method: str, path: str, request: Mapping[str, Any], *, waits: bool) -> aiohttp.ClientResponse:
         headers = await self._access.headers() | request["headers"]
@@ -231,6 +234,18 @@ def _cut(response: aiohttp.ClientResponse) -> None:
     if connection is not None and connection.transport is not None:
         connection.transport.abort()
     response.close()
+
+
+async def _read_answer(response: aiohttp.ClientResponse) -> bytes:
+    """All of it, but of a refusal only what one may have: what stands in front may send a page without an end."""
+    if response.status < HTTPStatus.MULTIPLE_CHOICES:
+        return await response.read()
+    body = b""
+    while len(body) < LONGEST_REFUSAL and (more := await response.content.read(LONGEST_REFUSAL - len(body))):
+        body += more
+    if not response.content.at_eof():
+        response.close()
+    return body
 
 
 async def _read_line(response: aiohttp.ClientResponse) -> bytes:

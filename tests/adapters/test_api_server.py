@@ -175,6 +175,32 @@ async def test_an_event_as_long_as_an_object_may_be_is_read(begin: Begin) -> Non
     assert seen == [event]
 
 
+@pytest.mark.parametrize("status", [302, 403, 502], ids=str)
+@pytest.mark.parametrize("watches", [False, True], ids=["call", "watch"])
+async def test_a_page_without_an_end_is_read_up_to_a_bound_and_told_in_our_words(
+    begin: Begin, status: int, *, watches: bool
+) -> None:
+    sent = 0
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        nonlocal sent
+        response = web.StreamResponse(status=status, headers={"content-type": "text/html"})
+        await response.prepare(request)
+        while True:
+            await response.write(b"<p>canary" * 10_000)
+            sent += 90_000
+
+    _, server = await begin(answer)
+    for _ in range(3):
+        watch = server.stream(WATCH, dict, {"watch": "true"}, "application/json")
+        with pytest.raises(KubeError) as caught:
+            await (anext(watch) if watches else get(server))
+        assert len(str(caught.value)) < 200
+        assert "canary" not in str(caught.value)
+        assert str(status) in str(caught.value) or "redirect" in str(caught.value)
+    assert sent < 30_000_000, "what the sockets hold, and no more"
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -18,10 +18,11 @@ import pytest
 from aiohttp import web
 
 from asset_token_operator.handlers import KopfThread, kopf_settings
-from asset_token_operator.logs import CHATTY, REPEATED, configure_logging
+from asset_token_operator.logs import configure_logging
 from asset_token_operator.model import AssetToken, Key, parse_asset_token
 from tests.support.api_server import Answer, a_kubeconfig, an_api_server, answering, forget_settings
 from tests.support.clock import settle
+from tests.support.loggers import loggers_of_its_own
 
 WRITER = Key("shop", "ledger-writer")
 ALL = "/apis/auth.getasset.com/v1alpha1/assettokens"
@@ -426,24 +427,18 @@ Log = Callable[[], str]
 
 @pytest.fixture(params=["debug", "info"])
 def log(request: pytest.FixtureRequest) -> Iterator[Log]:
-    """What was logged, at a level; loggers are as they were afterwards."""
-    levels = {name: logging.getLogger(name).level for name in (None, *CHATTY, *REPEATED)}
-    handlers = logging.root.handlers[:]
-    for name in (*CHATTY, *REPEATED):
-        logging.getLogger(name).setLevel(logging.NOTSET)
-    configure_logging(request.param, "text")
-    (handler,) = logging.root.handlers
-    assert isinstance(handler, logging.StreamHandler)
-    handler.setStream(io.StringIO())
+    """What was logged, at a level."""
+    with loggers_of_its_own():
+        configure_logging(request.param, "text")
+        (handler,) = logging.root.handlers
+        assert isinstance(handler, logging.StreamHandler)
+        handler.setStream(io.StringIO())
 
-    def logged() -> str:
-        gc.collect()  # asyncio tells of an error that nobody asked for when its task is thrown away
-        return str(handler.stream.getvalue())
+        def logged() -> str:
+            gc.collect()  # asyncio tells of an error that nobody asked for when its task is thrown away
+            return str(handler.stream.getvalue())
 
-    yield logged
-    logging.root.handlers[:] = handlers
-    for changed, level in levels.items():
-        logging.getLogger(changed).setLevel(level)
+        yield logged
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
@@ -18,11 +18,19 @@ from asset_token_operator import http_server
 from asset_token_operator.config import EVERYWHERE, Address
 from asset_token_operator.errors import ListenError
 from asset_token_operator.http_server import listening
+from asset_token_operator.logs import configure_logging
+from tests.support.loggers import loggers_of_its_own
 
 ANY = Address("127.0.0.1", 0)
 HAS_IPV6 = socket.has_dualstack_ipv6()
 IPV6 = pytest.mark.skipif(not HAS_IPV6, reason="this machine has no IPv6")
 LARGE = b"x" * 20_000_000
+
+
+@pytest.fixture(autouse=True)
+def loggers() -> Iterator[None]:
+    with loggers_of_its_own():
+        yield
 
 
 @pytest.fixture
@@ -267,6 +275,28 @@ class TestConnections:
         assert sum(not end.done() for end in ends) <= 3
         for end in ends:
             end.cancel()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param("\x16\x03\x01\x02", id="TLS"),
+        pytest.param("canary\r\n\r\n", id="no HTTP"),
+        pytest.param("GET / HTTP/1.1\r\nHost: here\r\nno header canary\r\n\r\n", id="no header"),
+        pytest.param(f"GET /{'canary' * 9000} HTTP/1.1\r\n\r\n", id="a path that is too long"),
+    ],
+)
+async def test_nonsense_is_answered_and_costs_no_line_in_the_log(
+    connect: Connect, capsys: pytest.CaptureFixture[str], sent: str
+) -> None:
+    configure_logging("info", "text")
+    client = await connect()
+    client.send(sent)
+
+    assert b" 400 " in await client.reader.readline()
+    assert await client.ended()
+    assert await (await connect()).ask() == b"HTTP/1.1 200 OK\r\n"
+    assert capsys.readouterr().err == ""
 
 
 class TestSilence:

@@ -7,25 +7,18 @@ from datetime import datetime
 
 import pytest
 
-from asset_token_operator.logs import CHATTY, REPEATED, about, configure_logging
+from asset_token_operator.logs import about, configure_logging
 from asset_token_operator.model import Key
+from tests.support.loggers import loggers_of_its_own
 
 SECRET = "canary-access-token"
 logger = logging.getLogger("asset_token_operator.test")
 
 
 @pytest.fixture(autouse=True)
-def root(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Loggers are as they were after each test, and nobody set a level before."""
-    before = logging.root.handlers[:]
-    monkeypatch.setattr(logging, "raiseExceptions", True)
-    levels = {name: logging.getLogger(name).level for name in (None, *CHATTY, *REPEATED)}
-    for name in (*CHATTY, *REPEATED):
-        logging.getLogger(name).setLevel(logging.NOTSET)
-    yield
-    logging.root.handlers[:] = before
-    for changed, level in levels.items():
-        logging.getLogger(changed).setLevel(level)
+def loggers() -> Iterator[None]:
+    with loggers_of_its_own():
+        yield
 
 
 def fail() -> None:
