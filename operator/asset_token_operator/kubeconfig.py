@@ -89,7 +89,7 @@ class Access:
             connector=aiohttp.TCPConnector(limit=connections, ssl=self.tls),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=headers,
-            middlewares=[self._address] if self._server_name or self.proxy else [],
+            middlewares=[self._complete] if self._server_name or self.proxy else [],
             proxy=None if self.proxy is None else self.proxy.url,
             read_bufsize=LONGEST_LINE,
             timeout=aiohttp.ClientTimeout(),
@@ -102,7 +102,7 @@ class Access:
         """Whose certificate the API server has, where it isn't its address': the kubeconfig's `tls-server-name`."""
         return self._configuration.tls_server_name or None
 
-    async def _address(self, request: aiohttp.ClientRequest, send: ClientHandlerType) -> aiohttp.ClientResponse:
+    async def _complete(self, request: aiohttp.ClientRequest, send: ClientHandlerType) -> aiohttp.ClientResponse:
         """What no session says for all requests: the server's name, which isn't the proxy's, and our login there."""
         request.server_hostname = self._server_name
         if self.proxy is not None and self.proxy.authorization is not None:

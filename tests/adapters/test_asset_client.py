@@ -609,6 +609,19 @@ class TestTls:
             assert token_of(await ask(client)) == TOKEN
         assert len(wire.received) == 1
 
+    @pytest.mark.parametrize("text", [None, "canary"], ids=["not there", "no certificates"])
+    def test_with_authorities_that_cannot_be_read_is_said_in_a_sentence(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None
+    ) -> None:
+        if text is not None:
+            (tmp_path / "ca.crt").write_text(text)
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.crt"))
+        with pytest.raises(AssetUnavailableError) as caught:
+            AssetClient.connect({Environment.SANDBOX: f"https://{ASSET_HOST}"}, None, forever)
+        assert re.fullmatch(
+            r"The CAs can't be read \([A-Za-z]+\); check --ca-file, SSL_CERT_FILE and SSL_CERT_DIR\.", str(caught.value)
+        )
+
 
 class TestAProxy:
     @pytest.mark.parametrize(

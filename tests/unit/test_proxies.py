@@ -141,6 +141,7 @@ CLUSTER: Final = "127.0.0.0/8,10.96.0.0/12,.svc,.cluster.local,fd00:10:96::/112,
         pytest.param(CLUSTER, "192.168.7.9:6443", True, id="cluster: a node"),
         pytest.param(CLUSTER, "10.112.0.1", False, id="cluster: beside its network"),
         pytest.param(CLUSTER, "api.getasset.com", False, id="cluster: Asset"),
+        pytest.param(f".{'ü' * 70}", "10.96.0.1", False, id="a name that DNS can't have"),
         # this machine
         pytest.param("", "localhost:6443", True, id="localhost"),
         pytest.param("", "LOCALHOST:6443", True, id="localhost in capitals"),
@@ -210,6 +211,7 @@ def test_one_that_speaks_something_else_is_said_in_a_sentence_that_does_not_quot
         pytest.param("http://me:canary@fd00::1:3128", id="IPv6 without brackets"),
         pytest.param("me:can/ary@proxy:3128", id="a password that should have been escaped"),
         pytest.param("http://canary@%70roxy", id="an escaped host"),
+        pytest.param(f"http://canary@{'ü' * 70}", id="a name that DNS can't have"),
     ],
 )
 def test_one_that_makes_no_sense_is_said_in_a_sentence_that_does_not_quote_it(
