@@ -19,6 +19,8 @@ from asset_token_operator.manifests import (
     holds,
     is_left_behind,
     is_owned,
+    proof_key,
+    prove,
     secret_manifest,
     stored_token,
 )
@@ -307,13 +309,38 @@ class Observed:
         return self._read(self.secret)
 
     def _read(self, secret: SecretState) -> IssuedToken | None:
-        """The token that a Secret holds; where it answers the present spec, that says which environment it is of."""
-        if self.held is not None and holds(secret, self.held):
+        """The token that a Secret holds, as far as it is believed that the operator put it there.
+
+        Where it answers the present spec, that says which environment it is of.
+        """
+        is_its_own = secret.key == self.token.secret_key
+        if is_its_own and self.held is not None and holds(secret, self.held):
             return self.held
         token = stored_token(secret)
+        if token is not None and not (is_its_own and self._is_as_last_seen()):
+            token = self._prove(secret, token)
         if token is None or token.spec_hash != self.token.spec.request_hash():
             return token
         return replace(token, environment=self.token.spec.environment)
+
+    def _is_as_last_seen(self) -> bool:
+        """Whether its Secret is what the operator noted in the status, which nobody else writes, to be in order."""
+        return self.synced.data == self._present.data
+
+    def _prove(self, secret: SecretState, token: IssuedToken) -> IssuedToken | None:
+        """The token, if it is proved to be the operator's; what nobody can tell yet is left as it stands."""
+        held = self.held
+        if held is not None and held.proof_key is not None and token.fingerprint == held.fingerprint:
+            return prove(secret, self.token, token, held.proof_key)
+        if self.credentials is None:
+            return token if secret.controller_uid == self.token.uid and secret.key == self.token.secret_key else None
+        if token.access_token is None:
+            return None
+        return prove(secret, self.token, token, proof_key(self.credentials, token.access_token))
+
+    def is_proved(self, secret: SecretState) -> bool:
+        """Whether it is proved that the operator made the Secret."""
+        return self._read(secret) is not None
 
     def current(self) -> IssuedToken | None:
         """The token to serve: one for the present spec if there is one, and of those the latest.
@@ -356,17 +383,25 @@ class Observed:
         return token is not None and token.access_token is None and self._credentials_changed()
 
     def lacks_others(self) -> bool:
-        """The same for its Secrets under other names: the token that is served is in one of them."""
-        token, stored = self.current(), self.stored()
-        if token is None or token.access_token is not None:
+        """The same for its Secrets under other names: they may hold its token, or are to be removed."""
+        if all(other.data is not None for other in self.others):
             return False
-        return stored is None or stored.fingerprint != token.fingerprint
+        return self.current() is None or self.token.spec.secret.deletion_policy is DeletionPolicy.DELETE
 
     def lacks_credentials(self) -> bool:
         """The same for the credentials: what is waited for may be that they change."""
         if self.credentials is not None or self.credentials_version is None:
             return False
-        return self.current() is None or self._credentials_changed()
+        return self.current() is None or self._credentials_changed() or self._lacks_proof()
+
+    def _lacks_proof(self) -> bool:
+        """Whether only the credentials can tell if a Secret that was read is the operator's own."""
+        if any(other.data is not None for other in self.others):
+            return True
+        secret = self.secret
+        if secret is None or secret.data is None or self._is_as_last_seen():
+            return False
+        return self.held is None or not holds(secret, self.held)
 
     def _credentials_changed(self) -> bool:
         return self.credentials_version is not None and self.synced.credentials != self._present.credentials
@@ -468,7 +503,7 @@ def decide(seen: Observed, now: datetime) -> Decision:
         moments.append(allowed)
     if serves and seen.token.spec.secret.deletion_policy is DeletionPolicy.DELETE:
         for other in seen.others:
-            if other.controller_uid == seen.token.uid:
+            if other.controller_uid == seen.token.uid and seen.is_proved(other):
                 return Remove(other)
     return Wait(min(moment for moment in moments if moment > now))
 

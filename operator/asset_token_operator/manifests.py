@@ -9,7 +9,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import json
 import re
+from dataclasses import replace
 from datetime import timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
@@ -36,7 +38,7 @@ from asset_token_operator.model import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from asset_token_operator.model import AssetToken, Credentials, Rival, SecretState
+    from asset_token_operator.model import AssetToken, Credentials, Key, Rival, SecretState
 
 TOKEN_TYPE: Final = "Bearer"  # noqa: S105 - the only type there is
 
@@ -54,6 +56,7 @@ CREDENTIALS_FINGERPRINT: Final = f"{GROUP}/credentials-fingerprint"
 SPEC_HASH: Final = f"{GROUP}/spec-hash"
 REVISION: Final = f"{GROUP}/revision"
 RENEW_REQUEST: Final = f"{GROUP}/served-renew-request"
+PROOF: Final = f"{GROUP}/proof"
 
 OUR_TYPES: Final = (SECRET_TYPE, None)
 """A type that isn't known may be ours: before anything is done the Secret is read whole."""
@@ -73,6 +76,37 @@ def credentials_fingerprint(credentials: Credentials, access_token: SecretStr) -
     """
     message = f"{credentials.client_id.get_secret_value()}\0{credentials.client_secret.get_secret_value()}"
     return hmac.digest(access_token.get_secret_value().encode(), message.encode(), hashlib.sha256).hex()
+
+
+def proof_key(credentials: Credentials, access_token: SecretStr) -> bytes:
+    """What proves a Secret's annotations: only who knows the token and what it was requested with can make it.
+
+    Neither is in metadata, so who may read only that can't try guesses of the credentials against a proof, and who may
+    write Secrets, but knows no credentials of the namespace, can't make the operator believe one (docs/adr/0012).
+    """
+    texts = (credentials.client_id, credentials.client_secret, access_token)
+    return hashlib.sha256("\0".join(text.get_secret_value() for text in texts).encode()).digest()
+
+
+def proof(owner_uid: str, name: Key, token: IssuedToken) -> str | None:
+    """The proof that the Secret of that name, and no copy of it, says what the operator wrote there.
+
+    Where the credentials aren't known it is what the Secret has noted.
+    """
+    if token.proof_key is None:
+        return token.proof
+    skew, moments = int(token.skew.total_seconds()), (token.issued_at, token.expires_at)
+    facts = [owner_uid, *name, token.spec_hash, token.revision, skew, *(format_time(moment) for moment in moments)]
+    return hmac.digest(token.proof_key, json.dumps(facts).encode(), hashlib.sha256).hex()
+
+
+def prove(secret: SecretState, owner: AssetToken, token: IssuedToken, key: bytes) -> IssuedToken | None:
+    """The token that a Secret was found to hold, if it is proved that the operator put it there; else None."""
+    known = replace(token, proof_key=key)
+    expected = proof(owner.uid, secret.key, known)
+    if expected is None or token.proof is None or not hmac.compare_digest(expected.encode(), token.proof.encode()):
+        return None
+    return known
 
 
 def safe_token_id(jti: str | None, access_token: SecretStr) -> str:
@@ -128,6 +162,9 @@ def _annotations(owner: AssetToken, token: IssuedToken) -> dict[str, str]:
         annotations[CLOCK_SKEW] = str(int(token.skew.total_seconds()))
     if token.renew_request is not None:
         annotations[RENEW_REQUEST] = token.renew_request
+    proved = proof(owner.uid, owner.secret_key, token)
+    if proved is not None:
+        annotations[PROOF] = proved
     return annotations
 
 
@@ -168,6 +205,7 @@ def stored_token(secret: SecretState) -> IssuedToken | None:
             renew_request=said.get(RENEW_REQUEST),
             audience=tuple(said.get(AUDIENCE, "").split()),
             skew=skew if abs(skew) < LARGEST_SKEW else timedelta(),
+            proof=said.get(PROOF),
             fingerprint=fingerprint,
         )
     except (KeyError, ValueError, TypeError, OverflowError):
@@ -213,8 +251,7 @@ def is_left_behind(secret: SecretState, owner: AssetToken) -> bool:
 
 def owner_name(secret: SecretState) -> str | None:
     """The name of the AssetToken that the Secret says it is of; None where it isn't one of the operator's."""
-    is_ours = secret.type in OUR_TYPES and secret.labels.get(MANAGED_BY_LABEL) == OPERATOR
-    return secret.annotations.get(OWNER) if is_ours else None
+    return secret.annotations.get(OWNER) if secret.type in OUR_TYPES else None
 
 
 def differs(secret: SecretState, manifest: Mapping[str, Any]) -> bool:

@@ -269,6 +269,8 @@ class IssuedToken:
         revision: The how many-th token of its AssetToken it is, from 1.
         reason: Why it was requested.
         renew_request: The latest renew request that it serves, or None.
+        proof: That its Secret is the operator's own, as it is noted there; None where none is noted.
+        proof_key: What that is keyed with; None where the credentials aren't known that it was requested with.
         fingerprint: Tells it from others; that of `access_token`, where that is known.
     """
 
@@ -287,6 +289,8 @@ class IssuedToken:
     skew: timedelta = timedelta()
     not_before: datetime | None = None
     ends: timedelta | None = None
+    proof: str | None = field(default=None, compare=False)
+    proof_key: bytes | None = field(default=None, repr=False, compare=False)
     fingerprint: str = ""
 
     def __post_init__(self) -> None:

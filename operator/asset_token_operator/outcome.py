@@ -24,7 +24,7 @@ from asset_token_operator.decision import (
     works_later,
 )
 from asset_token_operator.errors import RECOVERIES, WrongEnvironmentError
-from asset_token_operator.manifests import credentials_fingerprint, safe_token_id
+from asset_token_operator.manifests import credentials_fingerprint, proof_key, safe_token_id
 from asset_token_operator.model import Environment, IssuedToken, Reason, format_time, parse_time
 from asset_token_operator.renewal import renew_before_fits, wanted_renew_before
 
@@ -102,6 +102,7 @@ def issued_token(
         audience=_safe_texts(claims.audience if claims else ()),
         skew=validity.skew,
         not_before=validity.not_before,
+        proof_key=proof_key(credentials, answer.access_token),
     )
 
 

@@ -57,7 +57,6 @@ if TYPE_CHECKING:
 
     from asset_token_operator.caches import Caches
     from asset_token_operator.clock import Clock
-    from asset_token_operator.decision import Decision
     from asset_token_operator.events import EventPoster
     from asset_token_operator.issuer import Issuer
     from asset_token_operator.kube import KubeClient
@@ -90,6 +89,7 @@ class Memory:
         unreported: Whether a token was issued that no status tells of.
         at_war: Whether something changes the Secret back again and again.
         synced: With what it was last seen that the Secret's data is in order.
+        disproved: Secrets under other names that aren't the operator's own, whatever they say; by UID and version.
     """
 
     uid: str
@@ -100,6 +100,11 @@ class Memory:
     unreported: bool = False
     at_war: bool = False
     synced: Synced = NEVER
+    disproved: frozenset[tuple[str, int]] = frozenset()
+
+    def has_disproved(self, secret: SecretState) -> bool:
+        """Whether a Secret was looked at as it is now, and isn't the operator's own."""
+        return (secret.uid, secret.version) in self.disproved
 
 
 class Reconciler:
@@ -175,7 +180,11 @@ class Reconciler:
             token,
             self._endpoints,
             secret=self._caches.secret(token.secret_key),
-            others=tuple(other for other in others if is_owned(other, token)),
+            others=tuple(
+                other
+                for other in others
+                if is_owned(other, token) and (other.uid, other.version) not in memory.disproved
+            ),
             held=memory.held,
             requests=memory.requests,
             writes=memory.writes,
@@ -196,7 +205,7 @@ class Reconciler:
                 seen, asked = await self._read_credentials(seen), True
             elif not looked and seen.lacks_secret():
                 seen, looked = await self._look(seen), True
-            elif not looked_at_others and (seen.lacks_others() or _is_unproved(decision)):
+            elif not looked_at_others and seen.lacks_others():
                 seen, looked_at_others = await self._look_at_others(seen), True
             elif isinstance(decision, Request) and not self._issuer.take_place(seen, decision):
                 seen = replace(seen, queued_since=seen.queued_since or now)
@@ -225,9 +234,20 @@ class Reconciler:
         return replace(seen, secret=await self._read_secret(seen.token.secret_key))
 
     async def _look_at_others(self, seen: Observed) -> Observed:
-        """The same for its Secrets under other names."""
-        others = [await self._read_secret(other.key) for other in seen.others]
-        return replace(seen, others=tuple(other for other in others if other and is_owned(other, seen.token)))
+        """The same for its Secrets under other names; what isn't its own is looked at once for each of its versions."""
+        seen = await self._read_credentials(seen)
+        memory, found, disproved = self._memories[seen.token.key], [], set()
+        for other in seen.others:
+            secret = await self._read_secret(other.key)
+            if secret is None or not is_owned(secret, seen.token):
+                continue
+            if seen.is_proved(secret):
+                found.append(secret)
+            elif seen.credentials is not None:
+                disproved |= {(other.uid, other.version), (secret.uid, secret.version)}
+        standing = {(other.uid, other.version) for other in self._caches.secrets_of(seen.token.key)}
+        memory.disproved = frozenset(memory.disproved & standing | disproved)
+        return replace(seen, others=tuple(found))
 
     async def _read_secret(self, key: Key) -> SecretState | None:
         secret = await self._kube.read_secret(key)
@@ -301,11 +321,6 @@ class Reconciler:
             self._events.post(seen.token, war_event(seen))
         memory.at_war = at_war
         return True
-
-
-def _is_unproved(decision: Decision) -> bool:
-    """Whether a Secret is to be deleted that isn't known to be of the operator's type."""
-    return isinstance(decision, Remove) and decision.secret.type is None
 
 
 def _is_known(secret: SecretState | None) -> bool:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -9,7 +10,7 @@ from pydantic import SecretStr
 
 from asset_token_operator.answers import Reply, TokenAnswer, read_reply
 from asset_token_operator.decision import Observed
-from asset_token_operator.manifests import credentials_fingerprint, secret_manifest
+from asset_token_operator.manifests import credentials_fingerprint, proof_key, secret_manifest
 from asset_token_operator.model import (
     AssetToken,
     Credentials,
@@ -70,6 +71,7 @@ def an_issued_token(spec: Spec | None = None, **changes: Any) -> IssuedToken:
         "credentials_fingerprint": credentials_fingerprint(CREDENTIALS, access_token),
         "revision": 1,
         "reason": "DoesNotExist",
+        "proof_key": proof_key(CREDENTIALS, access_token),
     }
     return IssuedToken(**(fields | changes))
 
@@ -114,11 +116,11 @@ def a_secret(
         changes: Fields of the `SecretState` that differ.
     """
     owner = owner or an_asset_token()
+    if name is not None:
+        owner = replace(owner, spec=replace(owner.spec, secret=replace(owner.spec.secret, name=name)))
     manifest = secret_manifest(owner, token or an_issued_token(owner.spec), ENDPOINTS)
     written = parse_secret(as_stored(manifest))
     fields = {field: getattr(written, field) for field in SecretState.__dataclass_fields__}
-    if name is not None:
-        fields["key"] = Key(owner.key.namespace, name)
     return SecretState(**(fields | changes))
 
 

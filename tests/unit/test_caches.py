@@ -325,6 +325,6 @@ def test_a_secret_is_of_the_asset_token_that_it_names_if_it_is_one_of_the_operat
 
     assert owner_of(secret) == WRITER
     assert owner_of(replace(secret, key=Key("bank", "a"))) == Key("bank", "ledger-writer")
-    assert owner_of(replace(secret, labels={})) is None
+    assert owner_of(replace(secret, labels={})) == WRITER
     assert owner_of(replace(secret, annotations={})) is None
     assert owner_of(replace(secret, type="Opaque")) is None

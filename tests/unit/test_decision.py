@@ -131,12 +131,20 @@ def failed_attempts(
         ),
         pytest.param(holding(an_issued_token(), credentials=CREDENTIALS), None, id="issued with the same credentials"),
         pytest.param(
-            holding(an_issued_token(), credentials=replace(CREDENTIALS, client_secret=SecretStr("rotated"))),
+            holding(
+                an_issued_token(),
+                held=an_issued_token(),
+                credentials=replace(CREDENTIALS, client_secret=SecretStr("rotated")),
+            ),
             Reason.CREDENTIALS_CHANGED,
             id="credentials rotated",
         ),
         pytest.param(
-            holding(an_issued_token(), credentials=replace(CREDENTIALS, client_id=SecretStr("other"))),
+            holding(
+                an_issued_token(),
+                held=an_issued_token(),
+                credentials=replace(CREDENTIALS, client_id=SecretStr("other")),
+            ),
             Reason.CREDENTIALS_CHANGED,
             id="credentials of another client",
         ),
@@ -356,7 +364,9 @@ def test_a_changed_look_of_the_secret_is_written_without_a_request(secret_spec: 
     owner = an_asset_token(a_spec(secret=secret_spec))
     secret = a_secret(an_asset_token(a_spec(secret=was)), an_issued_token())
 
-    assert_rewrites(decide(observed(owner, secret=secret), NOW), secret, owner, an_issued_token())
+    decision = decide(observed(owner, secret=secret, credentials=CREDENTIALS), NOW)
+
+    assert_rewrites(decision, secret, owner, an_issued_token())
 
 
 def test_a_moved_endpoint_is_written_without_a_request() -> None:
@@ -425,21 +435,21 @@ def test_writes_the_same_token_under_the_new_name_and_then_removes_the_old_secre
     owner, old = renamed()
     manifest = secret_manifest(owner, an_issued_token(), ENDPOINTS)
 
-    assert decide(observed(owner, others=(old,)), NOW) == Write(manifest, None)
-    assert decide(holding(an_issued_token(), owner, others=(old,)), NOW) == Remove(old)
+    assert decide(observed(owner, others=(old,), credentials=CREDENTIALS), NOW) == Write(manifest, None)
+    assert decide(holding(an_issued_token(), owner, others=(old,), credentials=CREDENTIALS), NOW) == Remove(old)
     assert decide(holding(an_issued_token(), owner), NOW) == Wait(NOW + DUE)
 
 
 def test_leaves_the_old_secret_where_it_shall_be_retained() -> None:
     owner, old = renamed(DeletionPolicy.RETAIN)
 
-    assert isinstance(decide(observed(owner, others=(old,)), NOW), Write)
-    assert isinstance(decide(holding(an_issued_token(), owner, others=(old,)), NOW), Wait)
+    assert isinstance(decide(observed(owner, others=(old,), credentials=CREDENTIALS), NOW), Write)
+    assert isinstance(decide(holding(an_issued_token(), owner, others=(old,), credentials=CREDENTIALS), NOW), Wait)
 
 
 def test_keeps_the_old_secret_until_the_new_one_can_be_written() -> None:
     owner, old = renamed()
-    seen = observed(owner, others=(old,))
+    seen = observed(owner, others=(old,), credentials=CREDENTIALS)
     write = decide(seen, NOW)
     assert isinstance(write, Write)
     failure = Failure(NOW, Reason.CLUSTER_UNAVAILABLE, "no answer")
@@ -473,7 +483,6 @@ def test_renews_a_renamed_secret_under_its_new_name_only() -> None:
         pytest.param(a_secret(controller_uid="someone"), id="controlled by something else, but left behind by name"),
         pytest.param(a_secret(controller_uid="someone", annotations={}), id="controlled by something else"),
         pytest.param(a_secret(controller_uid=None, annotations={OWNER: "other"}), id="retained by another AssetToken"),
-        pytest.param(a_secret(controller_uid=None, labels={}), id="without the label"),
     ],
 )
 @pytest.mark.parametrize("held", [pytest.param(None, id="nothing held"), pytest.param(an_issued_token(), id="held")])
@@ -509,11 +518,13 @@ def test_starts_when_the_foreign_secret_is_gone() -> None:
     assert decide(observed(secret=None), NOW) == Request(Reason.DOES_NOT_EXIST)
 
 
-def test_a_retained_secret_of_a_deleted_namesake_is_taken_on() -> None:
+def test_a_retained_secret_of_a_deleted_namesake_is_taken_on_but_its_token_is_not_believed() -> None:
     owner = an_asset_token(retained(), uid="new")
     secret = a_secret(an_asset_token(retained(), uid="deleted"), an_issued_token())
+    seen = observed(owner, secret=secret, credentials=CREDENTIALS)
 
-    assert isinstance(decide(observed(owner, secret=secret), NOW), Wait)
+    assert decide(seen, NOW) == Request(Reason.DOES_NOT_EXIST)
+    assert isinstance(decide(replace(seen, held=an_issued_token(revision=2)), NOW), Write)
 
 
 # Two AssetTokens that name one Secret
@@ -537,9 +548,11 @@ def test_the_older_of_two_takes_the_secret_of_the_younger() -> None:
     junior = an_asset_token(uid="junior", key=replace_name("ledger-reader"))
     secret = a_secret(junior, an_issued_token())
 
-    decision = decide(observed(secret=secret, juniors=frozenset({JUNIOR})), NOW)
+    seen = observed(secret=secret, juniors=frozenset({JUNIOR}), credentials=CREDENTIALS)
 
-    assert_rewrites(decision, secret, an_asset_token(), an_issued_token())
+    assert decide(seen, NOW) == Request(Reason.DOES_NOT_EXIST), "the younger's token is not its own"
+    own = an_issued_token(revision=2)
+    assert_rewrites(decide(replace(seen, held=own), NOW), secret, an_asset_token(), own)
 
 
 def test_the_older_of_two_takes_the_retained_secret_of_the_younger() -> None:
@@ -547,9 +560,9 @@ def test_the_older_of_two_takes_the_retained_secret_of_the_younger() -> None:
     junior = an_asset_token(retained(), uid="junior", key=replace_name("ledger-reader"))
     secret = a_secret(junior, an_issued_token())
 
-    decision = decide(observed(an_asset_token(retained()), secret=secret, juniors=frozenset({JUNIOR})), NOW)
+    seen = observed(an_asset_token(retained()), secret=secret, juniors=frozenset({JUNIOR}), credentials=CREDENTIALS)
 
-    assert isinstance(decision, Write)
+    assert isinstance(decide(replace(seen, held=an_issued_token(revision=2)), NOW), Write)
 
 
 def replace_name(name: str) -> Any:
@@ -1203,7 +1216,7 @@ def test_a_secret_under_an_earlier_name_is_removed_only_under_delete(
     owner = an_asset_token(a_spec(secret=SecretSpec("new-name", deletion_policy=policy)))
     old = a_secret(controller_uid=controller)
 
-    decision = decide(holding(an_issued_token(), owner, others=(old,)), NOW)
+    decision = decide(holding(an_issued_token(), owner, others=(old,), credentials=CREDENTIALS), NOW)
 
     assert decision == Remove(old) if removes else isinstance(decision, Wait)
 
@@ -1215,7 +1228,7 @@ def test_the_only_secret_with_a_valid_token_stays_while_the_one_under_the_presen
         access_token=SecretStr("canary-old-token"), issued_at=NOW - 2 * HOUR, expires_at=NOW - HOUR
     )
     other = replace(a_secret(owner, an_issued_token(revision=2), name="new-name"), controller_uid=owner.uid)
-    seen = holding(expired, owner, others=(other,))
+    seen = holding(expired, owner, others=(other,), credentials=CREDENTIALS)
     write = decide(seen, NOW)
     assert isinstance(write, Write)
 
@@ -1403,8 +1416,10 @@ def test_a_token_that_is_only_in_a_secret_of_an_earlier_name_is_read_there() -> 
     old = by_metadata(a_secret(name="old-name"))
 
     assert settled(secret=None, others=(old,)).lacks_others()
-    assert not settled(others=(old,)).lacks_others(), "it is in both"
-    assert not settled(secret=None, others=(old,), held=an_issued_token()).lacks_others()
+    assert settled(others=(old,)).lacks_others(), "it is in both, so the old one is to be removed"
+    kept = an_asset_token(retained())
+    secret = by_metadata(a_secret(kept))
+    assert not settled(token=kept, secret=secret, others=(old,), held=an_issued_token()).lacks_others()
     assert not settled(secret=None).lacks_others()
 
 

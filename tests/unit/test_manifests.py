@@ -71,7 +71,9 @@ class TestSecretManifest:
     def test_a_secret_goes_with_its_asset_token_by_default(self) -> None:
         owner = an_asset_token(a_spec(secret=SecretSpec("ledger-writer-token")))
         assert secret_manifest(
-            owner, an_issued_token(owner.spec, credentials_fingerprint="0a1b2c3d"), ENDPOINTS
+            owner,
+            an_issued_token(owner.spec, credentials_fingerprint="0a1b2c3d", proof_key=None, proof="0f"),
+            ENDPOINTS,
         ) == yaml.safe_load("""
             apiVersion: v1
             kind: Secret
@@ -92,6 +94,7 @@ class TestSecretManifest:
                 auth.getasset.com/credentials-fingerprint: 0a1b2c3d
                 auth.getasset.com/spec-hash: ee95e4e9e6e0f31b3fa79fc168869b01993605f5de17c23d0ad20b5eacea326c
                 auth.getasset.com/revision: "1"
+                auth.getasset.com/proof: 0f
               ownerReferences:
                 - apiVersion: auth.getasset.com/v1alpha1
                   kind: AssetToken
@@ -128,6 +131,7 @@ class TestSecretManifest:
             skew=timedelta(seconds=-90),
             credentials_fingerprint="0a1b2c3d",
             spec_hash="0" * 64,
+            proof_key=None,
         )
         assert secret_manifest(an_asset_token(spec), token, ENDPOINTS) == yaml.safe_load("""
             apiVersion: v1
@@ -363,11 +367,11 @@ class TestOwnership:
                 False,
                 id="another-controls-it-although-it-names-a-younger-one",
             ),
-            pytest.param({"controller_uid": None, "labels": {}}, False, id="not-managed-by-us"),
+            pytest.param({"controller_uid": None, "labels": {}}, True, id="the-label-is-gone"),
             pytest.param(
                 {"controller_uid": None, "labels": {"app.kubernetes.io/managed-by": "helm"}},
-                False,
-                id="managed-by-another",
+                True,
+                id="another-tool-overwrote-the-label",
             ),
             pytest.param({"controller_uid": None, "annotations": {}}, False, id="names-nobody"),
             pytest.param(
@@ -407,7 +411,7 @@ class TestOwnership:
                 False,
                 id="of-one-with-another-name",
             ),
-            pytest.param({"controller_uid": OTHER_UID, "labels": {}}, False, id="not-managed-by-us"),
+            pytest.param({"controller_uid": OTHER_UID, "labels": {}}, True, id="the-label-is-gone"),
             pytest.param({"controller_uid": OTHER_UID, "type": "Opaque"}, False, id="of-another-type"),
         ],
     )
@@ -422,7 +426,7 @@ class TestOwnership:
             pytest.param({}, "ledger-writer", id="ours"),
             pytest.param({"controller_uid": None}, "ledger-writer", id="ours-and-retained"),
             pytest.param({"type": "Opaque"}, None, id="another-type"),
-            pytest.param({"labels": {}}, None, id="not-managed-by-us"),
+            pytest.param({"labels": {}}, "ledger-writer", id="the-label-is-gone"),
             pytest.param({"annotations": {}}, None, id="says-nothing"),
         ],
     )
@@ -465,7 +469,7 @@ class TestDiffers:
         assert not is_different(a_secret(owner), owner)
 
     def test_all_that_is_written_is_watched(self) -> None:
-        assert len(ENTRIES) == 2 + 12 + 6
+        assert len(ENTRIES) == 2 + 13 + 6
 
     @pytest.mark.parametrize(("kind", "name"), ENTRIES)
     def test_an_entry_that_is_changed_is_seen(self, kind: str, name: str) -> None:
@@ -564,7 +568,8 @@ class TestByMetadataOnly:
             pytest.param({}, True, id="controlled"),
             pytest.param({"controller_uid": OTHER_UID}, False, id="controlled by another"),
             pytest.param({"controller_uid": None}, True, id="it says so"),
-            pytest.param({"controller_uid": None, "labels": {}}, False, id="it says nothing"),
+            pytest.param({"controller_uid": None, "labels": {}}, True, id="without the label"),
+            pytest.param({"controller_uid": None, "annotations": {}}, False, id="it says nothing"),
         ],
     )
     def test_one_whose_type_is_not_known_may_be_ours(self, change: dict[str, Any], *, ours: bool) -> None:

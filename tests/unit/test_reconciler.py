@@ -198,7 +198,7 @@ def test_a_renamed_secret_moves_without_a_request(issued: World) -> None:
 
     issued.reconcile()
 
-    assert issued.calls() == ["read_secret", "apply_secret", "delete_secret", "write_status"]
+    assert issued.calls() == ["read_secret", "read_secret", "apply_secret", "delete_secret", "write_status"]
     assert set(issued.kube.secrets) == {Key("shop", "new-name")}
     assert old not in issued.kube.secrets
     assert access_token(issued) == "canary-access-token-1"
