@@ -2,4 +2,4 @@
 
 import pytest
 
-pytest.register_assert_rewrite("tests.simulation.scenarios")
+pytest.register_assert_rewrite("tests.simulation.scenarios", "tests.simulation.stage")

@@ -12,7 +12,7 @@ from tests.simulation import virtual_time
 from tests.simulation.asset import CANARY, Failure
 from tests.simulation.cluster import ASSET_TOKENS, SECRETS, Cluster, Request
 from tests.simulation.invariants import Trouble
-from tests.simulation.scenarios import CLIENT, Stage
+from tests.simulation.stage import CLIENT, Stage
 from tests.simulation.virtual_time import BEGINNING, DeadlockError, Machine, VirtualLoop, present, seconds
 from tests.simulation.world import NAMESPACE, Plan, World
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.simulation.scenarios import SCENARIOS, Scenario, play
+from tests.simulation.scenarios import SCENARIOS
+from tests.simulation.stage import Scenario, play
 
 
 @pytest.mark.parametrize("scenario", [pytest.param(scenario, id=name) for name, scenario in SCENARIOS.items()])
