@@ -217,6 +217,16 @@ async def an_operators_clock_that_is_corrected(stage: Stage) -> None:
     assert max(len(stage.requests(name)) for name in names) <= 10
 
 
+async def a_webhook_that_lets_writes_through_again(stage: Stage) -> None:
+    names = stage.add(10, lifetime="15m")
+    await asyncio.sleep(MINUTE)
+    stage.world.conditions.denies = True
+    await asyncio.sleep(HOUR)
+    stage.world.conditions.denies = False
+    await asyncio.sleep(20)
+    assert [name for name in names if stage.world.judge.tokens[name].gap_since is not None] == []
+
+
 def _window(limit: int, window: int) -> RateLimit:
     return RateLimit(per_tenant=limit, per_business=limit, window_seconds=window)
 
@@ -262,4 +272,5 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "14 iat is 2 min ahead": Scenario(partial(clocks_that_are_wrong, issued_at=timedelta(minutes=2))),
     "14 nbf is to come": Scenario(partial(clocks_that_are_wrong, not_before=timedelta(minutes=1))),
     "14 the operator's clock is corrected": Scenario(an_operators_clock_that_is_corrected),
+    "15 a webhook lets writes through again": Scenario(a_webhook_that_lets_writes_through_again, fails=FOUND),
 }
