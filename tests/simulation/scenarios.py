@@ -50,7 +50,7 @@ async def a_probe_that_succeeds_wakes_all(stage: Stage) -> None:
         if len(stage.requests()) > asked:
             break
     await asyncio.sleep(5)
-    assert [name for name in names if stage.world.judge.tokens[name].gap_since is not None] == []
+    assert stage.lacking(names) == []
 
 
 async def a_page_of_something_in_front(stage: Stage) -> None:
@@ -153,7 +153,7 @@ async def an_outage_that_ends_for_all_but_one(stage: Stage) -> None:
     await stage.failing(Failure("503"), 80 * MINUTE)
     since = seconds()
     await asyncio.sleep(16)
-    assert [name for name in good if stage.world.judge.tokens[name].gap_since is not None] == []
+    assert stage.lacking(good) == []
     for _ in range(20):
         stage.add()
         await asyncio.sleep(30)
@@ -224,7 +224,7 @@ async def a_webhook_that_lets_writes_through_again(stage: Stage) -> None:
     await asyncio.sleep(40 * MINUTE)
     stage.world.conditions.denies = False
     await asyncio.sleep(20)
-    assert [name for name in names if stage.world.judge.tokens[name].gap_since is not None] == []
+    assert stage.lacking(names) == []
 
 
 def _window(limit: int, window: int) -> RateLimit:

@@ -70,6 +70,11 @@ class Stage:
         gaps = token.gaps if token.gap_since is None else [*token.gaps, (token.gap_since, virtual_time.seconds())]
         return sum(max(0.0, ends - max(begins, since)) for begins, ends in gaps)
 
+    def lacking(self, names: list[str]) -> list[str]:
+        """Those of them that have no valid token now."""
+        self.world.judge.look()
+        return [name for name in names if self.world.judge.tokens[name].gap_since is not None]
+
     def requests(self, name: str | None = None, since: float = 0.0) -> list[float]:
         """When Asset was asked since, for that AssetToken or for any."""
         return [one.at for one in self.asset.requests if one.at >= since and name in (None, one.name)]
