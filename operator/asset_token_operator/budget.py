@@ -27,7 +27,8 @@ from asset_token_operator.account import (
     Rest,
     Tenant,
 )
-from asset_token_operator.endpoint import PROBE_EVERY, Endpoint
+from asset_token_operator.endpoint import Endpoint
+from asset_token_operator.renewal import PROBE_EVERY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -153,7 +154,7 @@ class Budgets:
         if endpoint.down:
             logger.warning("%s: the endpoint answers again", environment)
             look_again = {waiting.key for waiting in self._waiting(environment)}
-        for key in endpoint.answer(place, wall) | look_again:
+        for key in sorted(endpoint.answer(place, wall) | look_again):
             self._wake(key)
 
     def failed(self, place: Place, retry_after: timedelta | None = None) -> None:
@@ -218,7 +219,10 @@ class Budgets:
         for place in list(account.queue):
             free_at = self._tenant_free_at(place, now)
             if free_at > now:
-                return min(again, free_at)
+                again = min(again, free_at)
+                if account.is_paused(now):  # then each has a time of its own
+                    continue
+                return again
             free_at = self._business_free_at(place, now)
             if free_at > now:
                 again = min(again, free_at)

@@ -28,6 +28,7 @@ from asset_token_operator.model import DeletionPolicy, Reason, Recovery, Urgency
 from asset_token_operator.renewal import (
     FIRST_RETRY,
     LONGEST_RETRY,
+    PROBE_EVERY,
     back_off,
     earliest_next,
     longest_rest,
@@ -44,10 +45,10 @@ RECHECK_CONFLICT: Final = timedelta(seconds=15)
 """How often a Secret that isn't ours is looked at, should its watch have missed that it went."""
 
 LONGEST_WITHOUT_TOKEN: Final = timedelta(seconds=15)
-"""How long an AssetToken that has no valid token waits at most before it asks an endpoint again that failed."""
+"""How long an AssetToken that has no valid token waits at most before it tries again what failed."""
 
 LONGEST_ALONE: Final = timedelta(minutes=1)
-"""The same where the endpoint answers others."""
+"""The same where Asset answers others, or answers something broken."""
 
 LONG_WAIT: Final = timedelta(seconds=30)
 """A wait for the tenant's budget that is worth a word."""
@@ -138,11 +139,11 @@ class Attempts:
         left = None if expires_at is None else expires_at - failure.at
         if failure.stalled:
             return failure.at + probe_wait(self.failures, left)
-        is_without = left is None or left <= timedelta()
         longest = LONGEST_RETRY
-        if is_without and failure.recovery is Recovery.ENDPOINT:
-            longest = LONGEST_ALONE if alone else LONGEST_WITHOUT_TOKEN
-        return failure.at + back_off(self.failures, seed, left, longest)
+        if left is None or left <= timedelta():
+            longest = LONGEST_ALONE if alone or failure.reason is Reason.BROKEN_ANSWER else LONGEST_WITHOUT_TOKEN
+        wait = back_off(self.failures, seed, left, longest)
+        return failure.at + (max(wait, PROBE_EVERY) if failure.recovery is Recovery.ENDPOINT else wait)
 
     def asked_to_wait_until(self, now: datetime, expires_at: datetime | None) -> datetime | None:
         """Until when the latest failure asks to wait, as far as that is believed; None where it doesn't ask."""

@@ -7,8 +7,9 @@ business's own: it keeps a back-off of its own, goes last, and says nothing of t
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import TYPE_CHECKING, Final
+
+from asset_token_operator.renewal import PROBE_EVERY
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -21,9 +22,6 @@ DOWN_AFTER: Final = 3
 
 NOTHING_GETS_THROUGH: Final = 10
 """The same for so many failures, whosever."""
-
-PROBE_EVERY: Final = timedelta(seconds=4)
-"""How often an endpoint that is down is asked whether it is up again."""
 
 
 @dataclass(slots=True)

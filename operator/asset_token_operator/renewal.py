@@ -24,6 +24,9 @@ SPREAD: Final = 0.1
 
 SHORTEST_RETRY: Final = timedelta(seconds=1)
 
+PROBE_EVERY: Final = timedelta(seconds=4)
+"""How often an endpoint that fails is asked at most whether it is up again."""
+
 FIRST_PROBE: Final = timedelta(minutes=1)
 LONGEST_PROBE: Final = timedelta(minutes=15)
 

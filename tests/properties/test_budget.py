@@ -59,6 +59,32 @@ def test_600_tokens_at_once_are_issued_without_one_429(  # noqa: PLR0917 - pytes
     assert len(simulation.issued()) == simulation.requests() == 600
 
 
+@pytest.mark.parametrize(
+    ("mode", "window"),
+    [
+        ("fixed", 10),
+        ("fixed", 60),
+        ("fixed", 600),
+        ("fixed", 3600),
+        ("sliding", 60),
+        ("sliding", 600),
+        ("sliding", 3600),
+    ],
+)
+@pytest.mark.parametrize("start", [0.0, 7.3, 51.0])
+def test_routine_renewals_use_what_the_limit_leaves_them_whatever_its_window(
+    mode: LimitMode, window: int, start: float
+) -> None:
+    rule = RateLimit(mode, per_tenant=300, per_business=300, window_seconds=window)
+    simulation = Simulation(limiter=Limiter(rule), start=start)
+    for number in range(1500):
+        simulation.add(a_place(f"token-{number:04}"))
+    simulation.run(5 * window)
+    lately = [moment for moment in simulation.issued() if 2 * window <= moment < 5 * window]
+    assert len(lately) >= 0.85 * 3 * (300 - 60)
+    assert simulation.refused[TENANT] == 0
+
+
 @modes
 @few
 @given(start=starts, seed=seeds, rounding=roundings, latency=st.floats(0.005, 5))

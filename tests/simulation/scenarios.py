@@ -272,5 +272,5 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "14 iat is 2 min ahead": Scenario(partial(clocks_that_are_wrong, issued_at=timedelta(minutes=2))),
     "14 nbf is to come": Scenario(partial(clocks_that_are_wrong, not_before=timedelta(minutes=1))),
     "14 the operator's clock is corrected": Scenario(an_operators_clock_that_is_corrected),
-    "15 a webhook lets writes through again": Scenario(a_webhook_that_lets_writes_through_again, fails=FOUND),
+    "15 a webhook lets writes through again": Scenario(a_webhook_that_lets_writes_through_again),
 }

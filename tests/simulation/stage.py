@@ -91,13 +91,11 @@ class Scenario:
     """A history with a name.
 
     Attributes:
-        fails: Why it can't be expected to succeed yet.
         judged: Whether the judge's invariants must hold, too.
     """
 
     act: Callable[[Stage], Awaitable[None]]
     rule: RateLimit = RateLimit()  # noqa: RUF009 - it is frozen
-    fails: str | None = None
     judged: bool = False
 
 

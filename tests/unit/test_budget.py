@@ -427,6 +427,47 @@ class TestRefusals:
             "sandbox/aaaaaaaa: Asset's rate limit is used up, paused for 0:00:10",
         ]
 
+    async def test_nobody_waits_longer_than_a_third_of_what_is_left_and_then_one_at_a_time(
+        self, tokens: Tokens, clock: ManualClock
+    ) -> None:
+        assert tokens.take("first")
+        await tokens.refuse("first", a_reply(429, retry_after="3600"))
+        for name, left in (("a", 90), ("b", 90), ("c", 900), ("d", -5)):
+            assert not tokens.take(name, expires_at=NOW + left * SECOND)
+        await clock.advance(29 * SECOND)
+        assert tokens.newly_woken() == []
+        await clock.advance(SECOND)
+        assert tokens.newly_woken() == ["a"]
+        assert tokens.take("a", expires_at=NOW + 90 * SECOND)
+        await tokens.refuse("a", a_reply(429, retry_after="3600"))
+        await clock.advance(19 * SECOND)
+        assert tokens.newly_woken() == [], "there are 60 s left, so it is asked again after 20"
+        await clock.advance(SECOND)
+        assert tokens.newly_woken() == ["b"]
+
+    async def test_an_answer_to_what_was_sent_since_ends_a_pause(self, tokens: Tokens, clock: ManualClock) -> None:
+        assert tokens.take("early")
+        await tokens.answer("early", left=299)
+        assert [tokens.take("early"), tokens.take("refused")] == [True, True]
+        await tokens.refuse("refused", a_reply(429, retry_after="3600"))
+        await tokens.answer("early", left=298)
+        assert not tokens.take("a", expires_at=NOW + 90 * SECOND), "that was sent before"
+        await clock.advance(30 * SECOND)
+        assert tokens.take("a", expires_at=NOW + 90 * SECOND)
+        await tokens.answer("a", left=297)
+        assert tokens.take("b", Urgency.FORCED)
+
+    async def test_a_reset_in_seconds_from_now_is_one_reset_also_where_it_is_rounded(self, tokens: Tokens) -> None:
+        def reply(second: int, left: int, reset: int) -> Reply:
+            date = format_datetime(NOW + second * SECOND, usegmt=True)
+            said = {"x_ratelimit_limit": "10", "x_ratelimit_remaining": str(left), "x_ratelimit_reset": str(reset)}
+            return a_reply(200, date=date, **said)
+
+        for name, answer in (("a", reply(0, 5, 45)), ("b", reply(1, 1, 45))):
+            assert tokens.take(name)
+            tokens.budgets.answered(tokens.places[name], answer)
+        assert [tokens.take(name) for name in "cd"] == [True, False]
+
 
 class TestPlaces:
     @pytest.mark.parametrize(
@@ -640,6 +681,103 @@ class TestEndpoint:
             "sandbox: the endpoint is down; one request asks every 0:00:04",
             "sandbox: the endpoint answers again",
         ]
+
+
+class TestFailingAlone:
+    """An endpoint is down when nothing gets through."""
+
+    @pytest.fixture
+    async def alone(self, tokens: Tokens) -> Tokens:
+        """Three fail for their business, again after another was answered."""
+        for _ in range(2):
+            for name in "abc":
+                tokens.budgets.leave(Key("shop", name))
+                assert tokens.take(name, business_id="biz_bad") or await self._asks_in_turn(tokens, name)
+                await tokens.fail(name)
+            await tokens.clock.advance(4 * SECOND)
+            assert tokens.take("good")
+            await tokens.answer("good", left=299)
+        tokens.newly_woken()
+        return tokens
+
+    async def _asks_in_turn(self, tokens: Tokens, name: str) -> bool:
+        await tokens.clock.advance(4 * SECOND)
+        return tokens.take(name, business_id="biz_bad")
+
+    async def test_it_says_nothing_of_the_endpoint(self, alone: Tokens) -> None:
+        for name in "abc":
+            assert alone.budgets.fails_alone(Environment.SANDBOX, Key("shop", name))
+            assert alone.take(name, Urgency.RETRY, business_id="biz_bad") or True
+            await alone.fail(name)
+        assert not alone.budgets.endpoint(Environment.SANDBOX).down
+
+    async def test_answers_of_others_wake_none_of_them(self, alone: Tokens) -> None:
+        await alone.fail("a")
+        assert alone.take("good")
+        await alone.answer("good", left=298)
+        assert alone.woken == []
+
+    async def test_an_answer_to_one_of_a_business_lets_the_others_of_it_look_again(self, alone: Tokens) -> None:
+        assert alone.take("a", business_id="biz_bad")
+        await alone.answer("a", left=298)
+        assert alone.woken == ["b", "c"]
+        assert not any(alone.budgets.fails_alone(Environment.SANDBOX, Key("shop", name)) for name in "abc")
+
+    async def test_they_go_last_and_take_a_tenth_of_the_limit(self, alone: Tokens, clock: ManualClock) -> None:
+        assert alone.take("a", Urgency.RETRY)
+        assert not alone.take("b", Urgency.RETRY)
+        assert alone.take("routine", Urgency.ROUTINE)
+        await clock.advance(1.9 * SECOND)
+        assert alone.newly_woken() == []
+        await clock.advance(0.1 * SECOND)
+        assert alone.newly_woken() == ["b"]
+
+    async def test_ten_failures_in_a_row_are_the_endpoint_s_whosever(self, alone: Tokens) -> None:
+        for _ in range(10):
+            await alone.fail("a")
+        assert not alone.budgets.fails_alone(Environment.SANDBOX, Key("shop", "a"))
+
+    async def test_one_that_is_gone_is_forgotten(self, alone: Tokens) -> None:
+        alone.budgets.forget(Key("shop", "a"))
+        endpoint = alone.budgets.endpoint(Environment.SANDBOX)
+        assert Key("shop", "a") not in endpoint.alone.keys() | endpoint.suspects
+
+
+class TestRetryAfter:
+    async def test_an_endpoint_that_is_down_is_let_be_as_long_as_it_asks(
+        self, tokens: Tokens, clock: ManualClock
+    ) -> None:
+        for name in "abc":
+            assert tokens.take(name)
+            tokens.budgets.failed(tokens.places[name], 120 * SECOND)
+        tokens.newly_woken()
+        assert not tokens.take("long", expires_at=NOW + timedelta(hours=2))
+        await clock.advance(119 * SECOND)
+        assert tokens.newly_woken() == []
+        await clock.advance(2 * SECOND)
+        assert tokens.newly_woken() == ["long"]
+
+    async def test_but_nobody_waits_longer_than_a_third_of_what_is_left(
+        self, tokens: Tokens, clock: ManualClock
+    ) -> None:
+        for name in "abc":
+            assert tokens.take(name)
+            tokens.budgets.failed(tokens.places[name], 3600 * SECOND)
+        tokens.newly_woken()
+        assert not tokens.take("soon", expires_at=NOW + 60 * SECOND)
+        assert not tokens.take("missing", Urgency.MISSING, expires_at=NOW - timedelta(days=9))
+        await clock.advance(20 * SECOND)
+        assert tokens.newly_woken() == ["soon"]
+        tokens.budgets.leave(Key("shop", "soon"))
+        await clock.advance(279 * SECOND)
+        assert tokens.newly_woken() == []
+        await clock.advance(2 * SECOND)
+        assert tokens.newly_woken() == ["missing"]
+
+    async def test_while_others_are_answered_it_is_nobody_else_s(self, tokens: Tokens) -> None:
+        assert tokens.take("a")
+        tokens.budgets.failed(tokens.places["a"], 120 * SECOND)
+        assert tokens.take("b")
 
 
 class TestWallClockSetBack:
