@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
@@ -52,6 +53,7 @@ APPLY: Final = "application/apply-patch+yaml"
 METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 METADATA_LIST: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 MANAGER: Final = {"fieldManager": OPERATOR}
+AROUND: Final = re.compile(r"^[\s\ufeff]+|[\s\ufeff]+$")
 PAGE: Final = 250
 """Objects a page: an annotation may hold a copy of the data, so a page can be large while it is read."""
 
@@ -132,7 +134,7 @@ class KubeClient:
             yield event
 
     async def read_credentials(self, namespace: str, ref: CredentialsRef) -> Credentials:
-        """The credentials, without the line break that editors and `echo` leave at their ends.
+        """The credentials, without what editors and `echo` leave around them: line breaks, blanks, a byte order mark.
 
         Raises:
             CredentialsNotFoundError: There is no such Secret.
@@ -304,9 +306,10 @@ def _credential(secret: SecretState, name: str) -> SecretStr:
     value = _decode(data[name])
     if value is None:
         raise CredentialsInvalidError(f"Key {name} of {where} is not UTF-8 text.")
-    if not value.strip("\r\n"):
+    value = AROUND.sub("", value)
+    if not value:
         raise CredentialsInvalidError(f"Key {name} of {where} is empty.")
-    return SecretStr(value.rstrip("\r\n"))
+    return SecretStr(value)
 
 
 def _decode(value: str) -> str | None:

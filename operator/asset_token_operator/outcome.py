@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from asset_token_operator.conditions import Condition, ConditionType, find_condition, is_true, render_conditions
 from asset_token_operator.decision import (
@@ -48,6 +48,8 @@ SYNCED: Final = "syncedHash"
 """Where status has a `decision.Synced`."""
 
 SAFE_TEXT: Final = re.compile(r"[!-~]{1,256}")
+
+DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 HOSTS: Final = {Environment.PRODUCTION: "api.getasset.com", Environment.SANDBOX: "api.sandbox.getasset.com"}
 """How Asset's own tokens name the environments, wherever the operator reaches them."""
@@ -124,6 +126,21 @@ def _host(claim: str) -> str:
     except ValueError:
         host = None
     return (host or claim).lower().rstrip(".")
+
+
+def _normal_uri(text: str) -> str:
+    """The same URI in the form that is compared (RFC 3986, sections 6.2.2.1 and 6.2.3); any other text as it is."""
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return text
+    if host is None:
+        return text
+    user, at, _ = parts.netloc.rpartition("@")
+    host = f"[{host}]" if ":" in host else host
+    netloc = f"{user}{at}{host}" if port in (None, DEFAULT_PORTS.get(parts.scheme)) else f"{user}{at}{host}:{port}"
+    return urlunsplit(parts._replace(netloc=netloc, path=parts.path or "/"))
 
 
 def _safe_texts(texts: Iterable[str]) -> tuple[str, ...]:
@@ -288,7 +305,8 @@ def _scopes_granted(seen: Observed, stored: IssuedToken) -> Condition:
     if missing:
         message = f"Asset did not grant: {', '.join(missing)}."[:LONGEST_MESSAGE]
         return Condition(ConditionType.SCOPES_GRANTED, False, Reason.SCOPES_MISSING, message)
-    strangers = sorted(set(seen.token.spec.resources) - set(stored.audience))
+    audience = {_normal_uri(text) for text in stored.audience}
+    strangers = sorted(resource for resource in seen.token.spec.resources if _normal_uri(resource) not in audience)
     if strangers and stored.audience:
         message = f"The token is not for: {', '.join(strangers)}."[:LONGEST_MESSAGE]
         return Condition(ConditionType.SCOPES_GRANTED, False, Reason.AUDIENCE_MISMATCH, message)

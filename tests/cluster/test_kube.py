@@ -511,11 +511,14 @@ class TestCredentials:
             pytest.param("secret\n", "secret", id="line-break"),
             pytest.param("secret\r\n", "secret", id="windows-line-break"),
             pytest.param("secret\n\n\r\n", "secret", id="many-line-breaks"),
-            pytest.param(" se\ncret ", " se\ncret ", id="all-else-stays"),
+            pytest.param(" \tse cret \n", "se cret", id="blanks"),
+            pytest.param("\ufeffsecret\r\n", "secret", id="byte-order-mark"),
+            pytest.param("\u00a0secret\u2028", "secret", id="blanks-of-unicode"),
+            pytest.param("se\ncret", "se\ncret", id="all-within-stays"),
             pytest.param("pässwörd\n", "pässwörd", id="beyond-ascii"),
         ],
     )
-    async def test_lose_the_line_breaks_at_their_ends(
+    async def test_lose_what_editors_leave_around_them(
         self, kube: KubeClient, space: Space, sent: str, read: str
     ) -> None:
         space.create_secret("asset-credentials", stringData={"client_id": "id\n", "client_secret": sent})
@@ -552,7 +555,7 @@ class TestCredentials:
                 id="empty",
             ),
             pytest.param(
-                {"client_id": b"\n\r\n", "client_secret": b"canary-client-secret"},
+                {"client_id": b" \xef\xbb\xbf\n\r\n", "client_secret": b"canary-client-secret"},
                 "Key client_id of credentials Secret asset-credentials is empty.",
                 id="line-breaks-only",
             ),

@@ -739,6 +739,32 @@ def test_status_says_which_resources_a_token_is_not_for(
     assert conditions(status)["Ready"] == ("True", "SecretSynced")
 
 
+@pytest.mark.parametrize(
+    ("asked", "audience", "same"),
+    [
+        pytest.param("https://r.example", "https://r.example/", True, id="an empty path"),
+        pytest.param("https://r.example/", "https://r.example", True, id="the other way round"),
+        pytest.param("https://r.example/mcp", "HTTPS://R.Example/mcp", True, id="case of scheme and host"),
+        pytest.param("https://r.example/mcp", "https://r.example:443/mcp", True, id="the default port"),
+        pytest.param("http://[::1]/mcp", "http://[::1]:80/mcp", True, id="the default port of another scheme"),
+        pytest.param("https://r.example/mcp", "https://r.example/MCP", False, id="case of the path"),
+        pytest.param("https://r.example/mcp", "https://r.example/mcp/", False, id="another path"),
+        pytest.param("https://r.example", "https://r.example:444", False, id="another port"),
+        pytest.param("https://r.example", "http://r.example", False, id="another scheme"),
+        pytest.param("https://r.example?a", "https://r.example?b", False, id="another query"),
+        pytest.param("https://r.example", "https://[r.example", False, id="no URI"),
+        pytest.param("https://r.example", "https://r.example:x", False, id="no port"),
+        pytest.param("urn:example:r", "urn:example:r", True, id="without a host"),
+    ],
+)
+def test_resources_are_compared_as_uris(asked: str, audience: str, *, same: bool) -> None:
+    spec = a_spec(resources=(asked,))
+
+    status = status_of(holding(an_issued_token(spec, audience=(audience,)), an_asset_token(spec)))
+
+    assert conditions(status)["ScopesGranted"][0] == str(same)
+
+
 def test_scopes_that_are_missing_are_told_before_resources() -> None:
     spec = a_spec(scopes=("a",), resources=("a:x",))
 
