@@ -45,17 +45,19 @@ RETRIES: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """Whose budget it is: an OAuth client in one environment. `client` is a fingerprint of its client_id."""
+    """Whose budget it is: an OAuth client in one environment.
+
+    Attributes:
+        client: A fingerprint of its client_id, which is shown nowhere, as weak ones could be guessed by it.
+        name: A credentials Secret with it, as `namespace/name`: so people, logs and metrics know it.
+    """
 
     environment: Environment
-    client: str
-
-    def short(self) -> str:
-        """The client's fingerprint as logs and metrics show it."""
-        return self.client[:8]
+    client: str = field(repr=False)
+    name: str = field(default="", compare=False)
 
     def __str__(self) -> str:
-        return f"{self.environment}/{self.short()}"
+        return f"{self.environment}/{self.name}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,6 +169,7 @@ async def run(parts: Parts, stop: asyncio.Event) -> None:
         parts.asset_tokens.run(),
         parts.events.run(),
         parts.budgets.serve(),
+        parts.issuer.tidy(),
         sample(parts.metrics, parts.caches, parts.clocks, parts.clock, parts.leads),
         parts.health.count(),
         _lead(parts.leadership, parts.scheduler, stop),

@@ -32,6 +32,7 @@ from asset_token_operator.renewal import PROBE_EVERY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from collections.abc import Set as AbstractSet
 
     from asset_token_operator.answers import Reply
     from asset_token_operator.clock import Clock
@@ -173,6 +174,14 @@ class Budgets:
     def fails_alone(self, environment: Environment, key: Key) -> bool:
         """Whether an AssetToken's requests fail while others are answered."""
         return key in self._endpoints[environment].alone
+
+    def keep(self, used: AbstractSet[Tenant]) -> None:
+        """Forget all other tenants that have nothing under way."""
+        for tenant, account in list(self._accounts.items()):
+            if tenant not in used and not account.queue and not account.in_flight:
+                del self._accounts[tenant]
+        for business in [business for business in self._businesses if business[0] not in self._accounts]:
+            del self._businesses[business]
 
     def forget(self, key: Key) -> None:
         """The AssetToken is gone."""

@@ -10,8 +10,9 @@ import asyncio
 import logging
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from asset_token_operator.account import Place, Tenant
 from asset_token_operator.answers import gets_through, read_answer
@@ -47,6 +48,9 @@ if TYPE_CHECKING:
     from asset_token_operator.model import AssetToken, CredentialsRef, IssuedToken, Key, Reason
 
 logger = logging.getLogger(__name__)
+
+
+TIDY_EVERY: Final = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,7 @@ class Issuer:
         self._read: dict[tuple[str, CredentialsRef], Read] = {}
         self._reading: defaultdict[tuple[str, CredentialsRef], asyncio.Lock] = defaultdict(asyncio.Lock)
         self._parked: dict[tuple[Environment, str], Attempts] = {}
+        self._may_be_unused = False
         self._places: dict[Key, Place] = {}
 
     def observe(self, seen: Observed) -> Observed:
@@ -141,7 +146,7 @@ class Issuer:
         if key in self._places or seen.credentials is None:
             return True
         spec = seen.token.spec
-        tenant = Tenant(spec.environment, digest(seen.credentials.client_id.get_secret_value()))
+        tenant = _tenant(seen.token, seen.credentials)
         urgency, expires_at = urgency_of(seen, request.reason, self._clock.now())
         place = Place(key, tenant, spec.business_id, urgency, expires_at)
         if urgency is Urgency.RETRY and seen.requests.failure is not None:
@@ -162,6 +167,7 @@ class Issuer:
         """The AssetToken is gone."""
         self.leave(key)
         self._budgets.forget(key)
+        self._may_be_unused = True
 
     async def request(self, seen: Observed, request: Request) -> Observed:
         """Request a token; what came of it is in `held` or in `requests`."""
@@ -270,6 +276,33 @@ class Issuer:
             self._budgets.failed(place, reply.retry_after if reply.status == HTTPStatus.SERVICE_UNAVAILABLE else None)
         return reply
 
+    async def tidy(self) -> None:
+        """Forget now and then what nobody uses any more: credentials, tenants and what was parked; until cancelled."""
+        while True:
+            await self._clock.sleep(TIDY_EVERY.total_seconds())
+            if self._may_be_unused:
+                self._may_be_unused = False
+                self.forget_unused()
+
+    def forget_unused(self) -> None:
+        """Forget the credentials, tenants and what was parked that no AssetToken uses."""
+        used: set[tuple[str, CredentialsRef]] = set()
+        identities: set[tuple[Environment, str | None]] = set()
+        tenants: set[Tenant] = set()
+        for token in self._caches.asset_tokens():
+            where = _where(token)
+            read = self._read.get(where)
+            if read is not None and self._caches.secret(token.credentials_key) is not None:
+                used.add(where)
+                identities.add((token.spec.environment, read.identity()))
+                if isinstance(read.found, Credentials):
+                    tenants.add(_tenant(token, read.found))
+        self._read = {where: read for where, read in self._read.items() if where in used}
+        for where in [where for where, lock in self._reading.items() if where not in used and not lock.locked()]:
+            del self._reading[where]
+        self._parked = {identity: parked for identity, parked in self._parked.items() if identity in identities}
+        self._budgets.keep(tenants)
+
     def refused(self, tokens: Iterable[AssetToken]) -> Counter[Environment]:
         """How many credentials Asset refuses of those that these AssetTokens use now."""
         used = {(token.spec.environment, token.key.namespace, token.spec.credentials) for token in tokens}
@@ -287,6 +320,7 @@ class Issuer:
         where, version = _where(token), self._credentials_version(token)
         known = self._read.pop(where, None)
         if known is None or known.version != version:
+            self._may_be_unused = True
             try:
                 known = Read(version, await self._kube.read_credentials(*where))
             except CredentialsInvalidError as error:
@@ -302,6 +336,11 @@ def _is_retry_of_endpoint(seen: Observed) -> bool:
     """Whether the same was tried before, and it was the endpoint that failed."""
     failure, cause = seen.requests.failure, seen.requests.cause
     return failure is not None and failure.recovery is Recovery.ENDPOINT and cause == seen.request_cause()
+
+
+def _tenant(token: AssetToken, credentials: Credentials) -> Tenant:
+    client = digest(credentials.client_id.get_secret_value())
+    return Tenant(token.spec.environment, client, str(token.credentials_key))
 
 
 def _where(token: AssetToken) -> tuple[str, CredentialsRef]:

@@ -114,8 +114,9 @@ class OperatorMetrics(Collector):
         paused = GaugeMetricFamily(f"{PREFIX}_budget_paused", "Whether the tenant pauses after a 429.", labels=labels)
         queue = GaugeMetricFamily(f"{PREFIX}_budget_queue_length", "AssetTokens that wait for a turn.", labels=labels)
         pauses = CounterMetricFamily(f"{PREFIX}_budget_pauses", "How often the tenant paused.", labels=labels)
-        for state in self.budgets.states():
-            values = [state.tenant.environment, state.tenant.short()]
+        # Where the client_id of a Secret was changed the budget of the former is on its way out.
+        states = {(state.tenant.environment, state.tenant.name): state for state in self.budgets.states()}
+        for values, state in states.items():
             limit.add_metric(values, state.limit)
             left.add_metric(values, state.remaining)
             paused.add_metric(values, state.paused)

@@ -34,7 +34,7 @@ Rounding: TypeAlias = Literal["up", "down"]
 LATENCY: Final = 0.05
 """Seconds of the way there or back, on the average."""
 
-TENANT: Final = Tenant(Environment.SANDBOX, "a" * 64)
+TENANT: Final = Tenant(Environment.SANDBOX, "a" * 64, "shop/asset-credentials")
 OTHER_TENANT: Final = Tenant(Environment.SANDBOX, "b" * 64)
 
 

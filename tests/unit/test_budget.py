@@ -424,7 +424,7 @@ class TestRefusals:
         assert tokens.take("a")
         await tokens.refuse("a")
         assert caplog.messages == [
-            "sandbox/aaaaaaaa: Asset's rate limit is used up, paused for 0:00:10",
+            "sandbox/shop/asset-credentials: Asset's rate limit is used up, paused for 0:00:10",
         ]
 
     async def test_nobody_waits_longer_than_a_third_of_what_is_left_and_then_one_at_a_time(

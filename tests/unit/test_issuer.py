@@ -528,6 +528,54 @@ def test_a_down_endpoint_says_nothing_of_the_other_environment(world: World) -> 
     assert not observe(world, a_token("d", environment=Environment.PRODUCTION)).endpoint_down
 
 
+# What nobody uses is forgotten
+
+
+def remembered(world: World) -> list[object]:
+    """All that is remembered of credentials and tenants."""
+    issuer, budgets = world.issuer, world.budgets
+    kept = (issuer._read, issuer._reading, issuer._parked, budgets._accounts, budgets._businesses)  # noqa: SLF001
+    return [item for mapping in kept for item in mapping]
+
+
+def test_credentials_and_tenants_that_come_and_go_leave_nothing(world: World) -> None:
+    world.asset.faults.fail("request_token", INVALID_CLIENT, 10)
+    for number in range(20):
+        key, token = Key("shop", f"credentials-{number}"), a_token("a", f"credentials-{number}", business_id="biz_a")
+        world.kube.put_credentials(Credentials(SecretStr(f"client-{number}"), SecretStr("canary")), key)
+        add(world, token)
+        reconcile(world, token)
+        del world.kube.asset_tokens[token.key]
+        reconcile(world, token)
+        world.issuer.forget_unused()
+
+    assert remembered(world) == []
+
+
+def test_rotated_credentials_are_forgotten_and_those_in_use_are_not(world: World) -> None:
+    world.asset.faults.fail("request_token", INVALID_CLIENT, 1)
+    world.add()
+    world.reconcile()
+    world.kube.put_credentials(OTHERS)
+    world.reconcile()
+    world.issuer.forget_unused()
+
+    assert OTHERS.client_id.get_secret_value() in world.asset.clients
+    assert len(remembered(world)) == 3, "read, its lock, and the budget"
+    assert len(world.asset.requests) == 2
+    world.reconcile()
+    assert len(world.asset.requests) == 2
+
+
+def test_a_tenant_is_shown_by_its_credentials_secret(world: World) -> None:
+    world.add()
+    world.reconcile()
+
+    (state,) = world.budgets.states()
+    assert str(state.tenant) == "sandbox/shop/asset-credentials"
+    assert state.tenant.client not in repr(state)
+
+
 # Asset's clock
 
 

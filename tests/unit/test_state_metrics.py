@@ -19,7 +19,7 @@ from tests.support.metrics import scrape as scrape_world
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
-TENANT = 'environment="sandbox",tenant="948fe603"'
+TENANT = 'environment="sandbox",tenant="shop/asset-credentials"'
 """The usual client: the first digits of the SHA-256 of `client`."""
 
 LEDGER_WRITER = '{name="ledger-writer",namespace="shop"}'
