@@ -155,13 +155,11 @@ def _annotations(owner: AssetToken, token: IssuedToken) -> dict[str, str]:
         CREDENTIALS_FINGERPRINT: token.credentials_fingerprint,
         SPEC_HASH: token.spec_hash,
         REVISION: str(token.revision),
+        # Always, also where there is nothing to say: an apply takes away what the operator wrote, not what others added.
+        AUDIENCE: " ".join(token.audience),
+        CLOCK_SKEW: str(int(token.skew.total_seconds())),
+        RENEW_REQUEST: token.renew_request or "",
     }
-    if token.audience:
-        annotations[AUDIENCE] = " ".join(token.audience)
-    if token.skew:
-        annotations[CLOCK_SKEW] = str(int(token.skew.total_seconds()))
-    if token.renew_request is not None:
-        annotations[RENEW_REQUEST] = token.renew_request
     proved = proof(owner.uid, owner.secret_key, token)
     if proved is not None:
         annotations[PROOF] = proved
@@ -202,7 +200,7 @@ def stored_token(secret: SecretState) -> IssuedToken | None:
             credentials_fingerprint=said[CREDENTIALS_FINGERPRINT],
             revision=revision,
             reason=reason,
-            renew_request=said.get(RENEW_REQUEST),
+            renew_request=said.get(RENEW_REQUEST) or None,
             audience=tuple(said.get(AUDIENCE, "").split()),
             skew=skew if abs(skew) < LARGEST_SKEW else timedelta(),
             proof=said.get(PROOF),

@@ -273,7 +273,7 @@ def altered(secret: SecretState, kind: str, name: str, value: str | None) -> Sec
         *(
             pytest.param("annotation", name, value, id=f"{name.split('/')[1]} {'altered' if value else 'removed'}")
             for name in sorted(a_secret().annotations)
-            for value in (None, "0")
+            for value in (None, "7")
         ),
         *(
             pytest.param("data", name, value, id=f"{name} {'altered' if value else 'removed'}")

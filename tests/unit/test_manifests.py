@@ -94,6 +94,9 @@ class TestSecretManifest:
                 auth.getasset.com/credentials-fingerprint: 0a1b2c3d
                 auth.getasset.com/spec-hash: ee95e4e9e6e0f31b3fa79fc168869b01993605f5de17c23d0ad20b5eacea326c
                 auth.getasset.com/revision: "1"
+                auth.getasset.com/audience: ""
+                auth.getasset.com/clock-skew-seconds: "0"
+                auth.getasset.com/served-renew-request: ""
                 auth.getasset.com/proof: 0f
               ownerReferences:
                 - apiVersion: auth.getasset.com/v1alpha1
@@ -469,7 +472,7 @@ class TestDiffers:
         assert not is_different(a_secret(owner), owner)
 
     def test_all_that_is_written_is_watched(self) -> None:
-        assert len(ENTRIES) == 2 + 13 + 6
+        assert len(ENTRIES) == 2 + 16 + 6
 
     @pytest.mark.parametrize(("kind", "name"), ENTRIES)
     def test_an_entry_that_is_changed_is_seen(self, kind: str, name: str) -> None:
