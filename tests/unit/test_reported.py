@@ -189,8 +189,8 @@ async def _each_second_request_fails(stage: Stage) -> None:
     assert [name for name in names if stage.without_token(name, 5 * MINUTE) > 0] == []
 
 
-def test_an_endpoint_that_fails_each_second_time_lets_no_token_expire_while_the_budget_has_room() -> None:
-    """20 requests a minute are made of the 60 that there are: those that failed twice wait for their turn in vain."""
+def test_an_endpoint_that_fails_each_second_time_leaves_nobody_waiting_while_the_budget_has_room() -> None:
+    """Of 60 requests a minute that there are 20 are made, and some who failed twice have no first token for 11 min."""
     play(Scenario(_each_second_request_fails, RateLimit(per_tenant=60, per_business=60)))
 
 
