@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections import deque
+import sys
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -38,9 +38,13 @@ LONGEST_KEPT: Final = timedelta(hours=1)
 
 Business: TypeAlias = "tuple[Tenant, str | None]"
 
+MOST_SAID: Final = 100
+NONE_COUNTED: Final = (0, sys.maxsize)
+
 SPACED: Final = (Urgency.ROUTINE, Urgency.RETRY)
 RETRIES: Final = 0.1
-"""The share of the limit, from 0 to 1, that may go to requests which fail while others are answered."""
+"""The share of the limit, from 0 to 1, that may go to requests which fail while others are answered, once half of it is
+used up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +140,10 @@ class Account:
         seen: When that was named first, and last.
         longest: The longest time to a reset that was named, and when.
         period: How long a window is, where that was seen.
-        said: What was left by each answer of this window, the most first.
+        said: What was left by each answer of this window, the most first; of very many only the latest.
+        counted: How many others there were, and the least that they leave.
         ours: How many of our requests count, or may count, in this window.
-        sent: When our latest requests were sent.
+        sent: When our latest requests were sent, the earliest first.
         others_per_second: How fast the tenant's own applications spend, as far as it can be seen.
         latest: When the latest was sent of those urgencies that are evenly spaced.
         rest: For how long it rests after a 429.
@@ -155,8 +160,9 @@ class Account:
     longest: tuple[timedelta, datetime] | None = None
     period: timedelta | None = None
     said: list[int] = field(default_factory=list)
+    counted: tuple[int, int] = NONE_COUNTED
     ours: int = 0
-    sent: deque[datetime] = field(default_factory=deque)
+    sent: list[datetime] = field(default_factory=list)
     others_per_second: float = 0.0
     latest: dict[Urgency, datetime] = field(default_factory=dict)
     rest: Rest | None = None
@@ -177,27 +183,32 @@ class Account:
         Answers overtake each other: one that says less may be of a later request, or of one that others came before.
         Those that said more were counted earlier, so each answer tells how much all others had spent by then.
         """
-        return min(left + 1 + earlier for earlier, left in enumerate(self.said)) - self.ours
+        counted, least = self.counted
+        return min(least, *(left + 1 + earlier for earlier, left in enumerate(self.said, counted))) - self.ours
 
     def free_at(self, place: Place, reserves: Reserves, now: datetime) -> datetime:
         """When one may be sent, as far as can be told now; a moment that has passed means now."""
         if self.rest is not None and self.is_paused(now):
             ends = self.rest.ends_for(place)
             return ends if ends > now else self._one_at_a_time(now)
+        reserve = reserves.of(place.urgency, self.limit)
+        spaced = self._spaced(place.urgency, self.limit - reserve, now)
         if self.resets_at is None or self.resets_at <= now:
             self.resets_at = None
-            return self._one_at_a_time(now)
-        reserve = reserves.of(place.urgency, self.limit)
+            return max(self._one_at_a_time(now), spaced)
         spare = self.remaining() - reserve
         if place.urgency >= Urgency.OVERDUE:
             spare -= math.ceil(self.others_per_second * (self.resets_at - now).total_seconds())
         if spare < 1:
             return self.resets_at
-        latest = self.latest.get(place.urgency)
+        return now if place.urgency is Urgency.RETRY and spare > self.limit / 2 else spaced
+
+    def _spaced(self, urgency: Urgency, share: int, now: datetime) -> datetime:
+        """When the next one of that urgency is due, of which so many may be sent in a window."""
+        latest = self.latest.get(urgency)
         if latest is None:
             return now
-        share = self.limit * RETRIES if place.urgency is Urgency.RETRY else self.limit - reserve
-        return latest + self.window() / max(1.0, share)
+        return latest + self.window() / max(1.0, self.limit * RETRIES if urgency is Urgency.RETRY else share)
 
     def _one_at_a_time(self, now: datetime) -> datetime:
         """While it isn't known what is left the next one waits for the answer, if that comes soon."""
@@ -211,8 +222,9 @@ class Account:
         """One more is sent."""
         self.in_flight[place.key] = now
         self.sent.append(now)
-        while self.sent[0] <= now - 2 * self.window():
-            self.sent.popleft()
+        half = len(self.sent) // 2
+        if self.sent[half] <= now - 2 * self.window():
+            del self.sent[:half]
         self.ours += 1
         if place.urgency in SPACED:
             self.latest[place.urgency] = now
@@ -232,12 +244,17 @@ class Account:
             self._measure(headers, now)
             resets_in = headers.resets_in if headers.resets_in >= timedelta() else self.window()
             self.epoch, self.resets_at = headers.reset, now + resets_in + MARGIN
-            self.said, self.ours, self.seen = [], 1 + len(self.in_flight), (now, now)
+            self.said, self.counted = [], NONE_COUNTED
+            self.ours, self.seen = 1 + len(self.in_flight), (now, now)
         self.seen = (self.seen[0] if self.seen else now, now)
         bisect.insort(self.said, headers.remaining, key=lambda left: -left)
+        if len(self.said) > 2 * MOST_SAID:
+            counted, least = self.counted
+            least = min(least, *(left + 1 + earlier for earlier, left in enumerate(self.said[:MOST_SAID], counted)))
+            self.said, self.counted = self.said[MOST_SAID:], (counted + MOST_SAID, least)
         window = self.window()
         began = self.resets_at - MARGIN - window
-        ours = sum(moment >= began - MARGIN for moment in self.sent) - len(self.in_flight)
+        ours = len(self.sent) - bisect.bisect_left(self.sent, began - MARGIN) - len(self.in_flight)
         others = max(0, self.limit - headers.remaining - max(0, ours))
         self.others_per_second = others / max(window / 12, now - began).total_seconds()
 
@@ -262,7 +279,7 @@ class Account:
         """An answer says nothing of the budget: count for ourselves, by the documented limit."""
         if self.resets_at is None:
             self.resets_at = now + self.window() + MARGIN
-            self.said, self.ours = [self.limit - 1], 1 + len(self.in_flight)
+            self.said, self.counted, self.ours = [self.limit - 1], NONE_COUNTED, 1 + len(self.in_flight)
 
     def pause(self, asked: timedelta | None, sent_at: datetime | None, now: datetime, wall: datetime) -> timedelta:
         """A 429: rest as long as Asset says, or longer each time; those in flight together are one time.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -38,6 +38,9 @@ LATEST_RESET: Final = 10**11
 LARGEST_LIMIT: Final = 10**9
 LONGEST_WAIT_SECONDS: Final = 86_400
 """What a header says beyond these is nothing that anyone meant: a number of seconds is a moment, in unix seconds."""
+
+DISAGREE: Final = timedelta(seconds=5)
+"""Clocks that are further apart are not the same."""
 
 LONGEST_BODY: Final = 256 * 1024
 """Bytes of an answer that are read."""
@@ -97,6 +100,11 @@ class RateHeaders:
     reset: int
     resets_in: timedelta
     fuzz: int = 0
+
+    def by_clock(self, now: datetime) -> RateHeaders:
+        """The same where another clock says `now`, and that it resets much sooner: then `Date` is not to be trusted."""
+        resets_in = timedelta(seconds=round(self.reset - now.timestamp()))
+        return replace(self, resets_in=resets_in) if timedelta() <= resets_in < self.resets_in - DISAGREE else self
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,14 +46,19 @@ class AssetClocks:
         """How far Asset's clock is ahead of ours now, also if ours was set since; None where it hasn't been seen."""
         return self._ahead(self._asset.get(environment))
 
-    def cluster_skew(self) -> timedelta | None:
-        """The same of the API server's."""
-        return self._ahead(self._cluster)
+    def proved_skew(self, environment: Environment) -> timedelta | None:
+        """The same by an answer with a token; None where there was none yet."""
+        return self.skew(environment) if environment in self._proved else None
+
+    def doubtful_skew(self, environment: Environment) -> timedelta | None:
+        """The most that other answers and the API server's say of it: so tokens end rather early than late."""
+        said = (self._ahead(began) for began in (self._asset.get(environment), self._cluster))
+        return max((ahead for ahead in said if ahead is not None), default=None)
 
     def known_skew(self, environment: Environment) -> timedelta | None:
         """The best that is known: of Asset's clock, or else of the API server's."""
         skew = self.skew(environment)
-        return self.cluster_skew() if skew is None else skew
+        return self._ahead(self._cluster) if skew is None else skew
 
     def set_back(self) -> timedelta:
         """How far our clock was set back since the operator started; nothing where it was set forward.

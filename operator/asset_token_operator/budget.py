@@ -155,14 +155,14 @@ class Budgets:
         if endpoint.down:
             logger.warning("%s: the endpoint answers again", environment)
             look_again = {waiting.key for waiting in self._waiting(environment)}
-        for key in sorted(endpoint.answer(place, wall) | look_again):
+        for key in sorted(endpoint.answer(place, now, wall) | look_again):
             self._wake(key)
 
     def failed(self, place: Place, retry_after: timedelta | None = None) -> None:
         """There was no answer, or one that says that the endpoint doesn't work, and maybe when to ask again."""
         self.give_back(place)
         now, endpoint = self._now(), self._endpoints[place.tenant.environment]
-        endpoint.fail(place)
+        endpoint.fail(place, now)
         if retry_after is not None:
             endpoint.rest = Rest(now, retry_after, self._clock.now())
         if endpoint.goes_down():

@@ -63,12 +63,14 @@ class Failure:
 
     Attributes:
         retry_after: How long it was asked to wait, if it was.
+        ups: How often the endpoint had answered again after failures by then.
     """
 
     at: datetime
     reason: Reason
     message: str
     retry_after: timedelta | None = None
+    ups: int = 0
 
     @property
     def recovery(self) -> Recovery:
@@ -239,10 +241,11 @@ class Observed:
         credentials_version: Which one that is, and in which version; None where there is none.
         parked: Attempts of all AssetTokens with these credentials, while Asset doesn't accept them.
         endpoint_down: Whether Asset's endpoint is taken for down; then its probes replace each token's back-off.
-        endpoint_up_since: When it answered again after failures.
+        endpoint_ups: How often it has answered again after failures.
+        endpoint_up_since: When it did last.
         fails_alone: Whether its requests fail while others are answered.
-        skew: How far Asset's clock is ahead of ours; None where it hasn't been seen.
-        cluster_skew: The same of the API server's.
+        skew: How far Asset's clock is ahead of ours, by an answer with a token; None where there was none yet.
+        doubtful_skew: The most that other answers, and the API server's, say of it.
         set_back: How far ours was set back since the operator started.
         began: What ours would have said when this machine started to run.
         queued_since: Since when a place in the tenant's budget is waited for.
@@ -262,10 +265,11 @@ class Observed:
     credentials_version: str | None = None
     parked: Attempts = Attempts()
     endpoint_down: bool = False
+    endpoint_ups: int = 0
     endpoint_up_since: datetime | None = None
     fails_alone: bool = False
     skew: timedelta | None = None
-    cluster_skew: timedelta | None = None
+    doubtful_skew: timedelta | None = None
     set_back: timedelta = timedelta()
     began: datetime | None = None
     queued_since: datetime | None = None
@@ -280,8 +284,8 @@ class Observed:
             return rounded(token.expires_at - (self.began + token.ends))
         if self.skew is not None:
             return self.skew
-        then = token.skew + self.set_back  # if our clock was wrong when it was issued, the cluster's tells
-        return then if self.cluster_skew is None else max(then, self.cluster_skew)
+        then = token.skew + self.set_back  # if our clock was wrong when it was issued, others tell
+        return then if self.doubtful_skew is None else max(then, self.doubtful_skew)
 
     def expires_at(self, token: IssuedToken) -> datetime:
         """When the token expires, on our clock."""
@@ -597,7 +601,7 @@ def _endpoint_says_when(seen: Observed) -> bool:
         return False
     if seen.endpoint_down or seen.fails_alone:
         return seen.endpoint_down
-    return seen.endpoint_up_since is not None and seen.endpoint_up_since >= failure.at
+    return seen.endpoint_ups > failure.ups
 
 
 def find_conflict(seen: Observed, now: datetime) -> Blocked | None:

@@ -6,7 +6,9 @@ business's own: it keeps a back-off of its own, goes last, and says nothing of t
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from asset_token_operator.renewal import PROBE_EVERY
@@ -20,8 +22,12 @@ if TYPE_CHECKING:
 DOWN_AFTER: Final = 3
 """Failures of so many AssetTokens in a row, with no answer in between, mean that the endpoint is down."""
 
+ALONE_AFTER: Final = 2
+"""So many failures, each followed by an answer to somebody else, make the next one the AssetToken's own."""
+
 NOTHING_GETS_THROUGH: Final = 10
-"""The same for so many failures, whosever."""
+SILENCE: Final = timedelta(minutes=2)
+"""So many failures, and so long without an answer, are nobody's own."""
 
 
 @dataclass(slots=True)
@@ -30,68 +36,100 @@ class Endpoint:
 
     Attributes:
         failures: How many requests have failed since the latest answer.
-        failed: Whose, each with the number of its latest failure.
-        failed_tenants: The same of their tenants.
-        suspects: Whose requests failed before the latest answer; if they fail again it is their own failure.
+        failed: Whose, by business.
+        turns: When a tenant, a business or an AssetToken failed last, as the how many-th failure.
+        suspects: How often requests of AssetTokens had failed when others were answered.
+        bad: Businesses of which one AssetToken has to be answered before the others ask again.
         alone: Whose requests fail while others are answered.
         down: Whether it is taken for down.
         probed_at: When it was asked last whether it is up again.
-        up_since: When it answered again after failures, on the wall clock.
+        answered_at: When it answered last.
+        ups: How often it has answered again after failures.
+        up_since: When it did last, on the wall clock.
         rest: What it has asked of all since the latest answer.
     """
 
     failures: int = 0
-    failed: dict[Key, int] = field(default_factory=dict)
-    failed_tenants: dict[Tenant, int] = field(default_factory=dict)
-    suspects: set[Key] = field(default_factory=set)
+    failed: dict[Key, Business] = field(default_factory=dict)
+    turns: dict[Tenant | Business | Key, int] = field(default_factory=dict)
+    suspects: Counter[Key] = field(default_factory=Counter)
+    bad: set[Business] = field(default_factory=set)
     alone: dict[Key, Business] = field(default_factory=dict)
     down: bool = False
     probed_at: datetime | None = None
+    answered_at: datetime | None = None
+    ups: int = 0
     up_since: datetime | None = None
     rest: Rest | None = None
 
-    def fail(self, place: Place) -> None:
-        """A request failed: its tenant, and in it the AssetToken, is the last to probe again."""
-        latest = next(reversed(self.failed_tenants.values()), 0)
-        self.failed_tenants.pop(place.tenant, None)  # the latest is the last
-        self.failed_tenants[place.tenant] = self.failed[place.key] = latest + 1
+    def fail(self, place: Place, now: datetime) -> None:
+        """A request failed: its tenant, business and AssetToken are the last to probe again."""
+        business = place.business()
         self.failures += 1
-        if place.key in self.suspects:
-            self.alone[place.key] = place.business()
-        if self.failures >= NOTHING_GETS_THROUGH:  # so it is nobody's own
-            self.suspects.clear()
-            self.alone.clear()
+        self.failed[place.key] = business
+        self.turns |= dict.fromkeys((place.tenant, business, place.key), self.failures)
+        if self.suspects[place.key] >= ALONE_AFTER or business in self.bad:
+            self.alone[place.key] = business
+        is_silent = self.answered_at is None or now - self.answered_at >= SILENCE
+        if self.failures >= NOTHING_GETS_THROUGH and is_silent:  # so it is nobody's own
+            self._trust()
+
+    def _trust(self) -> None:
+        self.suspects.clear()
+        self.bad.clear()
+        self.alone.clear()
 
     def goes_down(self) -> bool:
         """Whether it must be taken for down now."""
         return not self.down and len(self.failed.keys() - self.alone.keys()) >= DOWN_AFTER
 
-    def answer(self, place: Place, now: datetime) -> set[Key]:
-        """A request was answered, at that moment on the wall clock; those whose failures that ends."""
-        released = {key for key, business in self.alone.items() if business == place.business()}
-        if place.key in released:
-            self.suspects -= released
-            for key in released:
-                del self.alone[key]
-            released.discard(place.key)
-        else:
-            released = set()
-        released |= self.failed.keys() - self.alone.keys() - {place.key}
-        self.suspects |= self.failed.keys()
-        self.suspects.discard(place.key)
-        if self.failed or released:
-            self.up_since = now
-        self.down, self.failures, self.failed, self.failed_tenants, self.rest = False, 0, {}, {}, None
+    def answer(self, place: Place, now: datetime, wall: datetime) -> set[Key]:
+        """A request was answered; those who may ask again at once.
+
+        Of each business whose requests failed one goes first. Its own answer lets the others go.
+        """
+        business = place.business()
+        released = self._release(business) if business in self.bad or place.key in self.alone else set()
+        scouts: set[Business] = set()
+        for key, theirs in self.failed.items():
+            if key in self.alone or key == place.key:
+                continue
+            if theirs in scouts:
+                self.alone[key] = theirs
+                self.bad.add(theirs)
+                continue
+            if theirs != business:
+                scouts.add(theirs)
+            released.add(key)
+            self.suspects[key] += 1
+        if released or self.down:
+            self.ups += 1
+            self.up_since = wall
+        self.suspects.pop(place.key, None)
+        self.down, self.failures, self.failed, self.turns = False, 0, {}, {}
+        self.answered_at, self.rest = now, None
+        return released - {place.key}
+
+    def _release(self, business: Business) -> set[Key]:
+        """What fails is not that business's own any more."""
+        released = {key for key, theirs in self.alone.items() if theirs == business}
+        for key in released:
+            del self.alone[key]
+            self.suspects.pop(key, None)
+        self.bad.discard(business)
         return released
 
     def forget(self, key: Key) -> None:
         """That AssetToken is gone."""
-        self.suspects.discard(key)
-        self.alone.pop(key, None)
+        self.suspects.pop(key, None)
+        business = self.alone.pop(key, self.failed.pop(key, None))
+        if business is not None and business not in {*self.alone.values(), *self.failed.values()}:
+            self.bad.discard(business)
 
-    def turn(self, place: Place) -> tuple[int, int, tuple[Urgency, datetime, Key]]:
+    def turn(self, place: Place) -> tuple[int, int, int, tuple[Urgency, datetime, Key]]:
         """The order in which probes go: by turns, so that one whose requests always fail is not all that is asked."""
-        return (self.failed_tenants.get(place.tenant, 0), self.failed.get(place.key, 0), place.rank())
+        tenant, business, key = (self.turns.get(one, 0) for one in (place.tenant, place.business(), place.key))
+        return (tenant, business, key, place.rank())
 
     def free_at(self, place: Place, now: datetime) -> datetime:
         """When one may ask it: now, or when it is down when the next probe is due."""

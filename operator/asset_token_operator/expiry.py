@@ -89,6 +89,9 @@ def read_validity(  # noqa: PLR0913, PLR0917 - all that tells of it
     iat = None if answer.claims is None else _moment(answer.claims.issued_at)
     witnesses = {"Date": known if date is None else _ahead(date, sent_at, received_at)}
     witnesses["iat"] = None if iat is None else _ahead(iat, sent_at, received_at)
+    exp = None if answer.claims is None else _moment(answer.claims.exp)
+    if exp is not None and date is not None and iat is None and exp <= date:  # it has expired, or `Date` is wrong
+        witnesses["our clock"] = known or timedelta()
     skew, odd = _believed(witnesses, known or timedelta())
     issued_at = whole_seconds(sent_at + skew)
     expires_at = read_expiry(answer, asked, issued_at)

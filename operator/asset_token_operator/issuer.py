@@ -101,6 +101,12 @@ class Issuer:
         self._read: dict[tuple[str, CredentialsRef], Read] = {}
         self._reading: defaultdict[tuple[str, CredentialsRef], asyncio.Lock] = defaultdict(asyncio.Lock)
         self._parked: dict[tuple[Environment, str], Attempts] = {}
+        self._accepted: Counter[tuple[Environment, str]] = Counter()
+        """How often Asset has accepted which credentials."""
+
+        self._refused: dict[Key, tuple[tuple[Environment, str], int]] = {}
+        """With which credentials an AssetToken was refused last, and how often they had been accepted by then."""
+
         self._may_be_unused = False
         self._places: dict[Key, Place] = {}
 
@@ -132,10 +138,11 @@ class Issuer:
             seen,
             parked=parked or Attempts(),
             endpoint_down=endpoint.down,
+            endpoint_ups=endpoint.ups,
             endpoint_up_since=endpoint.up_since,
             fails_alone=self._budgets.fails_alone(environment, seen.token.key),
-            skew=self._clocks.skew(environment),
-            cluster_skew=self._clocks.cluster_skew(),
+            skew=self._clocks.proved_skew(environment),
+            doubtful_skew=self._clocks.doubtful_skew(environment),
             set_back=self._clocks.set_back(),
             began=self._clocks.began(),
         )
@@ -167,6 +174,7 @@ class Issuer:
         """The AssetToken is gone."""
         self.leave(key)
         self._budgets.forget(key)
+        self._refused.pop(key, None)
         self._may_be_unused = True
 
     async def request(self, seen: Observed, request: Request) -> Observed:
@@ -189,7 +197,9 @@ class Issuer:
             elif error.recovery is Recovery.ENDPOINT and (seen.endpoint_down or _is_retry_of_endpoint(seen)):
                 # What asks whether an endpoint is up again doesn't count against the AssetToken's limit.
                 attempts = attempts if alone else attempts.uncounted()
-            return self._view(replace(seen, requests=attempts.failed(failure_of(error, self._clock.now()))))
+            ups = self._budgets.endpoint(seen.token.spec.environment).ups
+            failure = replace(failure_of(error, self._clock.now()), ups=ups)
+            return self._view(replace(seen, requests=attempts.failed(failure)))
         said = {
             "outcome": "issued" if token.revision == 1 else "renewed",
             "reason": request.reason,
@@ -229,8 +239,9 @@ class Issuer:
             validity = read_validity(answer, spec.lifetime, reply.date, sent_at, received_at, known)
         except InvalidClientError as error:
             self._clocks.asset_says(spec.environment, reply.date)
-            parked = self._parked.get(identity) or Attempts().begin("", received_at)
-            self._parked[identity] = parked.failed(failure_of(error, received_at))
+            if not self._is_its_own(seen.token.key, identity):
+                parked = self._parked.get(identity) or Attempts().begin("", received_at)
+                self._parked[identity] = parked.failed(failure_of(error, received_at))
             raise
         except AssetError as error:
             if error.recovery is not Recovery.ENDPOINT:  # else it says nothing of the credentials, nor of the time
@@ -249,8 +260,17 @@ class Issuer:
             begun = parked.begin("", now)
             self._parked[identity] = replace(begun, failure=replace(parked.failure, at=now))
 
+    def _is_its_own(self, key: Key, identity: tuple[Environment, str]) -> bool:
+        """Whether a refusal is that AssetToken's own: Asset accepted its credentials for others since its last one."""
+        accepted = self._accepted[identity]
+        before = self._refused.get(key)
+        self._refused[key] = (identity, accepted)
+        return before is not None and before[0] == identity and before[1] < accepted
+
     def _release(self, identity: tuple[Environment, str], by: Key) -> None:
         """Asset accepts the credentials: where they were parked, all others that use them look again."""
+        self._accepted[identity] += 1
+        self._refused.pop(by, None)
         if self._parked.pop(identity, None) is None:
             return
         environment, credentials = identity
@@ -270,6 +290,9 @@ class Issuer:
         except BaseException:
             self._budgets.give_back(place)
             raise
+        if reply.rate is not None:
+            known = self._clocks.known_skew(place.tenant.environment) or timedelta()
+            reply = replace(reply, rate=reply.rate.by_clock(self._clock.now() + known))
         if gets_through(reply):
             self._budgets.answered(place, reply)
         else:
@@ -301,6 +324,9 @@ class Issuer:
         for where in [where for where, lock in self._reading.items() if where not in used and not lock.locked()]:
             del self._reading[where]
         self._parked = {identity: parked for identity, parked in self._parked.items() if identity in identities}
+        self._accepted = Counter(
+            {identity: count for identity, count in self._accepted.items() if identity in identities}
+        )
         self._budgets.keep(tenants)
 
     def refused(self, tokens: Iterable[AssetToken]) -> Counter[Environment]:

@@ -155,7 +155,7 @@ def _annotations(owner: AssetToken, token: IssuedToken) -> dict[str, str]:
         CREDENTIALS_FINGERPRINT: token.credentials_fingerprint,
         SPEC_HASH: token.spec_hash,
         REVISION: str(token.revision),
-        # Always, also where there is nothing to say: an apply takes away what the operator wrote, not what others added.
+        # Also where there is nothing to say: an apply takes away only what the operator wrote, not what others added.
         AUDIENCE: " ".join(token.audience),
         CLOCK_SKEW: str(int(token.skew.total_seconds())),
         RENEW_REQUEST: token.renew_request or "",

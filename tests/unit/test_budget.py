@@ -689,7 +689,7 @@ class TestFailingAlone:
     @pytest.fixture
     async def alone(self, tokens: Tokens) -> Tokens:
         """Three fail for their business, again after another was answered."""
-        for _ in range(2):
+        for _ in range(3):
             for name in "abc":
                 tokens.budgets.leave(Key("shop", name))
                 assert tokens.take(name, business_id="biz_bad") or await self._asks_in_turn(tokens, name)
@@ -723,24 +723,31 @@ class TestFailingAlone:
         assert alone.woken == ["b", "c"]
         assert not any(alone.budgets.fails_alone(Environment.SANDBOX, Key("shop", name)) for name in "abc")
 
-    async def test_they_go_last_and_take_a_tenth_of_the_limit(self, alone: Tokens, clock: ManualClock) -> None:
-        assert alone.take("a", Urgency.RETRY)
+    async def test_they_go_last_and_take_a_tenth_of_the_limit_once_half_is_used_up(
+        self, alone: Tokens, clock: ManualClock
+    ) -> None:
+        assert alone.take("good")
+        await alone.answer("good", left=290)
+        assert [alone.take(name, Urgency.RETRY) for name in "ab"] == [True, True]
+        await alone.spend(100, left=180, limit=300)
         assert not alone.take("b", Urgency.RETRY)
-        assert alone.take("routine", Urgency.ROUTINE)
-        await clock.advance(1.9 * SECOND)
-        assert alone.newly_woken() == []
-        await clock.advance(0.1 * SECOND)
+        alone.newly_woken()
+        await clock.advance(2 * SECOND)
         assert alone.newly_woken() == ["b"]
+        assert alone.take("b", Urgency.RETRY)
 
     async def test_ten_failures_in_a_row_are_the_endpoint_s_whosever(self, alone: Tokens) -> None:
         for _ in range(10):
             await alone.fail("a")
+        assert alone.budgets.fails_alone(Environment.SANDBOX, Key("shop", "a")), "others were answered just now"
+        await alone.clock.advance(120 * SECOND)
+        await alone.fail("a")
         assert not alone.budgets.fails_alone(Environment.SANDBOX, Key("shop", "a"))
 
     async def test_one_that_is_gone_is_forgotten(self, alone: Tokens) -> None:
         alone.budgets.forget(Key("shop", "a"))
         endpoint = alone.budgets.endpoint(Environment.SANDBOX)
-        assert Key("shop", "a") not in endpoint.alone.keys() | endpoint.suspects
+        assert Key("shop", "a") not in endpoint.alone.keys() | endpoint.suspects.keys()
 
 
 class TestRetryAfter:

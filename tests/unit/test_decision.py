@@ -1015,10 +1015,8 @@ def unavailable(seen: Observed, at: datetime = NOW) -> Observed:
     [
         pytest.param(unavailable(observed()), False, id="a failure of one token backs off"),
         pytest.param(unavailable(observed(endpoint_down=True)), True, id="down: the probes replace the back-off"),
-        pytest.param(unavailable(observed(endpoint_up_since=NOW)), True, id="up again since the failure"),
-        pytest.param(
-            unavailable(observed(endpoint_up_since=NOW - SECOND)), False, id="up again, but this failed since then"
-        ),
+        pytest.param(unavailable(observed(endpoint_ups=1)), True, id="up again since the failure"),
+        pytest.param(unavailable(observed(endpoint_ups=0)), False, id="up again, but this failed since then"),
         pytest.param(observed(endpoint_down=True), True, id="down, but this has not failed yet"),
         pytest.param(
             replace(
