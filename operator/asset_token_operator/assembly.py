@@ -129,7 +129,7 @@ def assemble(  # noqa: PLR0913, PLR0917 - what it is made of
 
     scopes = Scopes(settings.namespaces, serve_scope)
     health = Health(clock, scopes.is_ready, scopes.problems)
-    scheduler: Scheduler[Key] = Scheduler(clock, WORKERS, partial(health.beat, "scheduler"))
+    scheduler: Scheduler[Key] = Scheduler(clock, WORKERS, partial(health.beat, "scheduler"), lambda key: key.namespace)
 
     def heard_of_secrets(scope: str) -> None:
         health.beat(f"watch of Secrets in {name_of(scope)}")

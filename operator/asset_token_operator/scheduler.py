@@ -1,6 +1,7 @@
 """Runs each key when it is due: one run a key at a time, a bounded number of keys at once.
 
-Nothing runs before `open`, and after `close` nothing more: a standby gathers what is due, and only the leader runs it.
+A run that waits long for an answer gives its place to another (`bulkhead.py`). Nothing runs before `open`, and after
+`close` nothing more: a standby gathers what is due, and only the leader runs it.
 
 The wake times are wall-clock times, since tokens expire by the wall clock: long sleeps are cut into slices and the
 clock is read again after each, so a machine that was suspended, or whose clock was set, runs what is due at once.
@@ -14,6 +15,8 @@ import logging
 import traceback
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
+
+from asset_token_operator.bulkhead import Bulkhead
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable
@@ -33,6 +36,9 @@ START: Final = datetime(1970, 1, 1, tzinfo=UTC)
 JUMP: Final = timedelta(seconds=2)
 """By how much the wall clock must have been set for all wake times to be computed anew."""
 
+FEW: Final = 64
+"""So many wake times that hold no more aren't worth clearing away."""
+
 AFTER_CRASH: Final = timedelta(seconds=30)
 """When a key is run again whose run ended with an error that nobody expected."""
 
@@ -44,9 +50,16 @@ class Scheduler(Generic[K]):
         clock: The wall clock.
         workers: How many keys run at once.
         beat: Called every two seconds or more often, as long as keys are released.
+        group_of: What a key shares its fate with, such as its namespace: where that is slow the others go on.
     """
 
-    def __init__(self, clock: Clock, workers: int, beat: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        workers: int,
+        beat: Callable[[], None] = lambda: None,
+        group_of: Callable[[K], Hashable] = lambda _: None,
+    ) -> None:
         self._clock = clock
         self._workers = workers
         self._beat = beat
@@ -55,6 +68,7 @@ class Scheduler(Generic[K]):
         self._pushed = 0
         self._running: set[K] = set()
         self._ready: asyncio.Queue[K] = asyncio.Queue()
+        self._bulkhead: Bulkhead[K] = Bulkhead(group_of)
         self._changed = asyncio.Event()
         self._open = False
         self._idle = asyncio.Event()
@@ -72,12 +86,15 @@ class Scheduler(Generic[K]):
     async def close(self) -> None:
         """Begin no more runs, and wait until those that were begun have ended."""
         self._open = False
+        for key in self._bulkhead.release():
+            self._ready.put_nowait(key)
         await self._idle.wait()
 
     def waiting(self) -> int:
         """How many keys are due and don't run yet."""
         now = self._clock.now()
-        return self._ready.qsize() + sum(at <= now for at in self._due.values())
+        queued = self._ready.qsize() + self._bulkhead.holds()
+        return queued + sum(at <= now for at in self._due.values())
 
     def wake(self, key: K, at: datetime | None = None) -> None:
         """Run the key at that moment, or now; an earlier wake that is still to come stays."""
@@ -86,7 +103,7 @@ class Scheduler(Generic[K]):
             self._due[key] = at
             self._push(key, at)
 
-    def start(self, run: Callable[[K], Awaitable[datetime | None]]) -> asyncio.Future[list[None]]:
+    def start(self, run: Callable[[K], Awaitable[datetime | None]]) -> asyncio.Future[None]:
         """Start what runs keys while the scheduler is open.
 
         Args:
@@ -95,15 +112,31 @@ class Scheduler(Generic[K]):
         Returns:
             What ends only with an error, or by being cancelled: that cuts runs off where they wait.
         """
-        work = [self._dispatch(), *(self._work(run) for _ in range(self._workers))]
-        return asyncio.gather(*(asyncio.create_task(part) for part in work))
+        return asyncio.ensure_future(self._serve(run))
+
+    async def _serve(self, run: Callable[[K], Awaitable[datetime | None]]) -> None:
+        async with asyncio.TaskGroup() as group:
+
+            def hire(workers: int) -> None:
+                for _ in range(workers):
+                    group.create_task(self._work(run))
+
+            hire(self._workers)
+            group.create_task(self._dispatch(hire))
 
     def _push(self, key: K, at: datetime) -> None:
         self._pushed += 1
         heapq.heappush(self._heap, (at, self._pushed, key))
+        if len(self._heap) > 2 * len(self._due) + FEW:
+            self._compact()
         self._changed.set()
 
-    async def _dispatch(self) -> None:
+    def _compact(self) -> None:
+        """Clear away wake times that an earlier one has replaced; else they would stay until they have passed."""
+        self._heap = [entry for entry in self._heap if self._due.get(entry[2]) == entry[0]]
+        heapq.heapify(self._heap)
+
+    async def _dispatch(self, hire: Callable[[int], None]) -> None:
         offset = self._clock.now() - START - self._clock.elapsed()
         while True:
             self._changed.clear()
@@ -115,6 +148,7 @@ class Scheduler(Generic[K]):
                 for key in list(self._due):
                     self.wake(key, now)
             self._release(now)
+            hire(self._bulkhead.find_slow(self._clock.elapsed()))
             left = self._heap[0][0] - now if self._heap and self._open else SLICE
             await self._clock.wait(self._changed, min(left, SLICE).total_seconds())
 
@@ -131,7 +165,9 @@ class Scheduler(Generic[K]):
     async def _work(self, run: Callable[[K], Awaitable[datetime | None]]) -> None:
         while True:
             key = await self._ready.get()
-            again = await self._run_safely(run, key) if self._open else self._clock.now()
+            if self._open and not self._bulkhead.enter(key, self._clock.elapsed()):
+                continue
+            again, is_replaced = await self._run_in_place(run, key) if self._open else (self._clock.now(), False)
             self._running.discard(key)
             if not self._running:
                 self._idle.set()
@@ -139,6 +175,18 @@ class Scheduler(Generic[K]):
                 self._push(key, self._due[key])
             if again is not None:
                 self.wake(key, again)
+            if is_replaced:
+                return
+
+    async def _run_in_place(
+        self, run: Callable[[K], Awaitable[datetime | None]], key: K
+    ) -> tuple[datetime | None, bool]:
+        """When to run it again, and whether another has its place already."""
+        again = await self._run_safely(run, key)
+        is_replaced, following = self._bulkhead.leave(key)
+        if following is not None:
+            self._ready.put_nowait(following)
+        return again, is_replaced
 
     async def _run_safely(self, run: Callable[[K], Awaitable[datetime | None]], key: K) -> datetime | None:
         try:

@@ -448,3 +448,78 @@ async def test_closing_waits_for_what_runs_and_begins_nothing_more(
 
 async def test_closing_what_runs_nothing_is_done_at_once(scheduler: Scheduler[str]) -> None:
     await scheduler.close()
+
+
+async def test_a_key_that_is_woken_again_and_again_costs_no_memory(
+    scheduler: Scheduler[str], job: Job, clock: ManualClock
+) -> None:
+    """Each run that says "in an hour" leaves that moment behind when the key is woken before."""
+    for _ in range(1000):
+        for key in "abc":
+            job.again[key] = [clock.now() + HOUR]
+            scheduler.wake(key)
+        await settle()
+
+    assert len(job.runs) == 3000
+    assert len(scheduler._heap) < 100  # noqa: SLF001 - memory shows nowhere else
+    await clock.advance(HOUR)
+    assert len(job.runs) == 3003
+
+
+async def test_a_key_that_is_woken_for_ever_earlier_moments_costs_no_memory(
+    scheduler: Scheduler[str], job: Job, clock: ManualClock
+) -> None:
+    for second in range(1000, 0, -1):
+        scheduler.wake("a", NOW + second * SECOND)
+
+    assert len(scheduler._heap) < 100  # noqa: SLF001 - memory shows nowhere else
+    await clock.advance(SECOND)
+    assert job.runs == [("a", SECOND)]
+
+
+async def test_a_run_that_waits_long_gives_its_place_to_another(
+    scheduler: Scheduler[str], job: Job, clock: ManualClock
+) -> None:
+    job.shut(*"abc")
+    for key in "abcd":
+        scheduler.wake(key)
+    await settle()
+    assert [key for key, _ in job.runs] == ["a", "b", "c"]
+
+    for _ in range(4):
+        await clock.advance(SECOND)
+    assert [key for key, _ in job.runs] == ["a", "b", "c", "d"]
+
+    await job.let_through(*"abc")
+    job.most_busy = 0
+    job.shut(*"abcdef")
+    for key in "abcdef":
+        scheduler.wake(key)
+    await settle()
+    assert job.most_busy == WORKERS, "no more places than before"
+    await job.let_through(*"abc")
+    await job.let_through(*"def")
+
+
+async def test_a_group_that_is_slow_keeps_no_other_from_running(job: Job, clock: ManualClock) -> None:
+    scheduler: Scheduler[str] = Scheduler(clock, 50, group_of=lambda key: key[0])
+    scheduler.open()
+    work = scheduler.start(job)
+    slow = [f"a{number}" for number in range(300)]
+    job.shut(*slow)
+    for key in slow:
+        scheduler.wake(key)
+    for _ in range(10):
+        await clock.advance(SECOND)
+    scheduler.wake("b")
+    await settle()
+
+    assert job.runs[-1][0] == "b"
+    assert len(job.busy) <= 100
+    assert scheduler.waiting() >= 200
+    closing = asyncio.create_task(scheduler.close())
+    await settle()
+    for gate in job.gates.values():
+        gate.set()
+    await closing
+    work.cancel()
