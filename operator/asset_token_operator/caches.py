@@ -6,19 +6,24 @@ the answer to a write of our own. No Secret's data is ever in here.
 
 from __future__ import annotations
 
+import bisect
 from collections import defaultdict
 from dataclasses import replace
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 from asset_token_operator.manifests import owner_name
 from asset_token_operator.model import Key, Rival
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
+    from datetime import datetime
 
     from asset_token_operator.model import AssetToken, SecretState
 
 Looked = TypeVar("Looked")
+
+Rank: TypeAlias = "tuple[datetime, str]"
+"""Of two AssetTokens that name one Secret the one that is lower here has it: when it was created, and its name."""
 
 
 class Index(Generic[Looked]):
@@ -49,7 +54,8 @@ class Caches:
 
     def __init__(self) -> None:
         self._asset_tokens: dict[Key, AssetToken] = {}
-        self._by_secret: Index[Key] = Index()
+        self._by_secret: defaultdict[Key, list[Rank]] = defaultdict(list)
+        """For each Secret the AssetTokens that name it, the oldest, who has it, first."""
         self._by_credentials: Index[Key] = Index()
         self._secrets: dict[Key, SecretState] = {}
         self._secrets_by_owner: Index[Key] = Index()
@@ -71,14 +77,12 @@ class Caches:
         return self._secrets
 
     def rivals(self, token: AssetToken) -> tuple[str | None, frozenset[Rival]]:
-        """The oldest other AssetToken that names the same Secret, if it is older; and the younger ones."""
-        keys = self._by_secret.get(token.secret_key)
-        if len(keys) == 1:
-            return None, frozenset()
-        others = [self._asset_tokens[key] for key in keys if key != token.key]
-        older = min((other for other in others if _rank(other) < _rank(token)), key=_rank, default=None)
-        younger = (Rival(other.uid, other.key.name) for other in others if _rank(other) > _rank(token))
-        return None if older is None else older.key.name, frozenset(younger)
+        """The oldest AssetToken that names the same Secret, if it is another; else those that have to yield to it."""
+        ranks = self._by_secret.get(token.secret_key, ())
+        if ranks and ranks[0] != _rank(token):
+            return ranks[0][1], frozenset()
+        others = (self._asset_tokens[_at(token.secret_key, rank)] for rank in ranks[1:])
+        return None, frozenset(Rival(other.uid, other.key.name) for other in others)
 
     def secrets_of(self, owner: Key) -> Iterator[SecretState]:
         """The Secrets that say that they are of that AssetToken."""
@@ -90,11 +94,12 @@ class Caches:
         before = self._asset_tokens.get(token.key)
         if before is not None and before.version >= token.version:
             return ()
-        concerned = self._forget_asset_token(before)
         self._asset_tokens[token.key] = token
-        self._by_secret.add(token.secret_key, token.key)
+        concerned = {token.key: None}
+        if before is None or _claim(before) != _claim(token):
+            concerned |= self._forget_asset_token(before) | self._claim_secret(token)
         self._by_credentials.add(token.credentials_key, token.key)
-        return concerned | dict.fromkeys(self._by_secret.get(token.secret_key))
+        return concerned
 
     def wrote_asset_token(self, token: AssetToken) -> None:
         """The operator changed an AssetToken itself: what the watch will say of it is no news."""
@@ -133,12 +138,35 @@ class Caches:
         del self._secrets[key]
         return self._forget_secret(before)
 
+    def _claim_secret(self, token: AssetToken) -> dict[Key, None]:
+        """It names its Secret from now on; the others that this concerns: whoever has to yield to it."""
+        ranks, rank = self._by_secret[token.secret_key], _rank(token)
+        bisect.insort(ranks, rank)
+        is_first = ranks[0] == rank
+        if len(ranks) > 1 and (is_first or self._has_secret(token)):
+            return {_at(token.secret_key, ranks[is_first]): None}
+        return {}
+
     def _forget_asset_token(self, token: AssetToken | None) -> dict[Key, None]:
+        """It names its Secret no more; the others that this concerns: whoever has it now.
+
+        All others still have to yield, and those that have yielded to this one needn't be told at once to whom now.
+        """
         if token is None:
             return {}
-        self._by_secret.discard(token.secret_key, token.key)
         self._by_credentials.discard(token.credentials_key, token.key)
-        return dict.fromkeys(self._by_secret.get(token.secret_key))
+        ranks, rank = self._by_secret[token.secret_key], _rank(token)
+        at = bisect.bisect_left(ranks, rank)
+        del ranks[at]
+        if not ranks:
+            del self._by_secret[token.secret_key]
+            return {}
+        return {_at(token.secret_key, ranks[0]): None} if at == 0 or self._has_secret(token) else {}
+
+    def _has_secret(self, token: AssetToken) -> bool:
+        """Whether what stands under the name of its Secret is its own, so that it is its elder's too."""
+        secret = self._secrets.get(token.secret_key)
+        return secret is not None and (secret.controller_uid == token.uid or owner_of(secret) == token.key)
 
     def _put_secret(self, secret: SecretState) -> dict[Key, None]:
         concerned = self._forget_secret(self._secrets.get(secret.key))
@@ -157,9 +185,10 @@ class Caches:
         return self._concerned(secret)
 
     def _concerned(self, secret: SecretState) -> dict[Key, None]:
-        """Whose token goes to that Secret, whose credentials are in it, and of whom it says it is."""
-        owner = owner_of(secret)
-        keys = (*self._by_secret.get(secret.key), *self._by_credentials.get(secret.key))
+        """Whose token goes there (of several the oldest), whose credentials are in it, and of whom it says it is."""
+        owner, ranks = owner_of(secret), self._by_secret.get(secret.key)
+        first = () if ranks is None else (_at(secret.key, ranks[0]),)  # the others have to yield, whatever it is
+        keys = (*first, *self._by_credentials.get(secret.key))
         return dict.fromkeys(keys if owner is None else (*keys, owner))
 
 
@@ -169,6 +198,15 @@ def owner_of(secret: SecretState) -> Key | None:
     return None if name is None else Key(secret.key.namespace, name)
 
 
-def _rank(token: AssetToken) -> tuple[object, str]:
-    """Of two AssetTokens that name one Secret the one that is lower here has it."""
+def _rank(token: AssetToken) -> Rank:
     return (token.created, token.key.name)
+
+
+def _at(secret: Key, rank: Rank) -> Key:
+    """The AssetToken of that rank."""
+    return Key(secret.namespace, rank[1])
+
+
+def _claim(token: AssetToken) -> tuple[object, ...]:
+    """What decides which Secret is whose, and whose credentials count: while it stays, nobody else is concerned."""
+    return (token.uid, token.secret_key, token.credentials_key, _rank(token))

@@ -72,6 +72,10 @@ DUE: Final = frozenset({Reason.RENEWING, Reason.EXPIRED})
 RECHECK_STATE: Final = timedelta(minutes=1)
 """When to look again at an AssetToken that is another, or gone, than its watch has told, should the watch not tell."""
 
+RECHECK_SENIOR: Final = timedelta(minutes=5)
+"""When to look again at one that yields to an older one, so that it names the one that is there; its watch tells at
+once when it has to yield no more."""
+
 RETRY_CLUSTER: Final = timedelta(seconds=5)
 """When to try again after a call of the API server failed that is no attempt to write the Secret."""
 
@@ -201,6 +205,11 @@ class Reconciler:
         while True:
             now = self._clock.now()
             decision = decide(seen, now)
+            if isinstance(decision, Blocked) and seen.senior is not None:  # the caches know all that counts
+                self._issuer.leave(seen.token.key)
+                seen = replace(seen, queued_since=None)
+                self._remember(seen)
+                return seen, replace(decision, until=now + RECHECK_SENIOR)
             if not asked and (isinstance(decision, Request) or seen.lacks_credentials()):
                 seen, asked = await self._read_credentials(seen), True
             elif not looked and seen.lacks_secret():

@@ -10,6 +10,7 @@ from asset_token_operator.model import AssetToken, CredentialsRef, Key, Rival, S
 from tests.support.builders import NOW, a_secret, a_spec, an_asset_token
 
 DAY = timedelta(days=1)
+OLD = NOW - 400 * DAY
 WRITER, READER, THIRD = (Key("shop", name) for name in ("ledger-writer", "ledger-reader", "third"))
 SHARED, CREDENTIALS = Key("shop", "ledger-writer-token"), Key("shop", "asset-credentials")
 
@@ -104,25 +105,43 @@ class TestAssetTokens:
         assert keys(caches.saw_asset_token(namesake)) == [WRITER]
         assert list(caches.asset_tokens()) == [namesake]
 
-    def test_it_concerns_all_that_name_the_same_secret(self, caches: Caches) -> None:
+    def test_an_older_one_concerns_whoever_has_to_yield_to_it(self, caches: Caches) -> None:
         caches.saw_asset_token(a_token(READER))
 
-        assert keys(caches.saw_asset_token(a_token())) == [READER, WRITER]
+        assert keys(caches.saw_asset_token(a_token(created=OLD))) == [READER, WRITER]
 
-    def test_it_concerns_those_that_name_the_secret_that_it_named_before(self, caches: Caches) -> None:
-        """Whoever had to yield may have it now."""
-        caches.saw_asset_token(a_token(version=100))
+    def test_a_younger_one_concerns_itself_alone(self, caches: Caches) -> None:
+        caches.saw_asset_token(a_token(created=OLD))
+
+        assert keys(caches.saw_asset_token(a_token(READER))) == [READER]
+
+    def test_a_younger_one_that_has_the_secret_concerns_the_older_one_whose_it_is_now(self, caches: Caches) -> None:
+        caches.saw_asset_token(a_token(READER, created=OLD))
+        caches.saw_secret(ours())
+
+        assert keys(caches.saw_asset_token(a_token())) == [READER, WRITER]
+        assert keys(caches.asset_token_gone(WRITER, 101)) == [READER, WRITER]
+
+    def test_it_concerns_the_one_that_may_have_the_secret_that_it_named_before(self, caches: Caches) -> None:
+        caches.saw_asset_token(a_token(version=100, created=OLD))
         caches.saw_asset_token(a_token(READER))
 
         assert keys(caches.saw_asset_token(a_token(version=101, secret="another"))) == [READER, WRITER]
+
+    def test_its_status_concerns_itself_alone(self, caches: Caches) -> None:
+        caches.saw_asset_token(a_token(version=100, created=OLD))
+        caches.saw_asset_token(a_token(READER))
+
+        later = a_token(version=101, created=OLD, status={"revision": 1})
+        assert keys(caches.saw_asset_token(later)) == [WRITER]
 
     def test_it_concerns_nobody_in_another_namespace(self, caches: Caches) -> None:
         caches.saw_asset_token(a_token(Key("bank", "ledger-writer")))
 
         assert keys(caches.saw_asset_token(a_token())) == [WRITER]
 
-    def test_one_that_is_gone_is_not_known_and_concerns_itself_and_its_rivals(self, caches: Caches) -> None:
-        caches.saw_asset_token(a_token())
+    def test_one_that_is_gone_is_not_known_and_concerns_itself_and_who_is_next(self, caches: Caches) -> None:
+        caches.saw_asset_token(a_token(created=OLD))
         caches.saw_asset_token(a_token(READER))
 
         assert keys(caches.asset_token_gone(WRITER, 101)) == [READER, WRITER]
@@ -186,7 +205,7 @@ class TestRivals:
             return Rival(token.uid, token.key.name)
 
         assert caches.rivals(oldest) == (None, frozenset({rival(middle), rival(youngest)}))
-        assert caches.rivals(middle) == ("third", frozenset({rival(youngest)}))
+        assert caches.rivals(middle) == ("third", frozenset()), "nobody yields to whom has to yield"
         assert caches.rivals(youngest) == ("third", frozenset())
 
     def test_of_two_that_were_created_at_once_the_name_decides(self, caches: Caches) -> None:
@@ -204,6 +223,19 @@ class TestRivals:
         caches.saw_asset_token(a_token(READER, version=101, secret="another"))
 
         assert caches.rivals(writer) == (None, frozenset())
+
+    @pytest.mark.parametrize("step", [1, -1], ids=["the oldest first", "the youngest first"])
+    def test_thousands_of_one_secret_concern_each_other_no_more_than_two_would(self, caches: Caches, step: int) -> None:
+        tokens = [a_token(Key("shop", f"a{day}"), created=NOW + day * DAY) for day in range(3000)][::step]
+        concerned = [caches.saw_asset_token(token) for token in tokens]
+        concerned += [caches.saw_secret(foreign(SHARED))]
+        rivals = [caches.rivals(token) for token in tokens]
+        concerned += [caches.asset_token_gone(token.key, 1000) for token in tokens]
+
+        assert max(map(len, concerned)) <= 2
+        assert sum(len(juniors) for _, juniors in rivals) == 2999
+        assert {senior for senior, _ in rivals} == {None, "a0"}
+        assert not caches.asset_tokens()
 
 
 class TestSecrets:

@@ -27,6 +27,7 @@ from asset_token_operator.errors import (
 from asset_token_operator.kube import KubeClient
 from asset_token_operator.manifests import stored_token
 from asset_token_operator.model import AssetToken, Credentials, Key, Reason, SecretSpec
+from asset_token_operator.reconciler import RECHECK_SENIOR
 from asset_token_operator.renewal import renewal_time
 from tests.support.builders import (
     CREDENTIALS,
@@ -1069,6 +1070,19 @@ def test_of_two_that_name_one_secret_the_older_has_it_and_the_other_says_so(worl
         ("Stalled", "SecretConflict"),
     ]
     assert "AssetToken ledger-writer is older" in status["conditions"][0]["message"]
+
+
+def test_one_that_yields_reads_nothing_and_rests(world: World) -> None:
+    older, younger = two(world)
+    world.reconcile(older)
+    world.calls()
+
+    again = world.reconcile(younger)
+    assert world.calls() == ["write_status"]
+    assert again == world.clock.now() + RECHECK_SENIOR
+    world.pass_time(RECHECK_SENIOR)
+    world.reconcile(younger)
+    assert world.calls() == []
 
 
 def test_of_two_that_were_created_in_one_second_the_name_decides(world: World) -> None:
