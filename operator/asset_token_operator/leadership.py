@@ -28,7 +28,7 @@ from asset_token_operator.errors import (
 from asset_token_operator.model import format_micro_time
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from asset_token_operator.api_server import ApiServer
     from asset_token_operator.clock import Clock
@@ -40,7 +40,12 @@ RENEW_EVERY: Final = timedelta(seconds=2)
 LOOK_EVERY: Final = timedelta(seconds=1)
 """How often a standby looks, and a leader tries again to renew."""
 
-CALL_SECONDS: Final = 3.0
+ONCE_MORE: Final = timedelta(seconds=3)
+"""A call that isn't answered for so long is made once more beside it: the connection may be dead, or only slow."""
+
+LET_GO: Final = timedelta(seconds=5)
+"""For the call that lets go of the Lease."""
+
 SHORTEST_SEND: Final = timedelta(seconds=5)
 """With less than this left nothing is begun any more."""
 
@@ -86,7 +91,8 @@ class Leadership:
         self._clock = clock
         self._until = timedelta()
         self._held: Lease | None = None
-        self._seen: tuple[Lease, timedelta] | None = None
+        self._seen: tuple[Lease | None, timedelta, timedelta] | None = None
+        """The Lease as it was seen last, since when it is like that, and for how long that may keep its holder."""
         self._told = ""
 
     def leads(self) -> bool:
@@ -139,26 +145,40 @@ class Leadership:
             return
         held, self._held, self._until = self._held, None, timedelta()
         try:
-            await self._patch(held, {"holderIdentity": "", "leaseDurationSeconds": 1})
+            await self._patch(held, {"holderIdentity": "", "leaseDurationSeconds": 1}, LET_GO)
         except KubeError as error:
             logger.warning("the Lease can't be released: %s", error)
 
     async def _try_to_take(self, began: timedelta) -> timedelta:
         """Take the Lease if it is free; else when to look again."""
-        lease = await self._read()
-        if lease is None:
-            await self._take(None, began)
-            return LOOK_EVERY
-        if self._seen is None or self._seen[0] != lease:
-            self._seen = (lease, self._clock.elapsed())
-        expires = self._seen[1] + lease.lasts
-        if lease.holder not in ("", self._identity) and expires > began:
-            self._tell(f"stands by: {lease.holder} leads")
-            return min(LOOK_EVERY, expires - began)
-        await self._take(lease, began)
+        ends = began + LASTS - SHORTEST_SEND
+        lease = await self._read(self._left(ends))
+        since, lasts = self._look_at(lease)
+        if lasts and since + lasts > began:
+            who = "the Lease was deleted, and its holder may not know yet" if lease is None else f"{lease.holder} leads"
+            self._tell(f"stands by: {who}")
+            return min(LOOK_EVERY, since + lasts - began)
+        await self._take(lease, began, self._left(ends))
         return LOOK_EVERY
 
-    async def _take(self, lease: Lease | None, began: timedelta) -> None:
+    def _look_at(self, lease: Lease | None) -> tuple[timedelta, timedelta]:
+        """Since when the Lease is as it is, and for how long from then on another may lead by it.
+
+        One that is deleted may have a holder that is cut off and can't be told, so it is respected to its end.
+        """
+        if self._seen is None or self._seen[0] != lease:
+            lasts = timedelta()
+            if lease is None:
+                lasts = timedelta() if self._seen is None else self._seen[2]
+            elif lease.holder not in ("", self._identity):
+                lasts = lease.lasts
+            self._seen = (lease, self._clock.elapsed(), lasts)
+        return self._seen[1:]
+
+    def _left(self, ends: timedelta) -> timedelta:
+        return ends - self._clock.elapsed()
+
+    async def _take(self, lease: Lease | None, began: timedelta, within: timedelta) -> None:
         now = self._now()
         spec = {
             "holderIdentity": self._identity,
@@ -168,7 +188,7 @@ class Leadership:
             "leaseTransitions": 0 if lease is None else lease.transitions + 1,
         }
         try:
-            self._held = await self._create(spec) if lease is None else await self._patch(lease, spec)
+            self._held = await (self._create(spec, within) if lease is None else self._patch(lease, spec, within))
         except KubeRefusedError as error:
             if error.status != HTTPStatus.CONFLICT:  # else another was faster
                 raise
@@ -181,20 +201,20 @@ class Leadership:
             raise NotLeadingError
         began = self._clock.elapsed()
         try:
-            self._held = await self._patch(self._held, {"renewTime": self._now()})
+            self._held = await self._patch(self._held, {"renewTime": self._now()}, self._left(self._until))
         except NotFoundError:
-            await self._take(None, began)
+            await self._take(None, began, self._left(self._until))
         except KubeRefusedError as error:
             if error.status != HTTPStatus.CONFLICT:
                 raise
-            lease = await self._read()
+            lease = await self._read(self._left(self._until))
             if lease is None or lease.holder != self._identity:
                 self._until = timedelta()
             self._held = lease
             return timedelta()
         else:
             self._until = began + LASTS
-        return RENEW_EVERY
+        return max(timedelta(), self._left(began + RENEW_EVERY))
 
     def _tell(self, what: str, level: int = logging.INFO) -> None:
         """Log it, once."""
@@ -205,43 +225,66 @@ class Leadership:
     def _now(self) -> str:
         return format_micro_time(self._clock.now())
 
-    async def _read(self) -> Lease | None:
+    async def _read(self, within: timedelta) -> Lease | None:
         try:
-            return await self._call("GET", self._path())
+            return await self._call(within, "GET", self._path())
         except NotFoundError:
             return None
 
-    async def _create(self, spec: Mapping[str, Any]) -> Lease:
+    async def _create(self, spec: Mapping[str, Any], within: timedelta) -> Lease:
         body = {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
             "metadata": {"namespace": self._namespace, "name": self._name},
             "spec": spec,
         }
-        return await self._call("POST", self._path().rpartition("/")[0], body)
+        return await self._call(within, "POST", self._path().rpartition("/")[0], body)
 
-    async def _patch(self, lease: Lease, spec: Mapping[str, Any]) -> Lease:
+    async def _patch(self, lease: Lease, spec: Mapping[str, Any], within: timedelta) -> Lease:
         """Change it, unless it has been changed since."""
         body = {"metadata": {"resourceVersion": lease.version}, "spec": spec}
-        return await self._call("PATCH", self._path(), body, MERGE_PATCH)
+        return await self._call(within, "PATCH", self._path(), body, MERGE_PATCH)
 
     async def _call(
         self,
+        within: timedelta,
         method: str,
         path: str,
         body: Mapping[str, Any] | None = None,
         content_type: str = "application/json",
     ) -> Lease:
+        """Make a call, and once more each time that no answer has come for a while; the first answer counts.
+
+        That is safe: a change carries the version that it changes, so at most one of them is made. The others are
+        refused, and who is refused looks what stands there.
+        """
+        ends, tries, answered = self._clock.elapsed() + within, list[asyncio.Task[Lease]](), asyncio.Event()
         try:
-            async with asyncio.timeout(CALL_SECONDS):
-                return await self._api.call(
-                    method, path, _read_lease, body=body, content_type=content_type, waits=False
-                )
-        except TimeoutError:
-            raise KubeUnavailableError(f"{method} {path}: no answer within {CALL_SECONDS:.0f} s.") from None
+            while (left := self._left(ends)) > timedelta():
+                call = self._api.call(method, path, _read_lease, body=body, content_type=content_type, waits=False)
+                tries.append(asyncio.create_task(call))
+                tries[-1].add_done_callback(lambda _: answered.set())
+                await self._clock.wait(answered, min(left, ONCE_MORE).total_seconds())
+                answered.clear()
+                if (task := _answer(tries)) is not None:
+                    return task.result()
+        finally:
+            for task in tries:
+                if not task.cancel() and not task.cancelled():
+                    task.exception()  # it was told, or isn't worth it
+        raise KubeUnavailableError(f"{method} {path}: no answer within {within.total_seconds():.0f} s.")
 
     def _path(self) -> str:
         return f"/apis/coordination.k8s.io/v1/namespaces/{self._namespace}/leases/{self._name}"
+
+
+def _answer(tries: Sequence[asyncio.Task[Lease]]) -> asyncio.Task[Lease] | None:
+    """The one whose answer counts: what the API server said, or that all have failed; None where one may still come."""
+    ended = [task for task in tries if task.done()]
+    said = [task for task in ended if not isinstance(task.exception(), KubeUnavailableError)]
+    if said:
+        return said[0]
+    return tries[-1] if len(ended) == len(tries) else None
 
 
 def _read_lease(answer: dict[str, Any]) -> Lease:
