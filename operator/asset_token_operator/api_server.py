@@ -37,8 +37,13 @@ logger = logging.getLogger(__name__)
 MERGE_PATCH: Final = "application/merge-patch+json"
 
 TIMEOUT_SECONDS: Final = 15.0
-CONNECTIONS: Final = 50
-"""For calls. Watches and the Lease have as many as they need."""
+"""For a call that only reads, and until a watch begins."""
+
+WRITE_SECONDS: Final = 35.0
+"""For one that writes: the API server gives its webhooks 34 s in all. One that is cut off may be made all the same."""
+
+CONNECTIONS: Final = 200
+"""For calls, more than there can be at once (`bulkhead.py`). Watches and the Lease have as many as they need."""
 
 REASONS: Final = frozenset(
     {"AlreadyExists", "BadRequest", "Conflict", "Expired", "Forbidden", "Gone", "Invalid", "MethodNotAllowed"}
@@ -126,7 +131,7 @@ class ApiServer:
         data = None if body is None else _write_object(body)
         request = {"params": query, "data": data, "headers": {"Accept": accept, "Content-Type": content_type}}
         with _as_kube_errors(what):
-            async with asyncio.timeout(TIMEOUT_SECONDS):
+            async with asyncio.timeout(TIMEOUT_SECONDS if method == "GET" else WRITE_SECONDS):
                 access = self._access
                 status, content = await self._exchange(method, path, request, waits=waits)
                 if status == HTTPStatus.UNAUTHORIZED:

@@ -16,13 +16,14 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from asset_token_operator.api_server import ApiServer
-from asset_token_operator.asset_client import AssetClient
+from asset_token_operator.api_server import WRITE_SECONDS, ApiServer
+from asset_token_operator.asset_client import TIMEOUT_SECONDS, AssetClient
 from asset_token_operator.asset_clock import AssetClocks
 from asset_token_operator.asset_token_watch import AssetTokenWatch
 from asset_token_operator.budget import Budgets
 from asset_token_operator.caches import Caches
 from asset_token_operator.clock import SystemClock
+from asset_token_operator.errors import NotLeadingError
 from asset_token_operator.events import EventPoster
 from asset_token_operator.handlers import WATCH_SECONDS
 from asset_token_operator.health import Health, serving
@@ -48,8 +49,9 @@ WORKERS: Final = 50
 WATCH_PATIENCE: Final = timedelta(seconds=2 * WATCH_SECONDS)
 """How long kopf may begin no request before it is taken for stuck."""
 
-FINISH_SECONDS: Final = 20.0
-"""At SIGTERM, for what is in flight: a request's 15 s, and the writes after it."""
+FINISH_SECONDS: Final = TIMEOUT_SECONDS + WRITE_SECONDS + 5.0
+"""At SIGTERM, for what is in flight: a request to Asset, and the write of its token. It fits into what the Deployment
+grants, together with `FLUSH_SECONDS` and the Lease's end."""
 
 FLUSH_SECONDS: Final = 2.0
 """At SIGTERM, for the events that are still to be posted."""
@@ -73,11 +75,23 @@ async def serve(settings: Settings) -> None:
         if settings.leader_elect:
             leadership = Leadership(api, _lease_namespace(settings), settings.lease_name, instance, clock)
         time_left = forever if leadership is None else leadership.time_left
-        async with AssetClient.connect(settings.endpoints, settings.ca_file, time_left) as asset:
+        asks = until_stopped(time_left, stop)
+        async with AssetClient.connect(settings.endpoints, settings.ca_file, asks) as asset:
             parts = assemble(settings, KubeClient(api, time_left), asset, leadership, clock, clocks, instance)
             scrape = partial(render, parts.metrics, parts.caches if settings.token_metrics else None)
             async with serving(parts.health, scrape, settings.health_address, settings.metrics_address):
                 await run(parts, stop)
+
+
+def until_stopped(time_left: Callable[[], timedelta], stop: asyncio.Event) -> Callable[[], timedelta]:
+    """How long a request to Asset may take: at the end none is begun whose token might not be written any more."""
+
+    def ask() -> timedelta:
+        if stop.is_set():
+            raise NotLeadingError
+        return time_left()
+
+    return ask
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,9 @@ METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 METADATA_LIST: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 MANAGER: Final = {"fieldManager": OPERATOR}
 AROUND: Final = re.compile(r"^[\s\ufeff]+|[\s\ufeff]+$")
+NO_VERSION: Final = "1"
+"""No object has ever had it, so an apply that names it creates one, or is refused."""
+
 PAGE: Final = 250
 """Objects a page: an annotation may hold a copy of the data, so a page can be large while it is read."""
 
@@ -148,20 +151,22 @@ class KubeClient:
             client_secret=_credential(secret, ref.client_secret_key),
         )
 
-    async def apply_secret(self, manifest: Mapping[str, Any], uid: str | None) -> SecretState:
-        """Write a Secret whole, by server-side apply.
+    async def apply_secret(self, manifest: Mapping[str, Any], over: SecretState | None) -> SecretState:
+        """Write a Secret whole, by server-side apply, unless something else stands there than was seen.
 
         Args:
             manifest: The Secret.
-            uid: The UID of the one that is overwritten, so that one that was created since is not.
+            over: The one that is overwritten, as it was seen; None where there was none.
 
         Returns:
             The Secret as it is then, with the data that was sent.
 
         Raises:
             SecretConflictError: A Secret that isn't ours stands there: its type can't be changed.
+            KubeRefusedError: With status 409: it was created, changed or deleted since.
         """
-        metadata = dict(manifest["metadata"]) | ({"uid": uid} if uid else {})
+        seen = {"resourceVersion": NO_VERSION} if over is None else _as_seen(over)
+        metadata = dict(manifest["metadata"]) | seen
         key = Key(metadata["namespace"], metadata["name"])
         self._time_left()
         try:
@@ -188,10 +193,10 @@ class KubeClient:
         return replace(written, type=manifest["type"], data=manifest["data"])
 
     async def delete_secret(self, secret: SecretState) -> None:
-        """Delete exactly that Secret; one that is gone already, or was replaced by another, is no error."""
+        """Delete exactly that Secret, as it was seen; one that is gone, or another since, is no error."""
         self._time_left()
         try:
-            await self.api.call("DELETE", _secret_path(secret.key), bool, body={"preconditions": {"uid": secret.uid}})
+            await self.api.call("DELETE", _secret_path(secret.key), bool, body={"preconditions": _as_seen(secret)})
         except KubeRefusedError as error:
             if error.status not in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
                 raise
@@ -288,6 +293,11 @@ def _read_event(event: dict[str, Any]) -> SecretEvent:
         raise KubeUnavailableError("The watch of Secrets has to begin anew.")
     version = _read_version(event["object"])
     return SecretEvent(kind, version, None if kind == "BOOKMARK" else parse_secret_metadata(event["object"]))
+
+
+def _as_seen(secret: SecretState) -> dict[str, str]:
+    """What a write names, so that it is refused where something else stands there by then."""
+    return {"uid": secret.uid, "resourceVersion": str(secret.version)}
 
 
 def _secrets_path(namespace: str) -> str:

@@ -279,10 +279,12 @@ class Reconciler:
     async def _write(self, seen: Observed, decision: Write) -> Observed:
         attempts = seen.writes.begin(decision.cause(), self._clock.now(), decision.uid)
         try:
-            secret = await self._kube.apply_secret(decision.manifest, decision.uid)
+            secret = await self._kube.apply_secret(decision.manifest, seen.secret)
         except SecretConflictError:  # it came after the look
-            return replace(seen, secret=await self._kube.read_secret(seen.token.secret_key), writes=attempts)
+            return await self._look(replace(seen, writes=attempts))
         except OperatorError as error:
+            if isinstance(error, KubeRefusedError) and error.status == HTTPStatus.CONFLICT:  # the same
+                return await self._look(replace(seen, writes=attempts))
             key = seen.token.key
             logger.warning("%s: Secret not written: %s", key, error, extra=about(key, reason=error.reason))
             attempts = attempts.uncounted().failed(failure_of(error, self._clock.now()))  # it has repaired nothing

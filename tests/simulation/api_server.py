@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from asset_token_operator.api_server import WRITE_SECONDS
 from asset_token_operator.errors import KubeError, KubeRefusedError, KubeUnavailableError
 from asset_token_operator.model import Key, parse_asset_token
 from tests.simulation.cluster import ASSET_TOKENS, DISCOVERY, SECRETS, Change, Request
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-TIMEOUT_SECONDS: Final = 15.0
 BOOKMARK_SECONDS: Final = 55.0
 WATCH_SECONDS: Final = 300.0
 RECONNECT_SECONDS: Final = 0.5
@@ -46,7 +46,7 @@ class Conditions:
         latency: Seconds for a call, on the average.
         is_down: Whether it can't be reached.
         denies: Whether a webhook denies Secrets.
-        webhook_seconds: How long a webhook takes for a Secret; beyond 15 s the answer is lost.
+        webhook_seconds: How long a webhook takes for a Secret; beyond 35 s the answer is lost.
         watch_lag: Seconds by which watches are late.
         breaks: How often all watches were broken.
         repeats: Whether watches tell everything twice.
@@ -122,10 +122,10 @@ class Connection:
     async def _pass_webhook(self, request: Request) -> None:
         """What stands before each write of a Secret; where nobody waits any more, the write is made or not."""
         takes = self.conditions.webhook_seconds
-        await asyncio.sleep(min(takes, TIMEOUT_SECONDS))
-        if takes > TIMEOUT_SECONDS:
+        await asyncio.sleep(min(takes, WRITE_SECONDS))
+        if takes > WRITE_SECONDS:
             if self._chance.random() < LATE_WRITES:
-                asyncio.get_running_loop().call_later(takes - TIMEOUT_SECONDS, self._write_late, request)
+                asyncio.get_running_loop().call_later(takes - WRITE_SECONDS, self._write_late, request)
             raise KubeUnavailableError("no answer from the API server (TimeoutError).")
         if self.conditions.denies:
             raise KubeRefusedError("the API server refused with 403 Forbidden.", 403)

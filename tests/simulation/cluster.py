@@ -120,7 +120,7 @@ class Cluster:
         if request.method == "PATCH":
             return self._patch(request.kind, key, found, request.body)
         if request.method == "DELETE":
-            if request.body["preconditions"]["uid"] != found["metadata"]["uid"]:
+            if any(found["metadata"][name] != seen for name, seen in request.body["preconditions"].items()):
                 raise _conflict()
             self.delete(request.kind, key)
         return found
@@ -145,6 +145,13 @@ class Cluster:
         """Server-side apply under force: what the operator applied before and doesn't now is taken away."""
         uid = applied["metadata"].get("uid")
         if uid is not None and (found is None or uid != found["metadata"]["uid"]):
+            raise _conflict()
+        is_ours = found is not None and found["type"] == applied["type"]
+        if (
+            found
+            and is_ours
+            and applied["metadata"].get("resourceVersion", "") not in ("", found["metadata"]["resourceVersion"])
+        ):
             raise _conflict()
         if found is not None and found["type"] != applied["type"]:
             raise KubeRefusedError("the API server refused with 422 Invalid.", 422, frozenset({"type"}))

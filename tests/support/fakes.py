@@ -143,23 +143,23 @@ class FakeKubeClient:
         except KeyError:
             raise CredentialsNotFoundError(f"Credentials Secret {ref.name} does not exist; create it.") from None
 
-    async def apply_secret(self, manifest: Mapping[str, Any], uid: str | None) -> SecretState:
+    async def apply_secret(self, manifest: Mapping[str, Any], over: SecretState | None) -> SecretState:
         self.before_write(manifest)
         self._called("apply_secret")
         written = read_secret_body(as_stored(dict(manifest)))
         found = self.secrets.get(written.key)
-        if uid is not None and (found is None or found.uid != uid):
+        if found is not None and found.type != written.type:
+            raise SecretConflictError("the Secret does not belong to this AssetToken.")
+        if (found and (found.uid, found.version)) != (over and (over.uid, over.version)):
             raise KubeRefusedError("the API server refused with 409 Conflict.", 409)
         if found is None:
             return self.put_secret(replace(written, uid=f"secret-{self._next_version()}"))
-        if found.type != written.type:
-            raise SecretConflictError("the Secret does not belong to this AssetToken.")
         return self.put_secret(_merge(found, written))
 
     async def delete_secret(self, secret: SecretState) -> None:
         self._called("delete_secret")
         found = self.secrets.get(secret.key)
-        if found is not None and found.uid == secret.uid:
+        if found is not None and (found.uid, found.version) == (secret.uid, secret.version):
             del self.secrets[secret.key]
 
     async def write_status(self, token: AssetToken, status: Mapping[str, Any]) -> AssetToken:

@@ -1044,6 +1044,32 @@ def test_a_state_of_a_deleted_namesake_that_comes_late_changes_nothing(world: Wo
     assert world.reconcile(sync=False) == renewal()
 
 
+@pytest.mark.parametrize("change", ["created", "changed", "deleted"])
+def test_a_write_that_came_too_late_is_decided_anew(world: World, change: str) -> None:
+    """A former leader's, or one that a webhook held up: it carries what was seen, and nothing failed."""
+    world.add()
+    if change != "created":
+        world.reconcile()
+        world.pass_time(renewal() - NOW)
+
+    def somebody(manifest: Any) -> None:
+        world.kube.before_write = lambda _: None
+        if change == "deleted":
+            world.kube.secrets.clear()
+        else:
+            found = world.secret()
+            world.kube.put_secret(a_secret(data={}) if found is None else replace(found, labels={}))
+
+    world.kube.before_write = somebody
+    before = len(world.asset.requests)
+    world.reconcile()
+
+    assert len(world.asset.requests) == before + 1
+    assert access_token(world) == f"canary-access-token-{before + 1}"
+    assert world.conditions()["Issuing"] == ("False", "SecretSynced")
+    assert world.calls().count("apply_secret") == (2 if change == "created" else 3)
+
+
 # Two that name one Secret
 
 
