@@ -21,8 +21,15 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 import aiohttp
 
 from asset_token_operator import kubeconfig
+from asset_token_operator.admission import find_denial, find_silent_webhook, is_not_allowed
 from asset_token_operator.answers import read_date
-from asset_token_operator.errors import KubeError, KubeRefusedError, KubeUnavailableError, NotFoundError
+from asset_token_operator.errors import (
+    AdmissionDeniedError,
+    KubeError,
+    KubeRefusedError,
+    KubeUnavailableError,
+    NotFoundError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -134,7 +141,7 @@ class ApiServer:
             async with asyncio.timeout(TIMEOUT_SECONDS if method == "GET" else WRITE_SECONDS):
                 access = self._access
                 status, content = await self._exchange(method, path, request, waits=waits)
-                if status == HTTPStatus.UNAUTHORIZED:
+                if status == HTTPStatus.UNAUTHORIZED and find_denial(_read_object(content)) is None:
                     await self._log_in_anew(access)
                     status, content = await self._exchange(method, path, request, waits=waits)
             answer = _read_object(content)
@@ -228,8 +235,13 @@ def _check(what: str, status: int, answer: dict[str, Any]) -> None:
         return
     if status < HTTPStatus.BAD_REQUEST:
         raise KubeUnavailableError(f"{what}: no answer from the API server, but a redirect.")
+    denial = find_denial(answer)
+    if denial is not None:
+        raise AdmissionDeniedError(f"{what}: {denial}.", HTTPStatus.FORBIDDEN)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in TRY_AGAIN:
-        raise KubeUnavailableError(f"{what}: the API server answered {status}.")
+        webhook = find_silent_webhook(answer)
+        why = "" if webhook is None else f", as admission webhook {webhook} can't be asked"
+        raise KubeUnavailableError(f"{what}: the API server answered {status}{why}.")
     raise _refusal(what, status, answer)
 
 
@@ -280,6 +292,8 @@ def _refusal(what: str, status: int, answer: Mapping[str, Any]) -> KubeRefusedEr
     fields = frozenset(_blamed_fields(answer.get("details")))
     kind = NotFoundError if status == HTTPStatus.NOT_FOUND else KubeRefusedError
     blamed = f", because of {', '.join(sorted(fields))}" if fields else ""
+    if is_not_allowed(answer):
+        blamed = "; check the operator's Role there"
     return kind(f"{what}: the API server refused with {status} {reason}{blamed}.", status, fields)
 
 

@@ -15,6 +15,7 @@
     └── KubeError                  the API server
         ├── KubeUnavailableError   no answer, or "not now"
         └── KubeRefusedError       forbidden, invalid, in conflict
+            ├── AdmissionDeniedError   … by a policy, a webhook or a quota
             └── NotFoundError      … or not there
     NotLeadingError                another operator works now: nothing was tried, so nothing failed
     ListenError                    an address to listen on can't be had
@@ -175,3 +176,7 @@ class KubeRefusedError(KubeError):
 
 class NotFoundError(KubeRefusedError):
     """The object isn't there."""
+
+
+class AdmissionDeniedError(KubeRefusedError):
+    """A policy, a webhook or a quota denied what the roles allow."""

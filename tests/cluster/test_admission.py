@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.support.asset_api import AssetApi
 from tests.support.asset_behaviour import Behaviour
 from tests.support.cluster import Json, wait_until
@@ -83,3 +85,87 @@ def test_hundreds_of_slow_writes_cost_no_lease(
     assert lease(shop)["leaseTransitions"] == 0
     assert len(asset.requests) == 120
     assert "does not lead any more" not in operator.output()
+
+
+# Who refused it
+
+ADMISSION = "/apis/admissionregistration.k8s.io/v1"
+
+
+def said_of(shop: Shop, asset: AssetApi, operator: OperatorProcess, status: str = "ClusterRefused") -> str:
+    """What the condition says of a Secret that isn't written, which is no secret."""
+    shop.put("ledger-writer")
+    message: str = shop.wait_for_condition("ledger-writer", "Issuing", "True", status)["message"]
+    assert asset.requests[0].token
+    assert asset.requests[0].token not in message + operator.output()
+    assert "canary" not in message + operator.output()
+    return message
+
+
+def test_a_quota_that_is_used_up_is_named(shop: Shop, asset: AssetApi, operator: OperatorProcess) -> None:
+    quotas = f"/api/v1/namespaces/{shop.namespace}/resourcequotas"
+    shop.wait_until_served("before")
+    used = len(shop.cluster.api.get(f"/api/v1/namespaces/{shop.namespace}/secrets")["items"])
+    body = {"metadata": {"name": "few-secrets"}, "spec": {"hard": {"count/secrets": str(used)}}}
+    shop.cluster.api.create(quotas, body)
+    wait_until(lambda: shop.cluster.api.get(f"{quotas}/few-secrets").get("status", {}).get("used"), 15, "it counts")
+
+    message = said_of(shop, asset, operator)
+    assert "ResourceQuota few-secrets is used up" in message
+    assert "Role" not in message
+    shop.cluster.api.delete(f"{quotas}/few-secrets")
+    shop.wait_until_ready("ledger-writer", 40)
+
+
+@pytest.mark.parametrize("reason", ["Invalid", "Forbidden"])
+def test_a_policy_that_denies_is_named(shop: Shop, asset: AssetApi, operator: OperatorProcess, reason: str) -> None:
+    name = f"no-tokens-{shop.namespace}"
+    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"], "resources": ["secrets"]}
+    namespace = {"matchLabels": {"kubernetes.io/metadata.name": shop.namespace}}
+    token = {"expression": "object.type != 'auth.getasset.com/token'", "reason": reason}
+    token["messageExpression"] = "'canary' + string(object.data['access_token'])"
+    spec = {"matchConstraints": {"namespaceSelector": namespace, "resourceRules": [rule]}, "validations": [token]}
+    shop.cluster.api.create(f"{ADMISSION}/validatingadmissionpolicies", {"metadata": {"name": name}, "spec": spec})
+    binding = {"metadata": {"name": name}, "spec": {"policyName": name, "validationActions": ["Deny"]}}
+    shop.cluster.api.create(f"{ADMISSION}/validatingadmissionpolicybindings", binding)
+    try:
+        time.sleep(3)
+        assert f"ValidatingAdmissionPolicy {name} denied it (binding {name})." in said_of(shop, asset, operator)
+    finally:
+        shop.cluster.api.delete(f"{ADMISSION}/validatingadmissionpolicybindings/{name}")
+        shop.cluster.api.delete(f"{ADMISSION}/validatingadmissionpolicies/{name}")
+
+
+@pytest.mark.parametrize("code", [400, 401, 403, 404, 409, 422, 429, 500])
+def test_a_webhook_that_denies_is_named_whatever_it_says(
+    shop: Shop, asset: AssetApi, operator: OperatorProcess, tmp_path: Path, code: int
+) -> None:
+    """It chooses the status, and what it blames: that the Secret is foreign, or gone, or has changed."""
+    causes = [{"field": "type", "message": "canary"}, {"field": "Y2FuYXJ5", "message": "canary"}]
+    denial = {"code": code, "reason": "NotFound", "message": "canary", "details": {"causes": causes}}
+    with Webhook(shop.cluster, shop.namespace, tmp_path, names=("no.example.com",), denial=denial):
+        message = said_of(shop, asset, operator)
+    assert message.endswith("/secrets/ledger-writer: admission webhook no.example.com denied it.")
+    assert "Y2FuYXJ5" not in operator.output()
+
+
+def test_a_webhook_that_cannot_be_asked_is_named(
+    shop: Shop, asset: AssetApi, operator: OperatorProcess, tmp_path: Path
+) -> None:
+    names = ("silent.example.com",)
+    with Webhook(shop.cluster, shop.namespace, tmp_path, names=names, seconds=60, timeout=1, failure_policy="Fail"):
+        message = said_of(shop, asset, operator, "ClusterUnavailable")
+    assert message.endswith("the API server answered 500, as admission webhook silent.example.com can't be asked.")
+
+
+def test_roles_that_do_not_allow_it_are_blamed(shop: Shop, asset: AssetApi, operator: OperatorProcess) -> None:
+    shop.wait_until_served("before")
+    path = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{shop.namespace}/roles/operator"
+    rules = shop.cluster.api.get(path)["rules"]
+    weaker = [
+        rule | {"verbs": [verb for verb in rule["verbs"] if verb != "patch" or rule["resources"] != ["secrets"]]}
+        for rule in rules
+    ]
+    shop.cluster.api.patch(path, {"rules": weaker})
+    time.sleep(2)
+    assert said_of(shop, asset, operator).endswith("refused with 403 Forbidden; check the operator's Role there.")

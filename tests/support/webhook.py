@@ -16,6 +16,13 @@ CONFIGURATIONS: Final = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookco
 SECRETS: Final = {"apiGroups": [""], "apiVersions": ["v1"], "resources": ["secrets"]}
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """Nobody waited for the answer."""
+
+
 class Webhook:
     """Webhooks that are asked, one after the other, before objects of a namespace are written; a context manager.
 
@@ -51,8 +58,7 @@ class Webhook:
         self._seconds = seconds
         self._denial = denial
         self.asked = 0
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), self._handler())
         self._server.socket = self._certificate.context.wrap_socket(self._server.socket, server_side=True)
         bundle = base64.b64encode(self._certificate.path.read_bytes()).decode()
         url = f"https://127.0.0.1:{self._server.server_port}/"
