@@ -3,6 +3,9 @@
 kopf tells of what is there, and not of how much there is, nor of what vanished while it was away. So when it begins to
 watch what it has listed, the names of all AssetTokens are listed once more: what isn't among them is gone, and what is
 among them has to be seen before the scope is served. All that changes from then on, the watch tells.
+
+Whenever a watch begins resource versions are compared (`versions.py`), and where they have gone back kopf is begun
+anew: all that it has told seemed to be old.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from asset_token_operator.errors import KubeError, KubeRefusedError, KubeUnavailableError, NotFoundError
 from asset_token_operator.handlers import KopfThread
 from asset_token_operator.model import GROUP, PLURAL, VERSION
+from asset_token_operator.versions import ASSET_TOKENS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -70,6 +74,7 @@ class AssetTokenWatch:
         """For each scope that is watched: what there is and hasn't been seen yet, and in which version."""
         self._listing: dict[str, asyncio.Task[None]] = {}
         self._unreadable: dict[Key, int] = {}
+        self._epoch = 0
         self._asks = 0
 
     async def run(self) -> None:
@@ -93,6 +98,7 @@ class AssetTokenWatch:
         kopf = KopfThread(namespaces, self, asyncio.get_running_loop(), self._selector)
         kopf.start()
         fingerprint, silent = self._kube.api.fingerprint(), 0
+        self._begin_epoch()
         try:
             while not kopf.ended.is_set():
                 asks = self._asks
@@ -102,7 +108,7 @@ class AssetTokenWatch:
                 for task in self._listing.values():
                     if task.done():
                         task.result()  # an error that nobody expected ends the operator, which is started anew
-                if silent >= SILENT_LOOKS or self._kube.api.fingerprint() != fingerprint:
+                if self._has_gone_back() or silent >= SILENT_LOOKS or self._kube.api.fingerprint() != fingerprint:
                     break
         finally:
             kopf.stop()
@@ -121,13 +127,13 @@ class AssetTokenWatch:
 
     def watching(self, scope: str, *, listed: bool) -> None:
         """The AssetTokens of a scope are watched."""
-        if listed or scope not in self._missing:
-            before = self._listing.pop(scope, None)
-            if before is not None:
-                before.cancel()
-            self._listing[scope] = asyncio.create_task(self._list(scope))
-        else:
+        is_new = listed or scope not in self._missing
+        if not is_new:
             self._find_complete(scope)
+        before = self._listing.pop(scope, None)
+        if before is not None:
+            before.cancel()
+        self._listing[scope] = asyncio.create_task(self._list(scope) if is_new else self._compare(scope))
 
     def refused(self, scope: str, status: int) -> None:
         """The API server refused to list or watch a scope's AssetTokens."""
@@ -166,9 +172,32 @@ class AssetTokenWatch:
 
     # What is made of it.
 
+    async def _compare(self, scope: str) -> None:
+        """Look whether a watch that goes on where it was goes on at all."""
+        while True:
+            highest = self._caches.versions.highest(ASSET_TOKENS)
+            try:
+                version = await self._kube.version_of_asset_tokens(scope, self._selector)
+            except KubeError:
+                await self._clock.sleep(AGAIN_SECONDS)
+            else:
+                break
+        self._caches.versions.compare(ASSET_TOKENS, version, highest)
+
+    def _has_gone_back(self) -> bool:
+        return self._epoch != self._caches.versions.epoch
+
+    def _begin_epoch(self) -> None:
+        """Where versions have gone back since, whatever is told from now on is the latest."""
+        if self._has_gone_back():
+            self._epoch = self._caches.versions.epoch
+            self._unreadable = dict.fromkeys(self._unreadable, 0)
+            self._caches.forget_versions_of_asset_tokens()
+
     async def _list(self, scope: str) -> None:
         """Learn what there is, so that what isn't there any more is known, and what hasn't been seen yet."""
         while True:
+            highest = self._caches.versions.highest(ASSET_TOKENS)
             try:
                 listed, version = await self._kube.list_asset_tokens(scope, self._selector)
             except KubeError as error:
@@ -176,6 +205,9 @@ class AssetTokenWatch:
                 await self._clock.sleep(AGAIN_SECONDS)
             else:
                 break
+        self._caches.versions.compare(ASSET_TOKENS, version, highest)
+        if self._has_gone_back():  # kopf is about to be begun anew
+            return
         known = self._unreadable | {token.key: token.version for token in self._caches.asset_tokens()}
         for key in known.keys() - listed.keys():
             if self._scopes.of(key.namespace) == scope:

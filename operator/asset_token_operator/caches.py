@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 from asset_token_operator.manifests import owner_name
 from asset_token_operator.model import Key, Rival
+from asset_token_operator.versions import ASSET_TOKENS, SECRETS, Versions
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from datetime import datetime
 
     from asset_token_operator.model import AssetToken, SecretState
@@ -53,6 +54,8 @@ class Caches:
     """AssetTokens and Secrets as they were seen last."""
 
     def __init__(self) -> None:
+        self.versions = Versions()
+        """What was seen of resource versions."""
         self._asset_tokens: dict[Key, AssetToken] = {}
         self._by_secret: defaultdict[Key, list[Rank]] = defaultdict(list)
         """For each Secret the AssetTokens that name it, the oldest, who has it, first."""
@@ -91,6 +94,7 @@ class Caches:
 
     def saw_asset_token(self, token: AssetToken) -> Collection[Key]:
         """An AssetToken was seen; those whom that concerns, none where it is no news."""
+        self.versions.saw(ASSET_TOKENS, token.version)
         before = self._asset_tokens.get(token.key)
         if before is not None and before.version >= token.version:
             return ()
@@ -117,6 +121,7 @@ class Caches:
 
     def saw_secret(self, secret: SecretState) -> Collection[Key]:
         """A Secret's metadata was seen; the AssetTokens that it concerns, none where it is no news."""
+        self.versions.saw(SECRETS, secret.version)
         before = self._secrets.get(secret.key)
         if before is not None and before.version >= secret.version:
             return ()
@@ -137,6 +142,15 @@ class Caches:
             return ()
         del self._secrets[key]
         return self._forget_secret(before)
+
+    def forget_versions_of_asset_tokens(self) -> None:
+        """Versions have gone back: whatever is told next of an AssetToken is the latest."""
+        self._asset_tokens = {key: replace(token, version=0) for key, token in self._asset_tokens.items()}
+
+    def forget_versions_of_secrets(self, concerns: Callable[[Key], bool]) -> None:
+        """The same of these Secrets."""
+        for key in filter(concerns, self._secrets):
+            self._secrets[key] = replace(self._secrets[key], version=0)
 
     def _claim_secret(self, token: AssetToken) -> dict[Key, None]:
         """It names its Secret from now on; the others that this concerns: whoever has to yield to it."""

@@ -101,14 +101,20 @@ class KubeClient:
             namespace: Of which namespace; empty for all.
             selector: Those with such labels; None for all.
         """
-        within = f"/namespaces/{namespace}" if namespace else ""
         found: dict[Key, int] = {}
         version = 0
-        path = f"/apis/{GROUP}/{VERSION}{within}/{PLURAL}"
-        async for page, page_version in self._list(path, _read_version_of, selector):
+        async for page, page_version in self._list(_asset_tokens_path(namespace), _read_version_of, selector):
             found.update(page)
             version = page_version
         return found, version
+
+    async def version_of_asset_tokens(self, namespace: str, selector: str | None = None) -> int:
+        """The resource version that a list of them would have."""
+        return await self._version_of(_asset_tokens_path(namespace), selector)
+
+    async def version_of_secrets(self, namespace: str) -> int:
+        """The resource version that a list of Secrets would have."""
+        return await self._version_of(_secrets_path(namespace))
 
     async def read_secret(self, key: Key) -> SecretState | None:
         """The Secret as it stands now; None where there is none."""
@@ -251,6 +257,10 @@ class KubeClient:
         path = f"/apis/events.k8s.io/v1/namespaces/{token.key.namespace}/events"
         await self.api.call("POST", path, bool, query=MANAGER, body=body, accept=METADATA)
 
+    async def _version_of(self, path: str, selector: str | None = None) -> int:
+        query = {"limit": "1"} | ({} if selector is None else {"labelSelector": selector})
+        return await self.api.call("GET", path, _read_version, query=query, accept=METADATA_LIST)
+
     async def _list(
         self, path: str, read: Callable[[dict[str, Any]], T], selector: str | None = None
     ) -> AsyncGenerator[tuple[list[T], int], None]:
@@ -298,6 +308,11 @@ def _read_event(event: dict[str, Any]) -> SecretEvent:
 def _as_seen(secret: SecretState) -> dict[str, str]:
     """What a write names, so that it is refused where something else stands there by then."""
     return {"uid": secret.uid, "resourceVersion": str(secret.version)}
+
+
+def _asset_tokens_path(namespace: str) -> str:
+    within = f"/namespaces/{namespace}" if namespace else ""
+    return f"/apis/{GROUP}/{VERSION}{within}/{PLURAL}"
 
 
 def _secrets_path(namespace: str) -> str:

@@ -4,6 +4,8 @@ Of our own Secrets the annotations say what they hold; of all others (credential
 to notice that one was created, changed or deleted. So nobody's data is ever sent or held. Each namespace, or all at
 once, is followed by list and watch, and listed again whenever the watch breaks; what changed in between is found by
 comparing.
+
+Before a watch goes on where it was its version is compared with a list's (`versions.py`).
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from asset_token_operator.errors import KubeError, KubeRefusedError
+from asset_token_operator.versions import SECRETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -57,6 +60,8 @@ class SecretReflector:
         self._beat = beat
         self._as_of = dict.fromkeys(scopes.names, 0)
         """Up to which resource version everything is known, for each scope."""
+        self._epochs = dict.fromkeys(scopes.names, 0)
+        """In which epoch of versions that was."""
 
     async def run(self) -> None:
         """Follow the changes, until cancelled."""
@@ -66,6 +71,7 @@ class SecretReflector:
 
     def written(self, secret: SecretState) -> None:
         """The operator wrote a Secret itself: what the watch will say of it is no news."""
+        self._caches.versions.saw(SECRETS, secret.version)
         if secret.version > self._as_of[self._scopes.of(secret.key.namespace)]:  # else the watch has gone beyond
             self._caches.saw_secret(secret.without_data())
 
@@ -76,7 +82,7 @@ class SecretReflector:
                 await self._list(scope)
                 self._scopes.secrets_known(scope)
                 retry = FIRST_RETRY
-                while True:
+                while not await self._has_gone_back(scope):
                     await self._watch(scope)
                     await self._wait(scope, FIRST_RETRY)
             except KubeError as error:
@@ -91,11 +97,28 @@ class SecretReflector:
         self._beat(scope)
         await self._clock.sleep(time.total_seconds())
 
+    async def _has_gone_back(self, scope: str) -> bool:
+        highest = self._caches.versions.highest(SECRETS)  # before it is asked: meanwhile there may be higher ones
+        self._caches.versions.compare(SECRETS, await self._kube.version_of_secrets(scope), highest)
+        return self._is_of_another_epoch(scope)
+
+    def _is_of_another_epoch(self, scope: str) -> bool:
+        return self._epochs[scope] != self._caches.versions.epoch
+
+    def _begin_anew(self, scope: str) -> None:
+        """Versions have gone back: of this scope's Secrets whatever is told next is the latest."""
+        self._epochs[scope], self._as_of[scope] = self._caches.versions.epoch, 0
+        self._caches.forget_versions_of_secrets(lambda key: self._scopes.of(key.namespace) == scope)
+
     async def _list(self, scope: str) -> None:
         listed: set[Key] = set()
-        version = 0
+        version, highest = 0, self._caches.versions.highest(SECRETS)
         async for page, page_version in self._kube.list_secrets(scope):
             self._beat(scope)
+            if not version:
+                self._caches.versions.compare(SECRETS, page_version, highest)
+            if self._is_of_another_epoch(scope):
+                self._begin_anew(scope)
             version = page_version
             for secret in page:
                 listed.add(secret.key)
@@ -108,6 +131,9 @@ class SecretReflector:
     async def _watch(self, scope: str) -> None:
         async for event in self._kube.watch_secrets(scope, self._as_of[scope]):
             self._beat(scope)
+            if self._is_of_another_epoch(scope):
+                return
+            self._caches.versions.saw(SECRETS, event.version)
             self._as_of[scope] = event.version
             self._hear(event)
 

@@ -6,6 +6,7 @@
 import json
 import secrets
 import shlex
+import shutil
 import signal
 import ssl
 import sys
@@ -92,6 +93,29 @@ class ControlPlane(Cluster):
     def start_apiserver(self) -> None:
         """Start the API server again, with the same address, certificate, data and audit log."""
         self._apiserver.start(self._apiserver_ready)
+
+    def back_up(self) -> Path:
+        """Back up what etcd holds; it and the API server are down for that moment."""
+        backup = Path(tempfile.mkdtemp(dir=self.folder)) / "etcd"
+        with self._no_etcd():
+            shutil.copytree(self.folder / "etcd", backup)
+        return backup
+
+    def restore(self, backup: Path) -> None:
+        """Let etcd hold what it held then: resource versions go back, and all watches break."""
+        with self._no_etcd():
+            shutil.rmtree(self.folder / "etcd")
+            shutil.copytree(backup, self.folder / "etcd")
+
+    @contextmanager
+    def _no_etcd(self) -> Iterator[None]:
+        self._controllers.stop()
+        self.stop_apiserver()
+        self._etcd.stop()
+        yield
+        self._etcd.start(self._etcd_ready)
+        self.start_apiserver()
+        self._start_controllers()
 
     def renew_certificate(self) -> None:
         """Give the API server another certificate, which is its new authority too, and start it anew.

@@ -18,6 +18,7 @@ from asset_token_operator.handlers import KopfThread, Observer
 from asset_token_operator.kube import KubeClient
 from asset_token_operator.model import Key, SecretSpec
 from asset_token_operator.scopes import EVERYWHERE, Scopes
+from asset_token_operator.versions import SECRETS
 from tests.support.builders import a_spec, an_asset_token
 from tests.support.clock import ManualClock, settle
 
@@ -77,6 +78,12 @@ class FakeKube:
         if isinstance(self.serves, KubeError):
             raise self.serves
         return self.serves
+
+    async def version_of_asset_tokens(self, namespace: str, selector: str | None = None) -> int:
+        self.selectors.add(selector)
+        if self.failures.get(namespace):
+            raise self.failures[namespace].pop(0)
+        return self.version
 
     async def list_asset_tokens(self, namespace: str, selector: str | None = None) -> tuple[Mapping[Key, int], int]:
         self.lists.append(namespace)
@@ -230,7 +237,12 @@ def said(log: pytest.LogCaptureFixture) -> list[str]:
 @pytest.mark.parametrize(
     ("fake", "real", "methods"),
     [
-        pytest.param(FakeKube, KubeClient, ["serves_asset_tokens", "list_asset_tokens"], id="the API server"),
+        pytest.param(
+            FakeKube,
+            KubeClient,
+            ["serves_asset_tokens", "list_asset_tokens", "version_of_asset_tokens"],
+            id="the API server",
+        ),
         pytest.param(FakeKopf, KopfThread, ["__init__", "start", "stop"], id="kopf"),
     ],
 )
@@ -772,3 +784,64 @@ async def test_cancelling_stops_kopf_and_what_is_being_listed(everywhere: Watch)
 
     assert everywhere.kopf.stopped
     assert all(task.done() for task in others)
+
+
+# Resource versions that go back
+
+
+@pytest.mark.parametrize("listed", [True, False], ids=["kopf lists", "kopf goes on where it was"])
+async def test_a_backup_that_was_restored_is_seen_and_kopf_begun_anew(
+    everywhere: Watch, kopfs: list[FakeKopf], log: pytest.LogCaptureFixture, *, listed: bool
+) -> None:
+    """B was created since the backup, C was deleted since."""
+    everywhere.kube.put(A, B)
+    await everywhere.start()
+    await everywhere.begin()
+    everywhere.see(A, B)
+    everywhere.kube.version, everywhere.kube.versions = 50, {}
+    everywhere.kube.put(A, C)
+    if listed:
+        everywhere.see(A, C)
+    await everywhere.begin(listed=listed)
+    await everywhere.clock.advance(2 * SECOND)
+    await everywhere.clock.advance(SECOND)
+
+    assert len(kopfs) == 2
+    assert "resource versions have gone back (a restored backup?): all is listed anew" in said(log)
+    everywhere.see(A, C)
+    await everywhere.begin()
+    assert [token.version for token in everywhere.caches.asset_tokens()] == [51, 52]
+    assert everywhere.served() == [EVERYWHERE]
+    await everywhere.begin(listed=False)
+    await everywhere.clock.advance(2 * SECOND)
+    assert len(kopfs) == 2
+
+
+async def test_what_another_has_found_out_counts_here_too(everywhere: Watch, kopfs: list[FakeKopf]) -> None:
+    everywhere.kube.put(A)
+    await everywhere.start()
+    await everywhere.begin()
+    everywhere.see(A)
+    everywhere.caches.versions.saw(SECRETS, 1000)
+    everywhere.caches.versions.compare(SECRETS, 500, 1000)
+    await everywhere.clock.advance(2 * SECOND)
+    await everywhere.clock.advance(SECOND)
+
+    assert len(kopfs) == 2
+    everywhere.see(A, version=60)
+    assert [token.version for token in everywhere.caches.asset_tokens()] == [60]
+
+
+async def test_versions_are_compared_again_when_that_failed(everywhere: Watch, kopfs: list[FakeKopf]) -> None:
+    everywhere.kube.put(A)
+    await everywhere.start()
+    await everywhere.begin()
+    everywhere.see(A)
+    everywhere.kube.failures[EVERYWHERE] = [UNREACHABLE]
+    everywhere.kube.version = 50
+    await everywhere.begin(listed=False)
+    await everywhere.clock.advance(SECOND)
+    await everywhere.clock.advance(2 * SECOND)
+    await everywhere.clock.advance(SECOND)
+
+    assert len(kopfs) == 2

@@ -14,6 +14,7 @@ from asset_token_operator.kube import KubeClient, SecretEvent
 from asset_token_operator.model import Key, SecretSpec, SecretState
 from asset_token_operator.reflector import SecretReflector
 from asset_token_operator.scopes import EVERYWHERE, Scopes
+from asset_token_operator.versions import ASSET_TOKENS
 from tests.support.builders import a_spec, an_asset_token
 from tests.support.clock import ManualClock, settle
 
@@ -83,6 +84,16 @@ class FakeSecrets:
     def forget(self) -> None:
         """The API server keeps only the latest events (410 Gone)."""
         self._forgotten = self._version
+
+    def restore(self, *keys: Key) -> None:
+        """etcd is restored from a backup in which these were: all watches break."""
+        self._version, self._events, self._forgotten = 50, [], 0
+        self.secrets = {}
+        self.put(*keys)
+
+    async def version_of_secrets(self, namespace: str) -> int:  # noqa: ARG002 - as the real one
+        await asyncio.sleep(0)
+        return self._version
 
     async def list_secrets(self, namespace: str) -> AsyncIterator[tuple[list[SecretState], int]]:
         await asyncio.sleep(0)
@@ -632,3 +643,75 @@ async def test_cancelling_ends_everything(two_namespaces: Reflection) -> None:
     await two_namespaces.stop()
 
     assert all(task.done() for task in others)
+
+
+# Resource versions that go back
+
+
+async def test_a_backup_that_was_restored_is_seen_by_the_list(
+    everywhere: Reflection, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A has an earlier version, B was created since the backup, C was deleted since."""
+    everywhere.kube.put(A, B)
+    await everywhere.start()
+    everywhere.kube.restore(A, C)
+    everywhere.kube.end_watches(UNREACHABLE)
+    await settle()
+    await everywhere.clock.advance(SECOND)
+
+    assert everywhere.known(A, B, C) == [51, None, 52]
+    assert "resource versions have gone back" in caplog.text
+    everywhere.kube.put(A)
+    await settle()
+    assert everywhere.known(A) == [53]
+
+
+async def test_a_backup_that_was_restored_is_seen_when_a_watch_goes_on(everywhere: Reflection) -> None:
+    """The watch ended in order, so nothing would be listed; and it would tell nothing for long."""
+    everywhere.kube.put(A, B)
+    await everywhere.start()
+    everywhere.kube.restore(B)
+    everywhere.kube.end_watches()
+    await settle()
+    await everywhere.clock.advance(SECOND)
+    await everywhere.clock.advance(SECOND)
+
+    assert everywhere.known(A, B) == [None, 51]
+    assert everywhere.kube.watches == [102, 51]
+
+
+async def test_a_backup_without_what_only_the_operator_knows_to_be_written_is_seen(everywhere: Reflection) -> None:
+    await everywhere.start()
+    everywhere.kube.end_watches()
+    everywhere.secrets.written(everywhere.kube.write(A))
+    everywhere.kube.restore(B)
+    await everywhere.clock.advance(SECOND)
+    await everywhere.clock.advance(SECOND)
+
+    assert everywhere.known(A, B) == [None, 51]
+
+
+async def test_versions_that_go_on_cause_no_list(everywhere: Reflection, caplog: pytest.LogCaptureFixture) -> None:
+    await everywhere.start()
+    for _ in range(5):
+        everywhere.kube.put(A)
+        everywhere.kube.end_watches()
+        await everywhere.clock.advance(SECOND)
+
+    assert everywhere.kube.lists == [""]
+    assert not caplog.records
+
+
+async def test_what_another_has_found_out_counts_here_too(everywhere: Reflection) -> None:
+    """By the time that this watch is heard again its versions may have overtaken what it knew."""
+    everywhere.kube.put(A, B)
+    await everywhere.start()
+    everywhere.kube.secrets[A] = replace(everywhere.kube.secrets[A], version=60)
+    everywhere.caches.versions.saw(ASSET_TOKENS, 104)
+    everywhere.caches.versions.compare(ASSET_TOKENS, 60, 104)
+    everywhere.kube.bookmark()
+    await settle()
+    await everywhere.clock.advance(SECOND)
+
+    assert everywhere.kube.lists == ["", ""]
+    assert everywhere.known(A) == [60]
