@@ -1,0 +1,38 @@
+"""What helps for each reason: the last column of docs/reasons.md, which a test holds against it."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from asset_token_operator.model import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+WHAT_HELPS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        Reason.DOES_NOT_EXIST: "wait; if it lasts, `Issuing` says why",
+        Reason.SPEC_CHANGED: "wait; if it lasts, `Issuing` says why",
+        Reason.EXPIRED: "`Issuing` says why it wasn't renewed",
+        Reason.SUSPENDED: "set it to false",
+        Reason.RENEW_BEFORE_TOO_LONG: "lower `renewBefore`, or ask for a longer `lifetime`",
+        Reason.NOT_YET_VALID: "nothing; if it is long, check Asset's clock and this machine's",
+        Reason.SECRET_CONFLICT: "delete the Secret, or set another `secret.name`",
+        Reason.CREDENTIALS_NOT_FOUND: "create it",
+        Reason.CREDENTIALS_INVALID: "correct it",
+        Reason.INVALID_CLIENT: "correct the credentials Secret",
+        Reason.INVALID_SCOPE: "correct `spec.scopes`",
+        Reason.WRONG_ENVIRONMENT: "check the credentials and the operator's base URLs",
+        Reason.REQUEST_REFUSED: "correct the spec or the credentials",
+        Reason.ASSET_UNAVAILABLE: "nothing: it is tried again",
+        Reason.RATE_LIMITED: "nothing: it is tried again",
+        Reason.WAITING_FOR_BUDGET: "nothing: it is requested in its turn",
+        Reason.BROKEN_ANSWER: "nothing: it is tried again; if it lasts, ask Asset",
+        Reason.CLUSTER_UNAVAILABLE: "nothing: it is tried again",
+        Reason.CLUSTER_REFUSED: "correct what it blames; check the operator's role",
+        Reason.SCOPES_MISSING: "check what the credentials may have",
+        Reason.AUDIENCE_MISMATCH: "check `spec.resources`",
+        Reason.DRIFT_REPEATS: "find out what does",
+    }
+)

@@ -1,0 +1,74 @@
+"""What the operator's metrics say of the tenants' budgets, where they can be reached."""
+
+from __future__ import annotations
+
+import re
+import urllib.request
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from asset_token_operator.kubectl.problems import Problem
+from asset_token_operator.model import OPERATOR
+
+if TYPE_CHECKING:
+    from asset_token_operator.kubectl.cluster import Cluster
+
+ANSWER_SECONDS: Final = 5
+SAMPLE: Final = re.compile(
+    r'asset_token_operator_budget_(\w+)\{environment="([a-z]+)",tenant="([0-9a-f]+)"\} ([0-9.e+]+)'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TenantBudget:
+    """A tenant's budget, as the operator's metrics have it."""
+
+    environment: str
+    tenant: str
+    limit: int
+    remaining: int
+    paused: bool
+    queued: int
+
+    def sentence(self) -> str:
+        """It, in words."""
+        paused = ", paused after a 429" if self.paused else ""
+        return f"{self.remaining} of {self.limit} requests left this minute, {self.queued} in the queue{paused}"
+
+
+def read_metrics(cluster: Cluster, url: str | None, operator_namespace: str) -> str:
+    """The operator's metrics: from a URL if one is given, else through the API server.
+
+    Raises:
+        Problem: They can't be reached.
+    """
+    if url is None:
+        service = f"/api/v1/namespaces/{operator_namespace}/services/{OPERATOR}-metrics:metrics/proxy/metrics"
+        return cluster.text(service)
+    if not url.startswith(("http://", "https://")):
+        raise Problem("--metrics-url must be a URL, such as http://127.0.0.1:8080/metrics.")
+    try:
+        with urllib.request.urlopen(url, timeout=ANSWER_SECONDS) as answer:  # noqa: S310 - its scheme was looked at
+            found: bytes = answer.read()
+    except (OSError, ValueError) as error:
+        raise Problem(f"The metrics can't be reached ({type(error).__name__}): check --metrics-url.") from None
+    return found.decode(errors="replace")
+
+
+def budgets(text: str) -> list[TenantBudget]:
+    """The tenants' budgets in what was scraped."""
+    found: defaultdict[tuple[str, str], dict[str, float]] = defaultdict(dict)
+    for name, environment, tenant, value in SAMPLE.findall(text):
+        found[environment, tenant][name] = float(value)
+    return [
+        TenantBudget(
+            environment,
+            tenant,
+            int(values.get("limit", 0)),
+            int(values.get("remaining", 0)),
+            bool(values.get("paused")),
+            int(values.get("queue_length", 0)),
+        )
+        for (environment, tenant), values in sorted(found.items())
+    ]

@@ -1,0 +1,113 @@
+"""The screens of `status`: a table of many AssetTokens, and all about one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from rich.table import Table
+from rich.text import Text
+
+from asset_token_operator.kubectl.state import State, TokenState
+from asset_token_operator.kubectl.words import bar, duration, life_left, relative
+from asset_token_operator.model import format_time
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+BAD: Final = frozenset({State.STALLED, State.EXPIRED, State.FAILING})
+QUIET: Final = frozenset({State.USABLE})
+BAR_WIDTH: Final = 10
+
+
+def colour(state: State) -> str:
+    """How a state looks."""
+    if state in BAD:
+        return "bold red"
+    return "green" if state in QUIET else "yellow"
+
+
+def table(states: Sequence[TokenState], now: datetime, *, namespaces: bool, wide: bool) -> Table:
+    """Many AssetTokens, one a line."""
+    shown = Table(box=None, pad_edge=False, header_style="", collapse_padding=True, padding=(0, 2, 0, 0))
+    columns = ["NAME", "STATE", "LIFE", "EXPIRES", "RENEWS", "REASON"]
+    if wide:
+        columns += ["ENVIRONMENT", "SECRET", "CREDENTIALS", "REVISION", "MESSAGE"]
+    for column in ["NAMESPACE", *columns] if namespaces else columns:
+        wraps = column in {"MESSAGE", "REASON"}
+        shown.add_column(column, no_wrap=not wraps, overflow="fold" if wraps else "ellipsis")
+    for state in states:
+        row: list[str | Text] = [
+            state.key.name,
+            Text(state.state.value, style=colour(state.state)),
+            life(state, now, BAR_WIDTH),
+            relative(state.expires, now),
+            relative(state.renews, now),
+            state.reason or "-",
+        ]
+        if wide:
+            row += [state.environment, state.secret, state.credentials, str(state.revision), state.message or "-"]
+        shown.add_row(*([state.key.namespace, *row] if namespaces else row))
+    return shown
+
+
+def life(state: TokenState, now: datetime, width: int) -> Text:
+    """What is left of a token's life, as a bar."""
+    left = life_left(state.issued, state.expires, now)
+    if left is None:
+        return Text("-")
+    return Text(bar(left, width), style="red" if left <= 0 else colour(state.state))
+
+
+def one(state: TokenState, facts: Sequence[tuple[str, str]], now: datetime, width: int) -> Table:
+    """All about one AssetToken.
+
+    Args:
+        state: How it fares.
+        facts: What else is known, as name and value.
+        now: The present moment.
+        width: The terminal's columns.
+    """
+    shown = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+    shown.add_column(no_wrap=True)
+    shown.add_column(overflow="fold")
+    shown.add_row("AssetToken", Text(str(state.key), style="bold"))
+    shown.add_row("Usable", Text(_usable(state), style=colour(state.state)))
+    if state.expires is not None:
+        shown.add_row("Expires", _moment(state.expires, now))
+    left = life_left(state.issued, state.expires, now)
+    if left is not None and state.issued is not None and state.expires is not None:
+        width_of_bar = max(10, min(40, width - 50))
+        told = f"  {left:.0%} of {duration(state.expires - state.issued)} left"
+        shown.add_row("Life", life(state, now, width_of_bar) + Text(told))
+    shown.add_row("Renews", _renews(state, now))
+    if state.message or state.reason:
+        shown.add_row("Trouble", Text(" ".join(filter(None, [_reason(state), state.message])), style="yellow"))
+    if state.helps:
+        shown.add_row("What helps", state.helps.replace("`", ""))
+    if state.failed_attempts:
+        when = "" if state.last_failure is None else f", the last {relative(state.last_failure, now)}"
+        shown.add_row("Failed", f"{state.failed_attempts} in a row{when}")
+    for name, value in facts:
+        shown.add_row(name, value)
+    return shown
+
+
+def _usable(state: TokenState) -> str:
+    word = "yes" if state.usable else "no"
+    return word if state.state is State.USABLE else f"{word} ({state.state.value})"
+
+
+def _reason(state: TokenState) -> str:
+    return f"{state.reason}:" if state.reason else ""
+
+
+def _moment(moment: datetime, now: datetime) -> str:
+    return f"{format_time(moment)} ({relative(moment, now)})"
+
+
+def _renews(state: TokenState, now: datetime) -> str:
+    asked = "; a renewal was asked for" if state.pending_request else ""
+    if state.renews is None:
+        return ("not while it is suspended" if state.state is State.SUSPENDED else "-") + asked
+    return _moment(state.renews, now) + asked

@@ -1,0 +1,63 @@
+"""How moments, durations and a token's life are written for people."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from asset_token_operator.model import parse_time
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+UNITS: Final = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
+
+
+def duration(length: timedelta) -> str:
+    """A duration in its two largest units, such as `3h12m`, as kubectl writes an age."""
+    seconds = abs(int(length.total_seconds()))
+    parts: list[str] = []
+    for unit, size in UNITS:
+        count, seconds = divmod(seconds, size)
+        if count or parts:
+            parts.append(f"{count}{unit}" if count else "")
+        if len(parts) == 2:  # noqa: PLR2004
+            break
+    return "".join(parts) or "0s"
+
+
+def relative(moment: datetime | None, now: datetime) -> str:
+    """A moment, seen from now."""
+    if moment is None:
+        return "-"
+    return f"in {duration(moment - now)}" if moment > now else f"{duration(now - moment)} ago"
+
+
+def moment_of(value: object) -> datetime | None:
+    """A moment in RFC 3339; None for anything else."""
+    try:
+        return parse_time(value) if isinstance(value, str) else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def bar(share: float, width: int) -> str:
+    """A share from 0 to 1 as a bar."""
+    filled = round(min(max(share, 0.0), 1.0) * width)
+    return "█" * filled + "░" * (width - filled)
+
+
+def life_left(issued: datetime | None, expires: datetime | None, now: datetime) -> float | None:
+    """The share of its life that a token has left, from 0 to 1; None where that isn't known."""
+    if issued is None or expires is None or expires <= issued:
+        return None
+    return min(max((expires - now) / (expires - issued), 0.0), 1.0)
+
+
+def listed(names: object) -> str:
+    """A list's items, separated by blanks; a dash where there are none."""
+    found = [str(name) for name in names] if isinstance(names, list | tuple) else []
+    return " ".join(found) or "-"
+
+
+SOON: Final = timedelta(minutes=1)
