@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import quote, urlencode, urlsplit
 
 from asset_token_operator.kubectl.problems import ForbiddenProblem, NotFoundProblem, Problem
-from asset_token_operator.model import GROUP, PLURAL, VERSION
+from asset_token_operator.model import GROUP, KIND, PLURAL, VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -182,7 +182,8 @@ def refusal(method: str, path: str, status: int, body: bytes, server: str) -> Pr
 def _missing(path: str, what: str, name: str, where: str) -> NotFoundProblem:
     if what == PLURAL and not name:
         return NotFoundProblem("The cluster doesn't know AssetTokens: have the operator's CRD installed.")
-    shown = f"{what} {name!r}" if name else path.partition("?")[0]
+    kind = KIND if what == PLURAL else what.removesuffix("s")
+    shown = f"{kind} {name!r}" if name else path.partition("?")[0]
     return NotFoundProblem(f"There is no {shown}{where}: check the name and the namespace.")
 
 
@@ -199,7 +200,7 @@ def _named(path: str) -> tuple[str, str, str]:
     """What a path is about: its resource, a name where it has one, and where."""
     parts = path.partition("?")[0].strip("/").split("/")
     parts = parts[2:] if parts[0] == "api" else parts[3:]
-    where = ""
+    where = " in all namespaces"
     if parts[:1] == ["namespaces"] and len(parts) > 2:  # noqa: PLR2004
         where = f" in the namespace {parts[1]!r}"
         parts = parts[2:]

@@ -53,7 +53,7 @@ def _write_all(tool: Tool, states: Sequence[TokenState]) -> None:
         from asset_token_operator.kubectl.screens import table  # noqa: PLC0415 - rich, which scripts needn't wait for
 
         wide = tool.output == "wide"
-        tool.console.print(table(states, tool.now(), namespaces=tool.everywhere, wide=wide))
+        tool.show(table(states, tool.now(), namespaces=tool.everywhere, wide=wide))
 
 
 def _write_one(tool: Tool, state: TokenState, metrics_url: str | None, operator_namespace: str) -> None:
@@ -77,7 +77,7 @@ def _write_one(tool: Tool, state: TokenState, metrics_url: str | None, operator_
         ("Revision", str(state.revision)),
         ("Budget", _budget(tool, state, metrics_url, operator_namespace)),
     ]
-    tool.console.print(one(state, facts, tool.now(), tool.console.width))
+    tool.show(one(state, facts, tool.now(), tool.console.width))
 
 
 def _pods(tool: Tool, state: TokenState) -> tuple[list[tuple[str, str]] | None, str]:

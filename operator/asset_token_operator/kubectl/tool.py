@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
     from asset_token_operator.kubectl.cluster import Cluster, Json
 
 Command = TypeVar("Command", bound="Callable[..., Any]")
 
 FORMATS: Final = ("table", "wide", "json", "yaml", "name")
-PIPED_WIDTH: Final = 200
+PIPED_WIDTH: Final = 1000
 """Columns where nobody says how many there are: what is read by programs must not be cut."""
 
 
@@ -115,6 +115,15 @@ class Tool:
     def write(self, text: str) -> None:
         """Write a line, as it is."""
         click.echo(text)
+
+    def show(self, *screens: RenderableType) -> None:
+        """Write screens; where nobody looks, without the blanks that fill them up."""
+        if self.console.is_terminal:
+            self.console.print(*screens, sep="\n")
+            return
+        with self.console.capture() as captured:
+            self.console.print(*screens, sep="\n")
+        self.write("\n".join(line.rstrip() for line in captured.get().rstrip().splitlines()))
 
     def write_data(self, data: object) -> None:
         """Write JSON or YAML, as was asked for."""
