@@ -19,6 +19,11 @@ PACKAGE: Final = "asset_token_operator.kubectl"
 VERBS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     {
         "status": ("status", "Tell how AssetTokens fare: one on a screen, or all by trouble."),
+        "inspect": ("inspection", "Hold a Secret's token against its AssetToken's spec, without showing it."),
+        "history": ("history", "List the latest requests and how they ended."),
+        "events": ("history", "List the events about an AssetToken."),
+        "watch": ("live", "Follow how AssetTokens fare, until interrupted."),
+        "create": ("creation", "Create an AssetToken, or write its manifest."),
         "renew": ("change", "Have tokens renewed now."),
         "suspend": ("change", "Have nothing requested until resumed."),
         "resume": ("change", "Have tokens requested and renewed again."),

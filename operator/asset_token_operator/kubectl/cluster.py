@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import quote, urlencode, urlsplit
 
 from asset_token_operator.kubectl.problems import ForbiddenProblem, NotFoundProblem, Problem
+from asset_token_operator.kubectl.words import clean
 from asset_token_operator.model import GROUP, KIND, PLURAL, VERSION
 
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ USER_AGENT: Final = "kubectl-asset_token"
 LONGEST_MESSAGE: Final = 600
 HIDDEN: Final = re.compile(r"eyJ[A-Za-z0-9._~+/=-]*|[\x00-\x1f\x7f-\x9f]")
 """What no message of the API server's may bring into the terminal: a JWT, and control characters."""
+
+
+STEERS: Final = re.compile(rb"\\u00(?:[01]|7[fF]|[89])|\xc2[\x80-\x9f]|\x7f")
+"""Where JSON may have characters that would steer the terminal; a look costs less than to clean all."""
 
 
 class Cluster:
@@ -91,7 +96,7 @@ class Cluster:
             found = None
         if not isinstance(found, dict):
             raise Problem(f"{self.server} answers, but not as an API server: check the kubeconfig's server.")
-        return found
+        return clean(found) if STEERS.search(answer) else found
 
     def _call(self, method: str, path: str, body: Json | None = None, content: str = "application/json") -> bytes:
         headers = {"User-Agent": USER_AGENT, "Accept": "application/json, */*;q=0.1", **self._access.headers}

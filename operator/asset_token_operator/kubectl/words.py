@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from asset_token_operator.model import parse_time
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+SOON: Final = timedelta(minutes=1)
+CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""Characters that would steer the terminal."""
 
 UNITS: Final = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
 
@@ -60,4 +65,14 @@ def listed(names: object) -> str:
     return " ".join(found) or "-"
 
 
-SOON: Final = timedelta(minutes=1)
+def clean(value: Any) -> Any:  # noqa: ANN401 - JSON
+    """JSON without characters that would steer the terminal of whoever looks at it."""
+    match value:
+        case str():
+            return CONTROLS.sub("\N{REPLACEMENT CHARACTER}", value)
+        case list():
+            return [clean(item) for item in value]
+        case dict():
+            return {clean(name): clean(item) for name, item in value.items()}
+        case _:
+            return value
