@@ -23,6 +23,7 @@ VERBS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "history": ("history", "List the latest requests and how they ended."),
         "events": ("history", "List the events about an AssetToken."),
         "watch": ("live", "Follow how AssetTokens fare, until interrupted."),
+        "plan": ("plan", "Show the coming renewals against each tenant's budget."),
         "create": ("creation", "Create an AssetToken, or write its manifest."),
         "renew": ("change", "Have tokens renewed now."),
         "suspend": ("change", "Have nothing requested until resumed."),
