@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from asset_token_operator.kubectl.cluster import metadata, tokens_path
+from asset_token_operator.kubectl.cluster import metadata, part, tokens_path
 from asset_token_operator.kubectl.problems import Exit, Problem
 from asset_token_operator.kubectl.state import QUIET, condition, read_state
 from asset_token_operator.kubectl.tool import Tool, finish, options
@@ -41,7 +41,7 @@ def renew(names: tuple[str, ...], everything: bool, waits: bool, timeout: int, *
     for body in tool.chosen(names, everything=everything):
         key = key_of(body)
         tool.cluster.patch(tokens_path(*key), {"metadata": {"annotations": {RENEW_ANNOTATION: value}}})
-        suspended = (body.get("spec") or {}).get("suspend") is True
+        suspended = part(body, "spec").get("suspend") is True
         tool.write(f"{key}: " + ("will be renewed once it is resumed" if suspended else "renewal asked for"))
         if not suspended:
             keys.append(key)
@@ -75,7 +75,7 @@ def key_of(body: Json) -> Key:
 def _set_suspend(tool: Tool, names: Sequence[str], *, everything: bool, wanted: bool) -> None:
     for body in tool.chosen(names, everything=everything):
         key, word = key_of(body), "suspended" if wanted else "resumed"
-        if ((body.get("spec") or {}).get("suspend") is True) is wanted:
+        if (part(body, "spec").get("suspend") is True) is wanted:
             tool.write(f"{key}: was {word} already" if wanted else f"{key}: wasn't suspended")
             continue
         tool.cluster.patch(tokens_path(*key), {"spec": {"suspend": wanted}})
@@ -89,7 +89,7 @@ def _wait(tool: Tool, keys: Sequence[Key], value: str, since: datetime, timeout:
     while open_keys:
         for key in list(open_keys):
             body = tool.cluster.get(tokens_path(*key))
-            status = body.get("status") or {}
+            status = part(body, "status")
             state = read_state(body, tool.now())
             issuing = condition(status, "Issuing")
             failed = state.last_failure is not None and state.last_failure.timestamp() >= int(since.timestamp())

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PACKAGE: Final = "asset_token_operator.kubectl"
+UNEXPECTED: Final = "The answer makes no sense to this version ({}): upgrade kubectl-asset_token, or report it."
 
 VERBS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     {
@@ -24,6 +25,7 @@ VERBS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "events": ("history", "List the events about an AssetToken."),
         "watch": ("live", "Follow how AssetTokens fare, until interrupted."),
         "plan": ("plan", "Show the coming renewals against each tenant's budget."),
+        "doctor": ("doctor", "Look whether all is as it should be, and say what to do."),
         "create": ("creation", "Create an AssetToken, or write its manifest."),
         "renew": ("change", "Have tokens renewed now."),
         "suspend": ("change", "Have nothing requested until resumed."),
@@ -66,6 +68,8 @@ def cli() -> None:
 def main() -> None:
     """The entry point: whatever goes wrong is a sentence, and never a traceback."""
     try:
+        for argument in sys.argv:
+            argument.encode()
         code = cli.main(prog_name="kubectl asset-token", standalone_mode=False)
     except Problem as problem:
         click.echo(f"error: {problem}", err=True)
@@ -78,6 +82,12 @@ def main() -> None:
     except BrokenPipeError:  # whoever reads has seen enough
         sys.stderr.close()
         code = Exit.FINE
+    except UnicodeEncodeError:
+        click.echo("error: An argument or a file is no text in UTF-8: give it in UTF-8.", err=True)
+        code = Exit.USAGE
+    except Exception as error:
+        click.echo(f"error: {UNEXPECTED.format(type(error).__name__)}", err=True)
+        code = Exit.UNEXPECTED
     sys.exit(code if isinstance(code, int) else Exit.FINE)
 
 

@@ -69,8 +69,8 @@ class Cluster:
             given = {name: value for name, value in query.items() if value}
             answer = self._json("GET", f"{path}?{urlencode(given)}")
             items = answer.get("items")
-            found += [item for item in items or () if isinstance(item, dict)]
-            query["continue"] = (answer.get("metadata") or {}).get("continue")
+            found += [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+            query["continue"] = metadata(answer).get("continue")
             if not query["continue"]:
                 return found
 
@@ -242,5 +242,10 @@ def decode(text: object) -> str | None:
 
 def metadata(body: Mapping[str, Any]) -> Mapping[str, Any]:
     """An object's metadata, whatever it is."""
-    found = body.get("metadata")
+    return part(body, "metadata")
+
+
+def part(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """An object within an object; an empty one where there is none."""
+    found = body.get(name)
     return found if isinstance(found, dict) else {}

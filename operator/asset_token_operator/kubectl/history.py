@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from asset_token_operator.kubectl.cluster import core_path, metadata
+from asset_token_operator.kubectl.cluster import core_path, metadata, part
 from asset_token_operator.kubectl.tool import Tool, options
 from asset_token_operator.kubectl.words import moment_of, relative
 from asset_token_operator.model import KIND
@@ -25,8 +25,9 @@ EVENTS: Final = ("time", "type", "reason", "count", "message")
 def history(name: str, **given: Any) -> None:  # noqa: ANN401
     """List the latest requests for a token and how they ended, the latest last."""
     tool = Tool(**given)
-    entries = (tool.body(name).get("status") or {}).get("history") or []
-    rows = [{field: entry.get(field) for field in HISTORY} for entry in entries if isinstance(entry, dict)]
+    entries = part(tool.body(name), "status").get("history")
+    listed = entries if isinstance(entries, list) else []
+    rows = [{field: entry.get(field) for field in HISTORY} for entry in listed if isinstance(entry, dict)]
     _write(tool, rows, HISTORY, "No request has ended yet.")
 
 
@@ -45,7 +46,7 @@ def events(name: str, **given: Any) -> None:  # noqa: ANN401
 
 
 def _event(event: Mapping[str, Any]) -> dict[str, Any]:
-    series = event.get("series") or {}
+    series = part(event, "series")
     time = series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime")
     return {
         "time": time,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from asset_token_operator.account import DEFAULT_LIMIT
-from asset_token_operator.kubectl.cluster import core_path, decode, metadata
+from asset_token_operator.kubectl.cluster import core_path, decode, metadata, part
 from asset_token_operator.kubectl.forecast import Load, by_tenant, forecast, horizon
 from asset_token_operator.kubectl.problems import Exit, Problem, UsageProblem
 from asset_token_operator.kubectl.tool import Tool, finish, options
@@ -102,7 +102,7 @@ def _clients(tool: Tool, tokens: Sequence[AssetToken]) -> dict[tuple[Key, str], 
         key, name = _credentials(token)
         if (key, name) in found:
             continue
-        data = tool.cluster.get(core_path("secrets", *key)).get("data") or {}
+        data = part(tool.cluster.get(core_path("secrets", *key)), "data")
         client_id = (decode(data.get(name)) or "").strip("\ufeff \t\r\n")
         if client_id:
             found[key, name] = f"{token.spec.environment} {digest(client_id)[:8]}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from asset_token_operator.kubectl.cluster import metadata
+from asset_token_operator.kubectl.cluster import metadata, part
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ def users_of(secret: str, pods: Sequence[Mapping[str, Any]]) -> list[tuple[str, 
     """The Pods that use the Secret, with how each does."""
     found = []
     for pod in pods:
-        ways = sorted(set(_ways(secret, pod.get("spec") or {})))
+        ways = sorted(set(_ways(secret, part(pod, "spec"))))
         if ways:
             found.append((str(metadata(pod).get("name", "")), ", ".join(ways)))
     return sorted(found)

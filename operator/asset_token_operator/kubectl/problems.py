@@ -16,6 +16,8 @@ class Exit(IntEnum):
     """It did what it was asked, and what it looked at isn't as it should be."""
     FORBIDDEN = 4
     NOT_FOUND = 5
+    UNEXPECTED = 70
+    """What nobody thought of, as `sysexits.h` calls it."""
 
 
 class Problem(Exception):  # noqa: N818 - what the user is told of

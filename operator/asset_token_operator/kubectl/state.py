@@ -199,9 +199,9 @@ def _trouble(
     if state is State.USABLE:
         return "", ""
     if state is State.UNSEEN:
-        return "", "No operator has looked at it yet: see whether one is at work."
+        return "", "No operator has looked at it yet: kubectl asset-token doctor says whether one is at work."
     if state is State.OVERDUE:
-        return "", "Its renewal is late: see whether the operator is at work."
+        return "", "Its renewal is late: kubectl asset-token doctor says whether the operator is at work."
     if state is State.SCOPES:
         told: Mapping[str, Any] = condition(status, "ScopesGranted")
     elif condition(status, "Stalled"):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from asset_token_operator.kubectl.budget_report import budgets, read_metrics
-from asset_token_operator.kubectl.cluster import core_path
+from asset_token_operator.kubectl.cluster import core_path, part
 from asset_token_operator.kubectl.pods import users_of
 from asset_token_operator.kubectl.problems import Exit, ForbiddenProblem, NotFoundProblem, Problem
 from asset_token_operator.kubectl.state import FINE, TokenState, read_state
@@ -68,7 +68,7 @@ def _write_one(tool: Tool, state: TokenState, metrics_url: str | None, operator_
     from asset_token_operator.kubectl.screens import one  # noqa: PLC0415
 
     used = missing if pods is None else "\n".join(f"{pod} {how}" for pod, how in pods) or "no Pod"
-    granted = (state.body.get("status") or {}).get("grantedScopes")
+    granted = part(state.body, "status").get("grantedScopes")
     facts = [
         ("Secret", state.secret),
         ("Used by", used),

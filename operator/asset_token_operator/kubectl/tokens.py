@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from asset_token_operator.answers import B64TOKEN, LONGEST_BODY, read_claims
 from asset_token_operator.expiry import LATEST_MOMENT
-from asset_token_operator.kubectl.cluster import decode, metadata
+from asset_token_operator.kubectl.cluster import decode, metadata, part
 from asset_token_operator.kubectl.problems import Problem
 from asset_token_operator.kubectl.words import clean, moment_of, relative
 from asset_token_operator.manifests import ENVIRONMENT, EXPIRATION_TIME, OWNER, TOKEN_FINGERPRINT
@@ -115,11 +115,11 @@ def report(sample: Sample, body: Mapping[str, Any] | None, now: datetime) -> lis
         return [*found, Finding("Token", "the Secret holds none", fits=False)]
     claims = read_claims(sample.token.get_secret_value())
     found += _of_token(sample, claims, now)
-    spec = {} if body is None else body.get("spec") or {}
+    spec = {} if body is None else part(body, "spec")
     if claims is not None:
         found += _of_claims(claims, spec)
     elif body is not None:
-        status = body.get("status") or {}
+        status = part(body, "status")
         granted = tuple(str(scope) for scope in status.get("grantedScopes") or ())
         found += _wanted("Scopes", granted, spec.get("scopes"))
     return [Finding(finding.about, clean(finding.value), finding.fits) for finding in found]
@@ -130,16 +130,17 @@ def _of_secret(secret: Mapping[str, Any], body: Mapping[str, Any] | None) -> Ite
     yield Finding("Secret", f"{meta.get('namespace', '-')}/{meta.get('name', '-')}")
     kind = secret.get("type")
     yield Finding("Type", str(kind), fits=kind == SECRET_TYPE)
-    keys = sorted({**(secret.get("data") or {}), **(secret.get("stringData") or {})})
+    keys = sorted({*part(secret, "data"), *part(secret, "stringData")})
     yield Finding("Keys", " ".join(keys) or "none")
-    owners = [owner for owner in meta.get("ownerReferences") or () if isinstance(owner, dict)]
+    listed = meta.get("ownerReferences")
+    owners = [owner for owner in listed if isinstance(owner, dict)] if isinstance(listed, list) else []
     names = " ".join(f"{owner.get('kind')}/{owner.get('name')}" for owner in owners) or "none"
-    manager = (meta.get("labels") or {}).get(MANAGED_BY_LABEL, "nobody")
+    manager = part(meta, "labels").get(MANAGED_BY_LABEL, "nobody")
     if body is None:
         yield Finding("Owners", f"{names}, managed by {manager}")
         return
     ours = {owner.get("uid") for owner in owners} & {metadata(body).get("uid")}
-    said = (meta.get("annotations") or {}).get(OWNER) == metadata(body).get("name")
+    said = part(meta, "annotations").get(OWNER) == metadata(body).get("name")
     fits = bool(ours) or (not owners and said and manager == OPERATOR)
     yield Finding("Owners", f"{names}, managed by {manager}", fits=fits)
 
@@ -149,7 +150,7 @@ def _of_token(sample: Sample, claims: Claims | None, now: datetime) -> Iterator[
         return
     yield Finding("Token", "a JWT (read, not verified)" if claims is not None else "opaque: it says nothing of itself")
     fingerprint = token_fingerprint(sample.token)
-    said = metadata(sample.secret or {}).get("annotations") or {}
+    said = part(metadata(sample.secret or {}), "annotations")
     noted = said.get(TOKEN_FINGERPRINT)
     same = None if noted is None else hmac.compare_digest(str(noted).encode(), fingerprint.encode())
     yield Finding("Fingerprint", f"sha256:{fingerprint[:SHOWN_FINGERPRINT]}", fits=same)
