@@ -25,18 +25,23 @@ class Plugin:
     Attributes:
         folder: For the executable that kubectl finds.
         arguments: What each command line has besides its own.
+        variables: What its environment has besides the test's.
+        prelude: What is run before it, in its own process.
     """
 
     folder: Path
     kubeconfig: Path
     arguments: tuple[str, ...] = ()
     variables: dict[str, str] = field(default_factory=dict)
+    prelude: str = ""
 
     def __post_init__(self) -> None:
         self.folder.mkdir(exist_ok=True)
-        script = self.folder / "kubectl-asset_token"
-        script.write_text(f"#!{sys.executable}\nfrom asset_token_operator.kubectl.cli import main\n\nmain()\n")
-        script.chmod(0o755)
+        for name, module in (("kubectl-asset_token", "cli"), ("kubectl_complete-asset_token", "completion")):
+            script = self.folder / name
+            imports = f"from asset_token_operator.kubectl.{module} import main"
+            script.write_text(f"#!{sys.executable}\n{self.prelude}\n{imports}\n\nmain()\n")
+            script.chmod(0o755)
         paths = os.pathsep.join(str(path) for path in sys.path if path)
         self._environment = os.environ | {
             "PATH": f"{self.folder}{os.pathsep}{os.environ['PATH']}",
@@ -48,9 +53,19 @@ class Plugin:
 
     def screen(self, *arguments: str, columns: int = 120, interrupt_at: str | None = None) -> Ended:
         """What a user sees in a terminal, without the colours."""
-        command = [str(gobuild.kubectl()), "asset-token", *arguments, *self.arguments]
-        ended = run_in_terminal(command, self._environment, columns, interrupt_at)
+        ended = self.coloured_screen(*arguments, columns=columns, interrupt_at=interrupt_at)
         return Ended(ended.code, COLOURS.sub("", ended.output))
+
+    def coloured_screen(self, *arguments: str, columns: int, interrupt_at: str | None = None) -> Ended:
+        """The same with the colours."""
+        command = [str(gobuild.kubectl()), "asset-token", *arguments, *self.arguments]
+        return run_in_terminal(command, self._environment, columns, interrupt_at)
+
+    def completions(self, *words: str) -> list[str]:
+        """What kubectl offers a shell for the last word, without the descriptions."""
+        command = [str(gobuild.kubectl()), "__complete", "asset-token", *words]
+        done = subprocess.run(command, env=self._environment, capture_output=True, text=True, timeout=60, check=True)
+        return [line.partition("\t")[0] for line in done.stdout.splitlines()]
 
     def piped(self, *arguments: str, input: str = "") -> subprocess.CompletedProcess[str]:  # noqa: A002 - as subprocess
         """What a script gets."""

@@ -78,6 +78,15 @@ def load(kubeconfig: str | None, context: str | None) -> Access:
     return _access(cluster, user, namespace if isinstance(namespace, str) and namespace else "default")
 
 
+def context_names(kubeconfig: str | None) -> list[str]:
+    """The contexts to choose from.
+
+    Raises:
+        Problem: A kubeconfig can't be read.
+    """
+    return sorted(merge(_read(path) for path in _paths(kubeconfig) if path.is_file()).contexts)
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """What one or several kubeconfigs say, by name; of what is named twice the first counts."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from asset_token_operator.kubectl import completion
 from asset_token_operator.kubectl.cluster import metadata, part, tokens_path
 from asset_token_operator.kubectl.problems import Exit, Problem
 from asset_token_operator.kubectl.state import QUIET, condition, read_state
@@ -27,7 +28,7 @@ everything_option = click.option("--all", "everything", is_flag=True, help="All 
 
 
 @click.command()
-@click.argument("names", nargs=-1)
+@click.argument("names", nargs=-1, shell_complete=completion.names)
 @everything_option
 @click.option("--wait", "waits", is_flag=True, help="Wait until they are renewed, or can't be.")
 @click.option("--timeout", default=60, show_default=True, type=click.IntRange(1, 86_400), metavar="SECONDS")
@@ -50,7 +51,7 @@ def renew(names: tuple[str, ...], everything: bool, waits: bool, timeout: int, *
 
 
 @click.command()
-@click.argument("names", nargs=-1)
+@click.argument("names", nargs=-1, shell_complete=completion.names)
 @everything_option
 @options(formats=())
 def suspend(names: tuple[str, ...], everything: bool, **given: Any) -> None:  # noqa: ANN401, FBT001
@@ -59,7 +60,7 @@ def suspend(names: tuple[str, ...], everything: bool, **given: Any) -> None:  # 
 
 
 @click.command()
-@click.argument("names", nargs=-1)
+@click.argument("names", nargs=-1, shell_complete=completion.names)
 @everything_option
 @options(formats=())
 def resume(names: tuple[str, ...], everything: bool, **given: Any) -> None:  # noqa: ANN401, FBT001

@@ -85,7 +85,7 @@ def main() -> None:
     except UnicodeEncodeError:
         click.echo("error: An argument or a file is no text in UTF-8: give it in UTF-8.", err=True)
         code = Exit.USAGE
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - what nobody thought of is no reason for a page of code
         click.echo(f"error: {UNEXPECTED.format(type(error).__name__)}", err=True)
         code = Exit.UNEXPECTED
     sys.exit(code if isinstance(code, int) else Exit.FINE)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from asset_token_operator.kubectl import completion
 from asset_token_operator.kubectl.cluster import core_path, metadata, part
 from asset_token_operator.kubectl.tool import Tool, options
 from asset_token_operator.kubectl.words import moment_of, relative
@@ -20,7 +21,7 @@ EVENTS: Final = ("time", "type", "reason", "count", "message")
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=completion.names)
 @options(lists=False, formats=FORMATS)
 def history(name: str, **given: Any) -> None:  # noqa: ANN401
     """List the latest requests for a token and how they ended, the latest last."""
@@ -32,7 +33,7 @@ def history(name: str, **given: Any) -> None:  # noqa: ANN401
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=completion.names)
 @options(lists=False, formats=FORMATS)
 def events(name: str, **given: Any) -> None:  # noqa: ANN401
     """List the events about an AssetToken, the latest last. Kubernetes keeps them for an hour."""

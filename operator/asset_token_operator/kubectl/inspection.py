@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from asset_token_operator.kubectl import completion
 from asset_token_operator.kubectl.cluster import core_path, tokens_path
 from asset_token_operator.kubectl.problems import Exit, NotFoundProblem
 from asset_token_operator.kubectl.state import read_state
@@ -22,7 +23,7 @@ MARKS: Final = {True: ("✓", "green"), False: ("✗", "bold red"), None: (" ", 
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=completion.names)
 @click.option(
     "-f", "--filename", metavar="FILE", help="A token, a Secret's manifest or an answer of Asset; - is stdin."
 )

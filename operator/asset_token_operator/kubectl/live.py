@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from asset_token_operator.kubectl import completion
 from asset_token_operator.kubectl.problems import Exit, ForbiddenProblem, NotFoundProblem, Problem, UsageProblem
 from asset_token_operator.kubectl.screens import table
 from asset_token_operator.kubectl.state import TokenState, read_state
@@ -22,7 +23,7 @@ LASTING = (ForbiddenProblem, NotFoundProblem, UsageProblem)
 
 
 @click.command()
-@click.argument("names", nargs=-1)
+@click.argument("names", nargs=-1, shell_complete=completion.names)
 @click.option("--interval", default=2.0, show_default=True, type=click.FloatRange(0.2, 3600), metavar="SECONDS")
 @options(formats=("table", "wide"))
 def watch(names: tuple[str, ...], interval: float, **given: Any) -> None:  # noqa: ANN401

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from asset_token_operator.kubectl import completion
 from asset_token_operator.kubectl.budget_report import budgets, read_metrics
 from asset_token_operator.kubectl.cluster import core_path, part
 from asset_token_operator.kubectl.pods import users_of
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=completion.names)
 @click.option("--metrics-url", metavar="URL", help="The operator's metrics. Default: through the API server.")
 @click.option("--operator-namespace", default=OPERATOR, show_default=True, metavar="NS", help="Where the operator is.")
 @options()

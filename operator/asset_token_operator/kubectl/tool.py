@@ -12,6 +12,7 @@ import click
 
 from asset_token_operator.clock import SystemClock
 from asset_token_operator.kubectl.cluster import tokens_path
+from asset_token_operator.kubectl.completion import contexts, namespaces
 from asset_token_operator.kubectl.problems import UsageProblem
 from asset_token_operator.kubectl.state import TokenState, read_state
 
@@ -176,8 +177,14 @@ def options(*, lists: bool = True, formats: Sequence[str] = FORMATS) -> Callable
     def decorate(command: Command) -> Command:
         added = [
             click.option("--kubeconfig", metavar="FILE", help="The kubeconfig to use."),
-            click.option("--context", metavar="NAME", help="The kubeconfig's context to use."),
-            click.option("-n", "--namespace", metavar="NS", help="The namespace. Default: the context's."),
+            click.option("--context", metavar="NAME", shell_complete=contexts, help="The kubeconfig's context to use."),
+            click.option(
+                "-n",
+                "--namespace",
+                metavar="NS",
+                shell_complete=namespaces,
+                help="The namespace. Default: the context's.",
+            ),
         ]
         if lists:
             added += [

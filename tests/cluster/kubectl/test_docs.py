@@ -1,0 +1,66 @@
+"""docs/kubectl.md and its pictures are what the plugin really writes, in a terminal, on a real API server."""
+
+import os
+import re
+import shlex
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.support.plugin import COLOURS
+from tests.support.recording import Recording, picture, record
+from tests.support.shop import Shop
+
+DOCS: Final = Path(__file__).parents[3] / "docs"
+PAGE: Final = DOCS / "kubectl.md"
+BLOCK: Final = re.compile(r"```console\n\$ kubectl asset-token ([^\n]*)\n(.*?)```", re.DOTALL)
+UPDATES: Final = bool(os.environ.get("UPDATE_DOCS"))
+COLUMNS: Final = 110
+SCREENS: Final = {
+    "status": "status",
+    "status-one": "status ledger-writer",
+    "inspect": "inspect ledger-writer",
+    "history": "history ledger-writer",
+    "plan": "plan --offline -f more.yaml --times=500",
+    "doctor": "doctor --no-asset",
+}
+
+
+@pytest.fixture
+def recording(shop: Shop, tmp_path: Path) -> Recording:
+    return record(shop, tmp_path / "bin")
+
+
+def run(recording: Recording, line: str, columns: int) -> str:
+    """What a command line writes, with its colours."""
+    words = [word.replace("more.yaml", f"{recording.plugin.folder}/more.yaml") for word in shlex.split(line)]
+    if words[0] == "doctor":
+        words.append(f"--operator-namespace={recording.shop.namespace}")
+    return recording.plugin.coloured_screen(*words, columns=columns).output
+
+
+def test_the_page_shows_what_is_written(recording: Recording) -> None:
+    page = PAGE.read_text()
+
+    def block(found: re.Match[str]) -> str:
+        output = recording.neutral(COLOURS.sub("", run(recording, found[1], COLUMNS)))
+        lines = [line.rstrip() for line in output.rstrip().splitlines()]
+        return "\n".join(["```console", f"$ kubectl asset-token {found[1]}", *lines, "```"])
+
+    written = BLOCK.sub(block, page)
+    if UPDATES:
+        PAGE.write_text(written)
+    assert written == PAGE.read_text()
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+@pytest.mark.parametrize("name", SCREENS)
+def test_the_pictures_show_what_is_written(recording: Recording, name: str, columns: int) -> None:
+    output = run(recording, SCREENS[name], columns)
+    assert max(len(line) for line in COLOURS.sub("", output).splitlines()) <= columns
+    drawn = picture(recording, output, columns)
+    file = DOCS / "kubectl" / f"{name}-{columns}.svg"
+    if UPDATES:
+        file.write_text(drawn)
+    assert drawn == file.read_text()
