@@ -47,6 +47,7 @@ RECOVERIES: Final = {
     Reason.BROKEN_ANSWER: Recovery.BACK_OFF,
     Reason.CLUSTER_UNAVAILABLE: Recovery.BACK_OFF,
     Reason.CLUSTER_REFUSED: Recovery.BACK_OFF,
+    Reason.DENIED_BY_POLICY: Recovery.BACK_OFF,
 }
 """What ends each failure."""
 
@@ -180,3 +181,5 @@ class NotFoundError(KubeRefusedError):
 
 class AdmissionDeniedError(KubeRefusedError):
     """A policy, a webhook or a quota denied what the roles allow."""
+
+    reason = Reason.DENIED_BY_POLICY

@@ -78,6 +78,7 @@ class Reason(StrEnum):
     BROKEN_ANSWER = "BrokenAnswer"
     CLUSTER_UNAVAILABLE = "ClusterUnavailable"
     CLUSTER_REFUSED = "ClusterRefused"
+    DENIED_BY_POLICY = "DeniedByPolicy"
 
     ALL_GRANTED = "AllGranted"
     SCOPES_MISSING = "ScopesMissing"

@@ -168,7 +168,7 @@ def remembered_requests(token: AssetToken) -> Attempts:
     if issuing.get("observedGeneration") != token.generation or issuing["reason"] not in RECOVERIES:
         return Attempts()
     failure = Failure(parse_time(failed_at), Reason(issuing["reason"]), issuing["message"])
-    of_cluster = failure.reason in (Reason.CLUSTER_UNAVAILABLE, Reason.CLUSTER_REFUSED)
+    of_cluster = failure.reason in (Reason.CLUSTER_UNAVAILABLE, Reason.CLUSTER_REFUSED, Reason.DENIED_BY_POLICY)
     return Attempts() if failure.stalled or of_cluster else Attempts(REMEMBERED, (), failures, failure)
 
 

@@ -92,7 +92,7 @@ def test_hundreds_of_slow_writes_cost_no_lease(
 ADMISSION = "/apis/admissionregistration.k8s.io/v1"
 
 
-def said_of(shop: Shop, asset: AssetApi, operator: OperatorProcess, status: str = "ClusterRefused") -> str:
+def said_of(shop: Shop, asset: AssetApi, operator: OperatorProcess, status: str = "DeniedByPolicy") -> str:
     """What the condition says of a Secret that isn't written, which is no secret."""
     shop.put("ledger-writer")
     message: str = shop.wait_for_condition("ledger-writer", "Issuing", "True", status)["message"]
@@ -168,4 +168,6 @@ def test_roles_that_do_not_allow_it_are_blamed(shop: Shop, asset: AssetApi, oper
     ]
     shop.cluster.api.patch(path, {"rules": weaker})
     time.sleep(2)
-    assert said_of(shop, asset, operator).endswith("refused with 403 Forbidden; check the operator's Role there.")
+    assert said_of(shop, asset, operator, "ClusterRefused").endswith(
+        "refused with 403 Forbidden; check the operator's Role there."
+    )

@@ -161,10 +161,15 @@ def _put_surroundings(recording: Recording) -> None:
     api.create(shop.path("pods"), {"metadata": {"name": "ledger-worker"}, "spec": spec})
     involved = {"apiVersion": "auth.getasset.com/v1alpha1", "kind": "AssetToken", "name": "ledger-writer"}
     involved |= {"namespace": shop.namespace, "uid": owner["uid"]}
-    event = {"metadata": {"name": "ledger-writer.1"}, "involvedObject": involved, "type": "Normal", "reason": "Issued"}
+    event: dict[str, Any] = {
+        "metadata": {"name": "ledger-writer.1"},
+        "involvedObject": involved,
+        "type": "Normal",
+        "reason": "Issued",
+    }
     event |= {"message": "The first token was issued.", "lastTimestamp": recording.after(minutes=-90), "count": 1}
     api.create(shop.path("events"), event)
-    lease = {"holderIdentity": "asset-token-operator-6c9f", "leaseDurationSeconds": 15}
+    lease: dict[str, Any] = {"holderIdentity": "asset-token-operator-6c9f", "leaseDurationSeconds": 15}
     lease["renewTime"] = recording.after(seconds=-1).replace("Z", ".000000Z")
     leases = f"/apis/coordination.k8s.io/v1/namespaces/{shop.namespace}/leases"
     api.create(leases, {"metadata": {"name": OPERATOR}, "spec": lease})

@@ -1152,7 +1152,7 @@ def test_suspending_one_that_fails_is_no_recovery() -> None:
 # What a restart knows of failures
 
 
-OF_CLUSTER = (Reason.CLUSTER_UNAVAILABLE, Reason.CLUSTER_REFUSED)
+OF_CLUSTER = (Reason.CLUSTER_UNAVAILABLE, Reason.CLUSTER_REFUSED, Reason.DENIED_BY_POLICY)
 BACKS_OFF = [reason for reason in RECOVERIES if not Failure(NOW, reason, "").stalled and reason not in OF_CLUSTER]
 
 

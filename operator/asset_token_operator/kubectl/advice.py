@@ -29,8 +29,13 @@ WHAT_HELPS: Final[Mapping[str, str]] = MappingProxyType(
         Reason.RATE_LIMITED: "nothing: it is tried again",
         Reason.WAITING_FOR_BUDGET: "nothing: it is requested in its turn",
         Reason.BROKEN_ANSWER: "nothing: it is tried again; if it lasts, ask Asset",
-        Reason.CLUSTER_UNAVAILABLE: "nothing: it is tried again",
-        Reason.CLUSTER_REFUSED: "correct what it blames; check the operator's role",
+        Reason.CLUSTER_UNAVAILABLE: (
+            "nothing: it is tried again; if a webhook is named, look whether what serves it runs"
+        ),
+        Reason.CLUSTER_REFUSED: "correct what it blames; check the operator's Role",
+        Reason.DENIED_BY_POLICY: (
+            "raise the quota, or exempt Secrets of the type `auth.getasset.com/token`; it is tried again by itself"
+        ),
         Reason.SCOPES_MISSING: "check what the credentials may have",
         Reason.AUDIENCE_MISMATCH: "check `spec.resources`",
         Reason.DRIFT_REPEATS: "find out what does",
