@@ -525,6 +525,16 @@ def wait_for_place(seen: Observed, now: datetime) -> Wait:
     return Wait(min(moment for moment in moments if moment > now))
 
 
+def waits_long(seen: Observed, now: datetime) -> bool:
+    """Whether it is worth a word that a place is waited for: it isn't while a routine renewal has time."""
+    if seen.queued_since is None or seen.queued_since + LONG_WAIT > now:
+        return False
+    token = seen.current()
+    if token is None or seen.endpoint_down or reason_to_request(seen, token, now) is not Reason.RENEWING:
+        return True
+    return about_to_expire_at(seen, token) <= now
+
+
 def works_later(seen: Observed, now: datetime) -> datetime | None:
     """When the token in hand begins to work, on our clock; None where it does, or is served already."""
     token, stored = seen.current(), seen.stored()

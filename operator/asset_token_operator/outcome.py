@@ -21,6 +21,7 @@ from asset_token_operator.decision import (
     Failure,
     needed_write,
     reason_to_request,
+    waits_long,
     works_later,
 )
 from asset_token_operator.errors import RECOVERIES, WrongEnvironmentError
@@ -252,7 +253,7 @@ def _issuing(
         return _not_issuing(Reason.SECRET_CONFLICT, decision.message)
     if failed is not None and failed.failure is not None:
         return Condition(ConditionType.ISSUING, True, failed.failure.reason, failed.failure.message)
-    if seen.queued_since is not None and seen.queued_since + LONG_WAIT <= now:
+    if waits_long(seen, now):
         return _waiting(seen)
     return _unhindered(seen, stored, now)
 
@@ -341,7 +342,7 @@ def _history(before: Mapping[str, Any], stored: IssuedToken | None, failed: Atte
 
 def is_new_and_waits_briefly(seen: Observed, now: datetime) -> bool:
     """Whether an AssetToken of which nothing is told yet only waits for its turn: a status would say no more."""
-    if seen.queued_since is None or seen.queued_since + LONG_WAIT <= now:
+    if seen.queued_since is None or waits_long(seen, now):
         return False
     return "conditions" not in seen.token.status and seen.secret is None and seen.requests.failure is None
 
@@ -351,7 +352,7 @@ def waits_briefly(seen: Observed, status: Mapping[str, Any], now: datetime) -> b
 
     What users wait for is told at once: whether it is ready, and which generation the status is of.
     """
-    if seen.queued_since is None or seen.queued_since + LONG_WAIT <= now or is_true(status, ConditionType.ISSUING):
+    if seen.queued_since is None or waits_long(seen, now) or is_true(status, ConditionType.ISSUING):
         return False
     before = seen.token.status
     if is_true(before, ConditionType.READY) != is_true(status, ConditionType.READY):

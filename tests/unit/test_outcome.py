@@ -786,7 +786,15 @@ def a_due_one(**changes: Any) -> Observed:
         pytest.param(a_due_one(queued_since=NOW), ("False", "SecretSynced"), id="just begun"),
         pytest.param(a_due_one(queued_since=NOW - 29 * SECOND), ("False", "SecretSynced"), id="29 s"),
         pytest.param(observed(queued_since=NOW - 29 * SECOND), ("False", "DoesNotExist"), id="29 s for the first"),
-        pytest.param(a_due_one(queued_since=NOW - 30 * SECOND), ("True", "WaitingForBudget"), id="30 s"),
+        pytest.param(a_due_one(queued_since=NOW - HOUR), ("False", "SecretSynced"), id="a renewal that has time"),
+        pytest.param(
+            holding(
+                an_issued_token(issued_at=NOW - 55 * MINUTE, expires_at=NOW + 5 * MINUTE),
+                queued_since=NOW - 30 * SECOND,
+            ),
+            ("True", "WaitingForBudget"),
+            id="30 s, about to expire",
+        ),
         pytest.param(observed(queued_since=NOW - HOUR), ("True", "WaitingForBudget"), id="an hour for the first"),
         pytest.param(
             a_due_one(queued_since=NOW - MINUTE, endpoint_down=True), ("True", "AssetUnavailable"), id="endpoint down"
