@@ -141,7 +141,11 @@ def assemble(  # noqa: PLR0913, PLR0917 - what it is made of
             if scopes.of(token.key.namespace) == scope:
                 scheduler.wake(token.key)
 
-    scopes = Scopes(settings.namespaces, serve_scope)
+    def try_again(scope: str) -> None:
+        for key in reconciler.held_up(scope):
+            scheduler.wake(key)
+
+    scopes = Scopes(settings.namespaces, serve_scope, try_again)
     health = Health(clock, scopes.is_ready, scopes.problems)
     scheduler: Scheduler[Key] = Scheduler(clock, WORKERS, partial(health.beat, "scheduler"), lambda key: key.namespace)
 

@@ -50,6 +50,7 @@ from asset_token_operator.outcome import (
     war_event,
     worth_writing,
 )
+from asset_token_operator.renewal import back_off
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -76,8 +77,11 @@ RECHECK_SENIOR: Final = timedelta(minutes=5)
 """When to look again at one that yields to an older one, so that it names the one that is there; its watch tells at
 once when it has to yield no more."""
 
-RETRY_CLUSTER: Final = timedelta(seconds=5)
-"""When to try again after a call of the API server failed that is no attempt to write the Secret."""
+RETRY_STANDBY: Final = timedelta(seconds=5)
+"""When to look again at one that was left to the leader."""
+
+LONGEST_RETRY: Final = timedelta(seconds=30)
+"""The longest wait after calls of the API server have failed that are no attempts to write the Secret."""
 
 
 @dataclass(slots=True)
@@ -94,6 +98,7 @@ class Memory:
         at_war: Whether something changes the Secret back again and again.
         synced: With what it was last seen that the Secret's data is in order.
         disproved: Secrets under other names that aren't the operator's own, whatever they say; by UID and version.
+        failed_calls: How often in a row a call of the API server failed that was no attempt to write the Secret.
     """
 
     uid: str
@@ -104,6 +109,7 @@ class Memory:
     unreported: bool = False
     at_war: bool = False
     synced: Synced = NEVER
+    failed_calls: int = 0
     disproved: frozenset[tuple[str, int]] = frozenset()
 
     def has_disproved(self, secret: SecretState) -> bool:
@@ -158,12 +164,27 @@ class Reconciler:
             return self._clock.now() + RECHECK_STATE
         except KubeError as error:
             logger.warning("%s: %s", key, error, extra=about(key, reason=error.reason))
+            self._issuer.leave(key)
+            return self._clock.now() + self._wait_after_failed_call(before)
         except NotLeadingError:
             logger.info("%s: left to the leader", key, extra=about(key))
         else:
+            self._memories[key].failed_calls = 0
             return decision.until if told else min(decision.until, self._clock.now() + RECHECK_STATE)
         self._issuer.leave(key)
-        return self._clock.now() + RETRY_CLUSTER
+        return self._clock.now() + RETRY_STANDBY
+
+    def held_up(self, scope: str) -> list[Key]:
+        """Whose latest call of the API server failed, in a scope."""
+        failed = (key for key, memory in self._memories.items() if memory.failed_calls)
+        return [key for key in failed if self._scopes.of(key.namespace) == scope]
+
+    def _wait_after_failed_call(self, seen: Observed) -> timedelta:
+        """Longer each time, and for each AssetToken another time, so that an API server that comes back isn't stormed."""
+        memory, token = self._memories[seen.token.key], seen.current()
+        memory.failed_calls += 1
+        left = None if token is None else seen.expires_at(token) - self._clock.now()
+        return back_off(memory.failed_calls, seen.token.uid, left, LONGEST_RETRY)
 
     def _forget(self, key: Key) -> None:
         self._memories.pop(key, None)

@@ -58,11 +58,18 @@ class Scopes:
     Args:
         namespaces: The namespaces that are followed; none means all.
         served: Called with each scope when it is served for the first time, or again.
+        followed: Called with each scope when it can be followed again, so that whoever failed meanwhile may try again.
     """
 
-    def __init__(self, namespaces: Sequence[str], served: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        namespaces: Sequence[str],
+        served: Callable[[str], None] = lambda _: None,
+        followed: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.names: Sequence[str] = tuple(namespaces) or (EVERYWHERE,)
         self._served = served
+        self._followed = followed
         self._asset_tokens = {scope: Following() for scope in self.names}
         self._secrets = {scope: Following() for scope in self.names}
 
@@ -115,12 +122,15 @@ class Scopes:
 
     def _know(self, scope: str, following: Following) -> None:
         was, told, cause = self.serves(scope), following.told, following.cause
+        was_lost = following.cause is not None
         following.known, following.problem = True, None
         following.cause, following.failures, following.told = None, 0, False
         if told and not self._is_told(cause):
             logger.info("%s: followed again", name_of(scope))
         if self.serves(scope) and not was:
             self._served(scope)
+        if was_lost:
+            self._followed(scope)
 
     def _lose(self, scope: str, following: Following, what: str, error: KubeError) -> None:
         cause = _cause(scope, error)

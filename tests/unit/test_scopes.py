@@ -219,3 +219,19 @@ def test_nothing_is_said_when_all_goes_well(scopes: Scopes, log: pytest.LogCaptu
     know(scopes, "shop", "bank", "shop")
 
     assert said(log) == []
+
+
+def test_whoever_failed_may_try_again_when_a_scope_is_followed_again() -> None:
+    followed: list[str] = []
+    scopes = Scopes(["shop", "bank"], followed=followed.append)
+    know(scopes, "shop", "bank")
+    assert followed == []
+
+    scopes.secrets_lost("shop", UNREACHABLE)
+    scopes.asset_tokens_lost("bank", FORBIDDEN)
+    scopes.secrets_known("shop")
+    scopes.secrets_known("shop")
+    scopes.secrets_known("bank")
+    scopes.asset_tokens_known("bank")
+
+    assert followed == ["shop", "bank"]
