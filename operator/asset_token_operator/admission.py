@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 NAME: Final = r"([a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?)"
-OBJECT: Final = r'[a-z0-9.]{1,253} "[-a-z0-9.]{0,253}" is forbidden: '
+OBJECT: Final = r'[a-z0-9./]{1,253}(?: "[-a-z0-9.]{0,253}")? is forbidden: '
 
 DENIALS: Final = (
     (re.compile(rf'admission webhook "{NAME}" denied the request'), "admission webhook {} denied it"),

@@ -29,6 +29,7 @@ from asset_token_operator.errors import (
     KubeRefusedError,
     KubeUnavailableError,
     NotFoundError,
+    TooLargeError,
 )
 
 if TYPE_CHECKING:
@@ -62,6 +63,9 @@ FIELD: Final = re.compile(r"[A-Za-z0-9_.\[\]/ -]{1,200}")
 
 ESCAPED: Final = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 """YAML refuses these as they are, or folds them as line breaks; it knows no surrogates, so all else goes as it is."""
+
+LARGEST_ANSWER: Final = 2**22
+"""Bytes of an answer: no object is as large, and reading as much keeps the Lease waiting for 50 ms at most."""
 
 LONGEST_REFUSAL: Final = 2**18
 """Bytes of an answer that is none; a 422 has a cause for each field that it blames."""
@@ -255,14 +259,15 @@ def _cut(response: aiohttp.ClientResponse) -> None:
 
 async def _read_answer(response: aiohttp.ClientResponse) -> bytes:
     """All of it, but of a refusal only what one may have: what stands in front may send a page without an end."""
-    if response.status < HTTPStatus.MULTIPLE_CHOICES:
-        return await response.read()
-    body = b""
-    while len(body) < LONGEST_REFUSAL and (more := await response.content.read(LONGEST_REFUSAL - len(body))):
+    is_refusal = response.status >= HTTPStatus.MULTIPLE_CHOICES
+    body, largest = bytearray(), LONGEST_REFUSAL if is_refusal else LARGEST_ANSWER
+    while len(body) < largest and (more := await response.content.read(largest - len(body))):
         body += more
     if not response.content.at_eof():
         response.close()
-    return body
+        if not is_refusal:
+            raise TooLargeError("The API server's answer is too large.")
+    return bytes(body)
 
 
 async def _read_line(response: aiohttp.ClientResponse) -> bytes:

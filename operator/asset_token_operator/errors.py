@@ -14,6 +14,7 @@
     │   └── BrokenAnswerError      an answer that holds no usable token
     └── KubeError                  the API server
         ├── KubeUnavailableError   no answer, or "not now"
+        │   └── TooLargeError      an answer that is larger than any object
         └── KubeRefusedError       forbidden, invalid, in conflict
             ├── AdmissionDeniedError   … by a policy, a webhook or a quota
             └── NotFoundError      … or not there
@@ -157,6 +158,10 @@ class KubeUnavailableError(KubeError):
     """The API server could not be reached, took too long or failed."""
 
     reason = Reason.CLUSTER_UNAVAILABLE
+
+
+class TooLargeError(KubeUnavailableError):
+    """The API server's answer is larger than what is read."""
 
 
 class KubeRefusedError(KubeError):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from pydantic import SecretStr
 
+from asset_token_operator.answers import LONGEST_TOKEN
 from asset_token_operator.api_server import MERGE_PATCH
 from asset_token_operator.errors import (
     CredentialsInvalidError,
@@ -22,6 +23,7 @@ from asset_token_operator.errors import (
     KubeUnavailableError,
     NotFoundError,
     SecretConflictError,
+    TooLargeError,
     foreign_secret,
 )
 from asset_token_operator.model import (
@@ -29,6 +31,7 @@ from asset_token_operator.model import (
     KIND,
     OPERATOR,
     PLURAL,
+    SECRET_TYPE,
     VERSION,
     Credentials,
     Key,
@@ -58,7 +61,11 @@ NO_VERSION: Final = "1"
 """No object has ever had it, so an apply that names it creates one, or is refused."""
 
 PAGE: Final = 250
-"""Objects a page: an annotation may hold a copy of the data, so a page can be large while it is read."""
+"""Objects a page at first. An annotation may hold a copy of the data: where a page is too large it is halved."""
+
+LONGEST_CREDENTIAL: Final = 64 * 1024
+LONGEST_TOKEN_ENCODED: Final = 4 * (LONGEST_TOKEN // 3 + 1)
+"""Characters as a Secret has them; what is longer is neither, and isn't decoded."""
 
 
 class SecretEvent(NamedTuple):
@@ -117,9 +124,9 @@ class KubeClient:
         return await self._version_of(_secrets_path(namespace))
 
     async def read_secret(self, key: Key) -> SecretState | None:
-        """The Secret as it stands now; None where there is none."""
+        """The Secret as it stands now, but for what isn't the operator's own in it; None where there is none."""
         try:
-            return await self.api.call("GET", _secret_path(key), parse_secret)
+            return await self.api.call("GET", _secret_path(key), _parse_our_secret)
         except NotFoundError:
             return None
 
@@ -149,9 +156,10 @@ class KubeClient:
             CredentialsNotFoundError: There is no such Secret.
             CredentialsInvalidError: A key of it is missing, empty or no text.
         """
-        secret = await self.read_secret(Key(namespace, ref.name))
-        if secret is None:
-            raise CredentialsNotFoundError(f"Credentials Secret {ref.name} does not exist; create it.")
+        try:
+            secret = await self.api.call("GET", _secret_path(Key(namespace, ref.name)), parse_secret)
+        except NotFoundError:
+            raise CredentialsNotFoundError(f"Credentials Secret {ref.name} does not exist; create it.") from None
         return Credentials(
             client_id=_credential(secret, ref.client_id_key),
             client_secret=_credential(secret, ref.client_secret_key),
@@ -271,14 +279,19 @@ class KubeClient:
             page = [read(item) for item in answer["items"] or ()]
             return page, int(metadata["resourceVersion"]), metadata.get("continue")
 
-        every = {"limit": str(PAGE)} | ({} if selector is None else {"labelSelector": selector})
-        query = every
+        query = {"limit": str(PAGE)} | ({} if selector is None else {"labelSelector": selector})
         while True:
-            page, version, rest = await self.api.call("GET", path, read_page, query=query, accept=METADATA_LIST)
+            try:
+                page, version, rest = await self.api.call("GET", path, read_page, query=query, accept=METADATA_LIST)
+            except TooLargeError:
+                if query["limit"] == "1":
+                    raise
+                query = query | {"limit": str(int(query["limit"]) // 2)}
+                continue
             yield page, version
             if not rest:
                 return
-            query = every | {"continue": rest}
+            query = query | {"continue": rest}
 
 
 def _serves_asset_tokens(answer: dict[str, Any]) -> bool:
@@ -310,6 +323,17 @@ def _as_seen(secret: SecretState) -> dict[str, str]:
     return {"uid": secret.uid, "resourceVersion": str(secret.version)}
 
 
+def _parse_our_secret(body: dict[str, Any]) -> SecretState:
+    """Keep nobody else's data, and of ours no token that is none: both may be large."""
+    secret = parse_secret(body)
+    if secret.type != SECRET_TYPE:
+        return replace(secret, data={})
+    data = dict(secret.data or {})
+    if len(data.get("access_token", "")) > LONGEST_TOKEN_ENCODED:
+        data["access_token"] = ""
+    return replace(secret, data=data)
+
+
 def _asset_tokens_path(namespace: str) -> str:
     within = f"/namespaces/{namespace}" if namespace else ""
     return f"/apis/{GROUP}/{VERSION}{within}/{PLURAL}"
@@ -328,6 +352,8 @@ def _credential(secret: SecretState, name: str) -> SecretStr:
     data = secret.data or {}
     if name not in data:
         raise CredentialsInvalidError(f"Credentials Secret {secret.key.name} has no key {name}.")
+    if len(data[name]) > LONGEST_CREDENTIAL:
+        raise CredentialsInvalidError(f"Key {name} of {where} is longer than any credential.")
     value = _decode(data[name])
     if value is None:
         raise CredentialsInvalidError(f"Key {name} of {where} is not UTF-8 text.")

@@ -180,7 +180,7 @@ class Reconciler:
         return [key for key in failed if self._scopes.of(key.namespace) == scope]
 
     def _wait_after_failed_call(self, seen: Observed) -> timedelta:
-        """Longer each time, and for each AssetToken another time, so that an API server that comes back isn't stormed."""
+        """Longer each time, and another for each AssetToken, so that an API server that comes back isn't stormed."""
         memory, token = self._memories[seen.token.key], seen.current()
         memory.failed_calls += 1
         left = None if token is None else seen.expires_at(token) - self._clock.now()
@@ -272,7 +272,7 @@ class Reconciler:
             if secret is None or not is_owned(secret, seen.token):
                 continue
             if seen.is_proved(secret):
-                found.append(secret)
+                found.append(_with_token_only(secret))
             elif seen.credentials is not None:
                 disproved |= {(other.uid, other.version), (secret.uid, secret.version)}
         standing = {(other.uid, other.version) for other in self._caches.secrets_of(seen.token.key)}
@@ -358,3 +358,9 @@ class Reconciler:
 def _is_known(secret: SecretState | None) -> bool:
     """Whether all of a Secret is known that tells whose it is."""
     return secret is None or secret.type is not None
+
+
+def _with_token_only(secret: SecretState) -> SecretState:
+    """Without the rest of its data, since there may be many, and large ones."""
+    data = secret.data or {}
+    return replace(secret, data={name: data[name] for name in ("access_token",) if name in data})

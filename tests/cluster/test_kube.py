@@ -33,6 +33,7 @@ from asset_token_operator.errors import (
     NotFoundError,
     NotLeadingError,
     SecretConflictError,
+    TooLargeError,
 )
 from asset_token_operator.kube import KubeClient, SecretEvent
 from asset_token_operator.leadership import forever
@@ -221,7 +222,7 @@ def leaked(said: str) -> list[str]:
 
 class TestConnecting:
     async def test_uses_the_kubeconfig(self, kube: KubeClient, space: Space) -> None:
-        space.create_secret(stringData={"a": "1"})
+        space.create_secret(type="auth.getasset.com/token", stringData={"a": "1"})
         secret = await kube.read_secret(Key(space.name, NAME))
         assert secret == parse_secret(space.existing_secret())
 
@@ -1060,7 +1061,8 @@ class TestAFailure:
             await call(powerless)
         assert caught.value.status == 403
         assert re.fullmatch(
-            r"[A-Za-z]+ /api[a-z0-9/.-]+: the API server refused with 403 Forbidden\.", str(caught.value)
+            r"[A-Za-z]+ /api[a-z0-9/.-]+: the API server refused with 403 Forbidden; check the operator's Role there\.",
+            str(caught.value),
         )
         assert leaked(all_said(caught.value, everything_logged)) == []
 
@@ -1254,3 +1256,83 @@ class TestTimeLeft:
             with pytest.raises(NotLeadingError):
                 await held.create_event(token, Event("Normal", "SecretSynced", "Issued."), NOW, "test")
             assert await held.read_secret(created.key) == created
+
+
+# ---- what is large ---------------------------------------------------------------------------------------------------
+
+
+class TestWhatIsLarge:
+    async def test_a_page_that_is_too_large_is_read_in_parts(
+        self, kube: KubeClient, space: Space, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Annotations may hold a copy of the data, which `kubectl apply` writes there."""
+        for number in range(12):
+            annotations = {"auth.getasset.com/copy": "x" * 200_000}
+            space.create_secret(metadata={"name": f"large-{number}", "annotations": annotations})
+        monkeypatch.setattr(api_server, "LARGEST_ANSWER", 500_000)
+        pages = [page async for page, _ in kube.list_secrets(space.name)]
+        assert max(map(len, pages)) <= 2
+        assert len({secret.key for page in pages for secret in page}) >= 12
+
+    async def test_one_object_that_is_too_large_is_told(
+        self, kube: KubeClient, space: Space, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        space.create_secret(stringData={"a": "x" * 100_000})
+        monkeypatch.setattr(api_server, "LARGEST_ANSWER", 50_000)
+        with pytest.raises(TooLargeError):
+            await kube.read_secret(Key(space.name, NAME))
+        annotations = {"auth.getasset.com/a": "x" * 100_000}
+        space.create_secret(metadata={"name": "annotated", "annotations": annotations})
+        with pytest.raises(TooLargeError):
+            await list_all(kube, space.name)
+
+    async def test_nothing_is_kept_of_the_data_of_others(self, kube: KubeClient, space: Space) -> None:
+        space.create_secret(stringData={"access_token": TOKEN})
+        secret = await kube.read_secret(Key(space.name, NAME))
+        assert secret is not None
+        assert (secret.type, secret.data) == ("Opaque", {})
+
+    async def test_what_is_no_token_is_not_decoded(self, kube: KubeClient, space: Space) -> None:
+        space.create_secret(type="auth.getasset.com/token", stringData={"access_token": "x" * 800_000, "a": "1"})
+        secret = await kube.read_secret(Key(space.name, NAME))
+        assert secret is not None
+        assert secret.data == {"access_token": "", "a": "MQ=="}
+
+    async def test_the_longest_token_is_read(self, kube: KubeClient, space: Space) -> None:
+        space.create_secret(type="auth.getasset.com/token", stringData={"access_token": "x" * 16_384})
+        secret = await kube.read_secret(Key(space.name, NAME))
+        assert secret is not None
+        assert secret.data is not None
+        assert base64.b64decode(secret.data["access_token"]) == b"x" * 16_384
+
+    async def test_what_is_no_credential_is_not_decoded(self, kube: KubeClient, space: Space) -> None:
+        data = {"client_id": "x" * 800_000, "client_secret": "canary-client-secret"}
+        space.create_secret(name="asset-credentials", stringData=data)
+        with pytest.raises(CredentialsInvalidError, match=r"Key client_id .* is longer than any credential\.$"):
+            await kube.read_credentials(space.name, CredentialsRef("asset-credentials"))
+
+    async def test_large_ones_of_ours_keep_nothing_else_waiting(self, kube: KubeClient, space: Space) -> None:
+        """As long as the loop stands no Lease is renewed."""
+        labels = {"app.kubernetes.io/managed-by": "asset-token-operator"}
+        annotations = {"auth.getasset.com/owner": "ledger-writer"}
+        names = [f"large-{number}" for number in range(5)]
+        for name in names:
+            metadata = {"name": name, "labels": labels, "annotations": annotations}
+            data = {"access_token": "x" * 825_000}
+            space.create_secret(type="auth.getasset.com/token", metadata=metadata, stringData=data)
+        longest, stop = 0.0, asyncio.Event()
+
+        async def measure() -> None:
+            nonlocal longest
+            loop = asyncio.get_running_loop()
+            while not stop.is_set():
+                began = loop.time()
+                await asyncio.sleep(0.001)
+                longest = max(longest, loop.time() - began)
+
+        measuring = asyncio.create_task(measure())
+        reads = [kube.read_secret(Key(space.name, name)) for name in names * 15]
+        await asyncio.gather(list_all(kube, space.name), *reads)
+        stop.set()
+        await measuring
+        assert longest < 0.25, "75 of them, and a list"

@@ -19,6 +19,7 @@ RECOVERIES = {
     errors.RateLimitedError: (Reason.RATE_LIMITED, Recovery.BUDGET),
     errors.BrokenAnswerError: (Reason.BROKEN_ANSWER, Recovery.BACK_OFF),
     errors.KubeUnavailableError: (Reason.CLUSTER_UNAVAILABLE, Recovery.BACK_OFF),
+    errors.TooLargeError: (Reason.CLUSTER_UNAVAILABLE, Recovery.BACK_OFF),
     errors.KubeRefusedError: (Reason.CLUSTER_REFUSED, Recovery.BACK_OFF),
     errors.NotFoundError: (Reason.CLUSTER_REFUSED, Recovery.BACK_OFF),
     errors.AdmissionDeniedError: (Reason.DENIED_BY_POLICY, Recovery.BACK_OFF),
