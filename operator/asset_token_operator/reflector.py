@@ -82,9 +82,11 @@ class SecretReflector:
                 await self._list(scope)
                 self._scopes.secrets_known(scope)
                 retry = FIRST_RETRY
-                while not await self._has_gone_back(scope):
+                gone_back = False
+                while not gone_back:
                     await self._watch(scope)
                     await self._wait(scope, FIRST_RETRY)
+                    gone_back = await self._has_gone_back(scope)
             except KubeError as error:
                 if not (
                     isinstance(error, KubeRefusedError) and error.status == HTTPStatus.GONE
