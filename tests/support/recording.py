@@ -38,10 +38,11 @@ REFUSED: Final = (
 
 @dataclass
 class Recording:
-    """The shop, the plugin whose clock stands still, and the moment at which it does."""
+    """The shop, the plugin whose clock stands still, one whose clock goes on, and the moment at which it stands."""
 
     shop: Shop
     plugin: Plugin
+    plugin_in_time: Plugin
     now: datetime
 
     def after(self, **length: int) -> str:
@@ -64,7 +65,8 @@ def record(shop: Shop, folder: Path) -> Recording:
         f"SystemClock.now = lambda self: datetime.fromtimestamp({int(now.timestamp())}, UTC)"
     )
     where = (f"--namespace={shop.namespace}",)
-    recording = Recording(shop, Plugin(folder, shop.cluster.kubeconfig, where, prelude=prelude), now)
+    still = Plugin(folder, shop.cluster.kubeconfig, where, prelude=prelude)
+    recording = Recording(shop, still, Plugin(folder / "in-time", shop.cluster.kubeconfig, where), now)
     _put_tokens(recording)
     _put_surroundings(recording)
     (folder / "more.yaml").write_text(yaml.safe_dump(shop.manifest("more")))
@@ -147,7 +149,7 @@ def _put_surroundings(recording: Recording) -> None:
     data = {"access_token": token, "token_type": "Bearer", "authorization": f"Bearer {token}"}
     data |= {"expires_at": format_time(expires), "base_url": "https://api.sandbox.getasset.com"}
     annotations = {OWNER: "ledger-writer", TOKEN_FINGERPRINT: digest(token), ENVIRONMENT: "sandbox"}
-    reference = {"apiVersion": "auth.getasset.com/v1alpha1", "kind": "AssetToken", "controller": True}
+    reference: Json = {"apiVersion": "auth.getasset.com/v1alpha1", "kind": "AssetToken", "controller": True}
     metadata = {
         "name": "ledger-writer-token",
         "labels": {MANAGED_BY_LABEL: OPERATOR},
@@ -161,15 +163,15 @@ def _put_surroundings(recording: Recording) -> None:
     api.create(shop.path("pods"), {"metadata": {"name": "ledger-worker"}, "spec": spec})
     involved = {"apiVersion": "auth.getasset.com/v1alpha1", "kind": "AssetToken", "name": "ledger-writer"}
     involved |= {"namespace": shop.namespace, "uid": owner["uid"]}
-    event: dict[str, Any] = {
-        "metadata": {"name": "ledger-writer.1"},
-        "involvedObject": involved,
-        "type": "Normal",
+    event: Json = {"metadata": {"name": "ledger-writer.1"}, "involvedObject": involved, "type": "Normal"}
+    event |= {
         "reason": "Issued",
+        "message": "The first token was issued.",
+        "lastTimestamp": recording.after(minutes=-90),
+        "count": 1,
     }
-    event |= {"message": "The first token was issued.", "lastTimestamp": recording.after(minutes=-90), "count": 1}
     api.create(shop.path("events"), event)
-    lease: dict[str, Any] = {"holderIdentity": "asset-token-operator-6c9f", "leaseDurationSeconds": 15}
+    lease: Json = {"holderIdentity": "asset-token-operator-6c9f", "leaseDurationSeconds": 3600}
     lease["renewTime"] = recording.after(seconds=-1).replace("Z", ".000000Z")
     leases = f"/apis/coordination.k8s.io/v1/namespaces/{shop.namespace}/leases"
     api.create(leases, {"metadata": {"name": OPERATOR}, "spec": lease})

@@ -219,7 +219,7 @@ def credentials(cluster: Cluster, bodies: Sequence[Mapping[str, Any]]) -> Iterat
                 bad += 1
                 yield Check("Credentials", False, f"the key {key} of {namespace}/{name} {wrong}", "correct it")
     if wanted and not bad:
-        yield Check("Credentials", True, f"{len(wanted)} Secrets have a client ID and a client secret")
+        yield Check("Credentials", True, f"looked at {len(wanted)}: a client ID and a client secret in each")
 
 
 def _wrong(value: object) -> str:
@@ -255,7 +255,7 @@ def tokens(states: Sequence[TokenState]) -> Iterator[Check]:
     trouble = [state for state in sorted(states, key=TokenState.rank) if state.state not in FINE]
     for state in trouble[:SHOWN]:
         told = " ".join(filter(None, [f"{state.reason}:" if state.reason else "", state.message]))
-        yield Check("AssetTokens", False, f"{state.key} is {state.state}. {told}".strip(), state.helps.replace("`", ""))
+        yield Check("AssetTokens", False, f"{state.key}: {state.state}. {told}".strip(), state.helps.replace("`", ""))
     if len(trouble) > SHOWN:
         yield Check("AssetTokens", False, f"and {len(trouble) - SHOWN} more", "kubectl asset-token status lists them")
     if not trouble:

@@ -59,8 +59,8 @@ def test_what_is_wrong_is_said_with_what_to_do(shop: Shop, plugin: Plugin, docto
         f"one, two name the same Secret {where}/shared": "give all but one another secret.name",
         f"the key client_secret of {where}/empty is empty": "correct it",
         f"there is no Secret {where}/missing": "create it",
-        f"{where}/one is unseen. {said}": "",
-        f"{where}/two is unseen. {said}": "",
+        f"{where}/one: unseen. {said}": "",
+        f"{where}/two: unseen. {said}": "",
         f"127.0.0.1 can't be reached from here: {refused}": "check the firewall, HTTPS_PROXY and NO_PROXY",
     }
 
