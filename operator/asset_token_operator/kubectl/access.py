@@ -176,6 +176,8 @@ def _access(cluster: Mapping[str, Any], user: Mapping[str, Any], namespace: str)
         raise Problem(
             f"The kubeconfig's address or certificates can't be used ({type(error).__name__}): correct them."
         ) from None
+    if proxy is not None and not proxy.url.startswith("http://"):
+        raise Problem("A proxy that is spoken to by https is not supported here: name one by http://.")
     if any("\n" in value or "\r" in value or not value.isascii() for value in headers.values()):
         raise Problem("The kubeconfig's token or password has characters that none has: log in anew.")
     return Access(server, tls, proxy, cluster.get("tls-server-name") or None, namespace, headers)

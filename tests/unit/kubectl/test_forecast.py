@@ -1,0 +1,71 @@
+"""What is coming, and whether it fits."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import pytest
+
+from asset_token_operator.kubectl.budget_report import budgets
+from asset_token_operator.kubectl.forecast import forecast, horizon, serve
+from asset_token_operator.model import AssetToken, format_time, parse_asset_token
+
+NOW: Final = datetime(2026, 11, 24, 7, tzinfo=UTC)
+
+
+def an_asset_token(number: int = 0, status: dict[str, Any] | None = None, **spec: Any) -> AssetToken:
+    metadata = {"namespace": "shop", "name": f"t{number}", "uid": f"uid-{number}", "generation": 1}
+    metadata |= {"creationTimestamp": format_time(NOW), "resourceVersion": "1"}
+    needed = {"environment": "sandbox", "credentialsSecretRef": {"name": "c"}}
+    return parse_asset_token({"metadata": metadata, "spec": needed | spec, "status": status or {}})
+
+
+def test_a_renewal_comes_when_the_operator_makes_it() -> None:
+    issued = {
+        "issuanceTime": format_time(NOW - timedelta(minutes=20)),
+        "expirationTime": format_time(NOW + timedelta(minutes=40)),
+        "revision": 4,
+    }
+    (load,) = forecast({"t": [an_asset_token(status=issued)]}, NOW, 60, 300, 0.2)
+    minutes = [minute for minute, count in enumerate(load.wanted) if count]
+    assert (load.new, load.capacity, load.fits, load.verdict()) == (0, 240, True, "fits")
+    assert len(minutes) == 2
+    assert 16 <= minutes[0] <= 20  # a third before its end, or up to a tenth of the time until then earlier
+
+
+def test_new_tokens_are_asked_for_now_and_suspended_ones_never() -> None:
+    tokens = [an_asset_token(number, suspend=number % 2 == 1) for number in range(10)]
+    (load,) = forecast({"t": tokens}, NOW, 10, 300, 0.2)
+    assert (load.tokens, load.new, load.wanted[0], sum(load.wanted)) == (10, 10, 5, 5)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "sent", "wait"),
+    [
+        pytest.param([3, 0, 0], [3, 0, 0], 0, id="fits"),
+        pytest.param([25, 0, 0], [10, 10, 5], 2, id="waits"),
+        pytest.param([30, 30, 30], [10, 10, 10], None, id="never ends"),
+    ],
+)
+def test_what_is_too_much_waits(wanted: list[int], sent: list[int], wait: int | None) -> None:
+    assert serve(wanted, 10) == (sent, wait)
+
+
+def test_who_waits_longer_than_a_token_lasts_does_not_fit() -> None:
+    tokens = [an_asset_token(number, lifetime="10m", renewBefore="1m") for number in range(60)]
+    (load,) = forecast({"t": tokens}, NOW, 120, 10, 0)
+    assert not load.fits
+    assert load.verdict().startswith("too much")
+
+
+def test_very_many_requests_are_looked_at_for_a_shorter_time() -> None:
+    assert horizon([an_asset_token()], 360) == 360
+    assert horizon([an_asset_token(number, lifetime="60s") for number in range(5000)], 360) == 13
+    assert horizon([], 360) == 360
+
+
+def test_budgets_are_read_from_what_is_scraped() -> None:
+    labels = '{environment="sandbox",tenant="0a1b2c3d"}'
+    values = (("limit", "300.0"), ("remaining", "12.0"), ("paused", "1.0"), ("queue_length", "7.0"))
+    text = "\n".join(f"asset_token_operator_budget_{name}{labels} {value}" for name, value in values)
+    (found,) = budgets(f"# HELP x\n{text}\n")
+    assert found.sentence() == "12 of 300 requests left this minute, 7 in the queue, paused after a 429"
