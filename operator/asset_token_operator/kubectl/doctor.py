@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from asset_token_operator.config import PRODUCTION_URL, SANDBOX_URL
-from asset_token_operator.kubectl import checkup
+from asset_token_operator.kubectl import checkup, completion
 from asset_token_operator.kubectl.cluster import part
 from asset_token_operator.kubectl.problems import Exit, Problem
 from asset_token_operator.kubectl.reach import asset
 from asset_token_operator.kubectl.state import TokenState, read_state
 from asset_token_operator.kubectl.tool import Tool, finish, options
+from asset_token_operator.kubectl.trial import ABOUT, trial
 from asset_token_operator.model import OPERATOR
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from asset_token_operator.kubectl.checkup import Check
     from asset_token_operator.kubectl.cluster import Json
@@ -31,23 +33,35 @@ MARKS: Final = {True: ("✓", "green"), False: ("✗", "bold red"), None: ("-", 
 @click.option("--sandbox-url", default=SANDBOX_URL, show_default=True, metavar="URL", help="Asset's sandbox.")
 @click.option("--production-url", default=PRODUCTION_URL, show_default=True, metavar="URL", help="Asset's production.")
 @click.option("--no-asset", is_flag=True, help="Don't look whether Asset can be reached from here.")
+@click.option(
+    "--try",
+    "tried",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=completion.names,
+    help="Request a token for this AssetToken, as the operator would, and throw it away; repeatable.",
+)
 @options(formats=FORMATS)
-def doctor(
+def doctor(  # noqa: PLR0913, PLR0917 - one for each option
     operator_namespace: str,
     lease_name: str,
     sandbox_url: str,
     production_url: str,
     no_asset: bool,  # noqa: FBT001
+    tried: tuple[str, ...],
     **given: Any,  # noqa: ANN401
 ) -> None:
-    """Look whether all is as it should be, and say what to do where it isn't. Nothing is changed or requested.
+    """Look whether all is as it should be, and say what to do where it isn't.
+
+    Nothing is changed, and nothing requested but with --try.
 
     Ends with 3 where something isn't. A dash is what can't be told, mostly for want of a right.
     """
     tool = Tool(**given)
-    urls = {} if no_asset else {"sandbox": sandbox_url, "production": production_url}
+    urls = {"sandbox": sandbox_url, "production": production_url}
+    checks = _checks(tool, operator_namespace, lease_name, {} if no_asset else urls)
     found = []
-    for check in _checks(tool, operator_namespace, lease_name, urls):
+    for check in chain(checks, _trials(tool, tried, urls)):
         found.append(check)
         if not tool.for_programs:
             _show(tool, check)
@@ -82,6 +96,15 @@ def _checks(tool: Tool, operator_namespace: str, lease: str, urls: Mapping[str, 
     for environment, url in urls.items():
         if environment in used:
             yield from asset(environment, url, tool.now)
+
+
+def _trials(tool: Tool, names: Sequence[str], urls: Mapping[str, str]) -> Iterator[Check]:
+    for name in names:
+
+        def ask(name: str = name) -> Iterator[Check]:
+            yield from trial(tool.cluster, tool.body(name), urls)
+
+        yield from checkup.guarded(ABOUT, ask)
 
 
 def _states(tool: Tool, bodies: list[Json]) -> list[TokenState]:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import datetime
 
+    from asset_token_operator.proxies import Proxy
+
 SECONDS: Final = 5
 
 
@@ -24,7 +26,7 @@ def asset(environment: str, url: str, now: Callable[[], datetime]) -> Iterator[C
     about = f"Asset {environment}"
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
+        host, _ = parts.hostname or "", parts.port
         proxy = proxy_for(url)
     except (ProxyError, ValueError) as error:
         named = str(error) if isinstance(error, ProxyError) else "its URL is none"
@@ -33,35 +35,41 @@ def asset(environment: str, url: str, now: Callable[[], datetime]) -> Iterator[C
     if not host or parts.scheme not in {"http", "https"}:
         yield Check(about, False, f"{url} is no URL of a server", "give one such as https://api.getasset.com")
         return
+    if proxy is not None and not proxy.url.startswith("http://"):
+        yield Check(about, None, "a proxy that is spoken to by https is on the way, which isn't supported here")
+        return
     via = "" if proxy is None else f" by the proxy {proxy.url}"
     try:
-        if proxy is None:
-            socket.getaddrinfo(host, port or parts.scheme)
-        target = urlsplit(url if proxy is None else proxy.url)
-        connection = _connection(parts.scheme, target.hostname or "", target.port)
-        if proxy is not None:
-            login = {} if proxy.authorization is None else {"Proxy-Authorization": proxy.authorization}
-            connection.set_tunnel(host, port or http.client.HTTPS_PORT, login)
+        connection = connect(url, proxy)
         before = now()
         connection.request("HEAD", "/", headers={"User-Agent": "kubectl-asset_token"})
         response = connection.getresponse()
         after = now()
         connection.close()
     except (OSError, http.client.HTTPException) as error:
-        yield Check(about, False, f"{host} can't be reached from here{via}: {_why(error)}", _helps(error))
+        yield Check(about, False, f"{host} can't be reached from here{via}: {why(error)}", _helps(error))
         return
     yield Check(about, True, f"{host} answers from here{via}")
     yield clock(f"Clock, {environment}", response.headers.get("Date"), before, after, "Asset's")
 
 
-def _connection(scheme: str, host: str, port: int | None) -> http.client.HTTPConnection:
-    if scheme == "http":
-        return http.client.HTTPConnection(host, port, timeout=SECONDS)
-    context = verify_as_kubectl(ssl.create_default_context())
-    return http.client.HTTPSConnection(host, port, timeout=SECONDS, context=context)
+def connect(url: str, proxy: Proxy | None) -> http.client.HTTPConnection:
+    """A connection to a server, through a proxy where there is one; it is made with the first request."""
+    parts = urlsplit(url)
+    target = urlsplit(url if proxy is None else proxy.url)
+    if parts.scheme == "http":
+        connection = http.client.HTTPConnection(target.hostname or "", target.port, timeout=SECONDS)
+    else:
+        context = verify_as_kubectl(ssl.create_default_context())
+        connection = http.client.HTTPSConnection(target.hostname or "", target.port, timeout=SECONDS, context=context)
+    if proxy is not None:
+        login = {} if proxy.authorization is None else {"Proxy-Authorization": proxy.authorization}
+        connection.set_tunnel(parts.hostname or "", parts.port or http.client.HTTPS_PORT, login)
+    return connection
 
 
-def _why(error: Exception) -> str:
+def why(error: Exception) -> str:
+    """What went wrong, in our own words."""
     match error:
         case socket.gaierror():
             return "its name isn't known"
