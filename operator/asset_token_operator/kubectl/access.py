@@ -10,9 +10,10 @@ import json
 import os
 import ssl
 import subprocess
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -21,7 +22,7 @@ from asset_token_operator.proxies import ProxyError, proxy_for, read_proxy
 from asset_token_operator.tls import verify_as_kubectl
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from asset_token_operator.proxies import Proxy
 
@@ -271,10 +272,23 @@ def _tls(cluster: Mapping[str, Any], certificate: Certificate | None) -> ssl.SSL
     else:
         tls.load_default_certs()
     if certificate is not None:
-        with TemporaryDirectory() as folder:  # OpenSSL reads keys from files only
-            path, key = Path(folder) / "tls.crt", Path(folder) / "tls.key"
-            for file, content in ((path, certificate.certificate), (key, certificate.key)):
-                file.touch(mode=0o600)
-                file.write_bytes(content)
-            tls.load_cert_chain(path, key, password=lambda: b"")
+        with _as_file(certificate.certificate) as path, _as_file(certificate.key) as key:
+            tls.load_cert_chain(path, key, password=lambda: b"")  # none is asked for at the terminal
     return tls
+
+
+@contextmanager
+def _as_file(content: bytes) -> Iterator[str]:
+    """A path for OpenSSL, which reads keys from files only: in memory where the system can, else a private file."""
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("kubectl-asset_token")
+        try:
+            os.write(descriptor, content)
+            yield f"/proc/self/fd/{descriptor}"
+        finally:
+            os.close(descriptor)
+        return
+    with NamedTemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        yield file.name
