@@ -1,6 +1,6 @@
 """A shop in which everything has its fixed place and time, for pictures of the kubectl plugin.
 
-`UPDATE_DOCS=1 pytest tests/cluster/kubectl/test_docs.py` writes docs/kubectl.md and its pictures anew.
+`make kubectl-docs` writes docs/kubectl.md and its pictures anew.
 """
 
 import base64

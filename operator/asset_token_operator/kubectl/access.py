@@ -224,6 +224,8 @@ def _who(user: Mapping[str, Any], cluster: Mapping[str, Any]) -> tuple[dict[str,
     elif user.get("username"):
         login = f"{user['username']}:{user.get('password', '')}"
         headers["Authorization"] = f"Basic {base64.b64encode(login.encode()).decode()}"
+    if user.get("as-groups") or user.get("as-user-extra"):
+        raise Problem("The kubeconfig's as-groups and as-user-extra are not supported here: remove them.")
     if user.get("as"):
         headers["Impersonate-User"] = str(user["as"])
     return headers, Certificate(certificate, key) if certificate and key else None

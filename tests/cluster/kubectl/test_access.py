@@ -13,12 +13,13 @@ import yaml
 
 from tests.support.cluster import Json
 from tests.support.connect_proxy import Proxy, serving
+from tests.support.controlplane import ControlPlane
 from tests.support.plugin import Plugin
 from tests.support.shop import Shop
 
 
 @pytest.fixture
-def config(shop: Shop) -> Json:
+def config(audited_controlplane: ControlPlane, shop: Shop) -> Json:
     """The administrator's kubeconfig, to be changed."""
     read: Json = json.loads(shop.cluster.kubeconfig.read_text())
     read["contexts"][0]["context"]["namespace"] = shop.namespace

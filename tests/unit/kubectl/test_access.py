@@ -79,6 +79,7 @@ def test_a_client_certificate_is_shown(tmp_path: Path, inline: bool) -> None:  #
         ),
         pytest.param({"server": "https://a"}, {"auth-provider": {}}, "use an exec plugin", id="auth-provider"),
         pytest.param({"server": "https://a"}, {"token": "canary\r\nX: y"}, "log in anew", id="two headers"),
+        pytest.param({"server": "https://a"}, {"as": "a", "as-groups": ["b"]}, "as-groups", id="groups"),
         pytest.param({}, {}, "names no cluster with a server", id="no server"),
     ],
 )
