@@ -15,9 +15,7 @@ if TYPE_CHECKING:
     from asset_token_operator.kubectl.cluster import Cluster
 
 ANSWER_SECONDS: Final = 5
-SAMPLE: Final = re.compile(
-    r'asset_token_operator_budget_(\w+)\{environment="([a-z]+)",tenant="([0-9a-f]+)"\} ([0-9.e+]+)'
-)
+SAMPLE: Final = re.compile(r'asset_token_operator_budget_(\w+)\{environment="([a-z]+)",tenant="([^"]*)"\} ([0-9.e+]+)')
 
 
 @dataclass(frozen=True, slots=True)

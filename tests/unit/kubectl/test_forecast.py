@@ -64,7 +64,7 @@ def test_very_many_requests_are_looked_at_for_a_shorter_time() -> None:
 
 
 def test_budgets_are_read_from_what_is_scraped() -> None:
-    labels = '{environment="sandbox",tenant="0a1b2c3d"}'
+    labels = '{environment="sandbox",tenant="shop/credentials"}'
     values = (("limit", "300.0"), ("remaining", "12.0"), ("paused", "1.0"), ("queue_length", "7.0"))
     text = "\n".join(f"asset_token_operator_budget_{name}{labels} {value}" for name, value in values)
     (found,) = budgets(f"# HELP x\n{text}\n")
