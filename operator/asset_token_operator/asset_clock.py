@@ -50,15 +50,14 @@ class AssetClocks:
         """The same by an answer with a token; None where there was none yet."""
         return self.skew(environment) if environment in self._proved else None
 
-    def doubtful_skew(self, environment: Environment) -> timedelta | None:
-        """The most that other answers and the API server's say of it: so tokens end rather early than late."""
-        said = (self._ahead(began) for began in (self._asset.get(environment), self._cluster))
-        return max((ahead for ahead in said if ahead is not None), default=None)
+    def cluster_skew(self) -> timedelta | None:
+        """How far the API server's clock is ahead of ours; None where it wasn't heard."""
+        return self._ahead(self._cluster)
 
     def known_skew(self, environment: Environment) -> timedelta | None:
         """The best that is known: of Asset's clock, or else of the API server's."""
         skew = self.skew(environment)
-        return self._ahead(self._cluster) if skew is None else skew
+        return self.cluster_skew() if skew is None else skew
 
     def set_back(self) -> timedelta:
         """How far our clock was set back since the operator started; nothing where it was set forward.

@@ -245,7 +245,8 @@ class Observed:
         endpoint_up_since: When it did last.
         fails_alone: Whether its requests fail while others are answered.
         skew: How far Asset's clock is ahead of ours, by an answer with a token; None where there was none yet.
-        doubtful_skew: The most that other answers, and the API server's, say of it.
+        doubtful_skew: The same by another answer.
+        cluster_skew: How far the API server's clock is ahead of ours; None where it wasn't heard.
         set_back: How far ours was set back since the operator started.
         began: What ours would have said when this machine started to run.
         queued_since: Since when a place in the tenant's budget is waited for.
@@ -270,6 +271,7 @@ class Observed:
     fails_alone: bool = False
     skew: timedelta | None = None
     doubtful_skew: timedelta | None = None
+    cluster_skew: timedelta | None = None
     set_back: timedelta = timedelta()
     began: datetime | None = None
     queued_since: datetime | None = None
@@ -284,7 +286,8 @@ class Observed:
             return rounded(token.expires_at - (self.began + token.ends))
         if self.skew is not None:
             return self.skew
-        then = token.skew + self.set_back  # if our clock was wrong when it was issued, others tell
+        ours = self.set_back if self.cluster_skew is None else self.cluster_skew
+        then = token.skew + ours
         return then if self.doubtful_skew is None else max(then, self.doubtful_skew)
 
     def expires_at(self, token: IssuedToken) -> datetime:
@@ -389,9 +392,11 @@ class Observed:
 
     def lacks_others(self) -> bool:
         """The same for its Secrets under other names: they may hold its token, or are to be removed."""
-        if all(other.data is not None for other in self.others):
-            return False
-        return self.current() is None or self.token.spec.secret.deletion_policy is DeletionPolicy.DELETE
+        unread = [other for other in self.others if other.data is None]
+        if unread and self.current() is None:
+            return True
+        removes = self.token.spec.secret.deletion_policy is DeletionPolicy.DELETE
+        return removes and any(other.controller_uid == self.token.uid for other in unread)
 
     def lacks_credentials(self) -> bool:
         """The same for the credentials: what is waited for may be that they change."""

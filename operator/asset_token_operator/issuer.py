@@ -142,7 +142,8 @@ class Issuer:
             endpoint_up_since=endpoint.up_since,
             fails_alone=self._budgets.fails_alone(environment, seen.token.key),
             skew=self._clocks.proved_skew(environment),
-            doubtful_skew=self._clocks.doubtful_skew(environment),
+            doubtful_skew=self._clocks.skew(environment),
+            cluster_skew=self._clocks.cluster_skew(),
             set_back=self._clocks.set_back(),
             began=self._clocks.began(),
         )
@@ -251,7 +252,9 @@ class Issuer:
         self._clocks.token_says(spec.environment, reply.date, validity)
         self._release(identity, seen.token.key)
         ends = began + (validity.expires_at - validity.skew - sent_at)
-        return replace(issued_token(seen, reason, answer, credentials, validity), ends=ends)
+        # Our clock may be another machine's after a restart, so the cluster's is what Asset's is compared with.
+        skew = validity.skew - (self._clocks.cluster_skew() or timedelta())
+        return replace(issued_token(seen, reason, answer, credentials, validity), ends=ends, skew=skew)
 
     def _begin_probe(self, identity: tuple[Environment, str], now: datetime) -> None:
         """Where the credentials are parked this request probes them, and the others wait for what comes of it."""

@@ -261,7 +261,7 @@ class IssuedToken:
         expires_at: When it stops working, on Asset's clock, in whole seconds.
         scopes: What it carries.
         audience: Whom it is for, where it says so.
-        skew: How far Asset's clock was ahead of ours when it was issued.
+        skew: How far Asset's clock was ahead of the API server's when it was issued; of ours, where that wasn't heard.
         not_before: When it starts to work, on Asset's clock, where that is still to come.
         ends: When it stops working, by this machine's clock that can't be set; None where that isn't known (any more).
         token_id: The JWT's `jti`, or else the token's fingerprint.

@@ -1415,6 +1415,7 @@ def test_a_token_that_is_only_in_a_secret_of_an_earlier_name_is_read_there() -> 
 
     assert settled(secret=None, others=(old,)).lacks_others()
     assert settled(others=(old,)).lacks_others(), "it is in both, so the old one is to be removed"
+    assert not settled(others=(replace(old, controller_uid=None),)).lacks_others(), "it was retained, so it stays"
     kept = an_asset_token(retained())
     secret = by_metadata(a_secret(kept))
     assert not settled(token=kept, secret=secret, others=(old,), held=an_issued_token()).lacks_others()

@@ -757,6 +757,7 @@ def test_a_skew_that_somebody_edits_lets_no_token_expire_unseen(restarted: World
 def test_before_asset_s_first_word_the_api_server_s_clock_shows_that_ours_was_wrong(world: World) -> None:
     """The token was issued by a machine whose clock was an hour ahead."""
     drive(world.clock.set(NOW + HOUR))
+    world.clocks.cluster_says(NOW)
     world.asset.skew = -HOUR
     world.add()
     world.reconcile()
@@ -765,6 +766,27 @@ def test_before_asset_s_first_word_the_api_server_s_clock_shows_that_ours_was_wr
     world.clocks.cluster_says(NOW)
 
     assert world.reconcile() == renewal_time(an_issued_token(), a_spec(), an_asset_token().uid)
+
+
+@pytest.mark.parametrize("asset", [-10 * MINUTE, timedelta(), 10 * MINUTE], ids=["behind", "right", "ahead"])
+@pytest.mark.parametrize("machine", [-20 * MINUTE, timedelta(), 20 * MINUTE], ids=["behind", "right", "ahead"])
+def test_a_restart_on_a_machine_with_another_clock_requests_nothing_whatever_asset_s_clock_says(
+    asset: timedelta, machine: timedelta
+) -> None:
+    world = World()
+    world.asset.skew = asset
+    world.clocks.cluster_says(NOW)
+    world.add()
+    world.reconcile()
+    drive(world.clock.set(NOW + machine))
+    world.restart()
+    world.clocks.cluster_says(NOW)
+
+    again = world.reconcile()
+
+    assert len(world.asset.requests) == 1
+    assert again is not None
+    assert abs(again - machine - renewal_time(an_issued_token(), a_spec(), an_asset_token().uid)) <= SECOND
 
 
 @pytest.mark.parametrize("by", [HOUR, -HOUR, 10 * SECOND], ids=["ahead", "back", "a little ahead"])
