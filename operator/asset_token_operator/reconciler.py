@@ -205,11 +205,7 @@ class Reconciler:
             token,
             self._endpoints,
             secret=self._caches.secret(token.secret_key),
-            others=tuple(
-                other
-                for other in others
-                if is_owned(other, token) and (other.uid, other.version) not in memory.disproved
-            ),
+            others=tuple(other for other in others if is_owned(other, token) and not memory.has_disproved(other)),
             held=memory.held,
             requests=memory.requests,
             writes=memory.writes,
