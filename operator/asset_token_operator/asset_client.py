@@ -21,6 +21,7 @@ from asset_token_operator.answers import LONGEST_BODY, Reply, read_reply
 from asset_token_operator.errors import AssetUnavailableError, BrokenAnswerError
 from asset_token_operator.proxies import ProxyError, proxy_for
 from asset_token_operator.tls import verify_as_kubectl
+from asset_token_operator.token_request import TOKEN_PATH, token_form
 
 if TYPE_CHECKING:
     import ssl
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 TIMEOUT_SECONDS: Final = 15.0
 """For a request in all, from connecting to the answer's last byte."""
 
-TOKEN_PATH: Final = "/v0/auth/token"  # noqa: S105 - a path
 CONNECTIONS: Final = 100
 
 WORDS: Final[Mapping[type[BaseException], str]] = {
@@ -163,21 +163,3 @@ def _transport(session: aiohttp.ClientSession, proxy: Proxy | None) -> httpx.Asy
 def _in_words(error: BaseException) -> str:
     """What went wrong; its own text is not told on, as it may hold what was sent or answered."""
     return next((words for kind, words in WORDS.items() if isinstance(error, kind)), type(error).__name__)
-
-
-def token_form(spec: Spec, credentials: Credentials) -> dict[str, str | list[str]]:
-    """The form of a token request (RFC 6749, section 4.4.2, and RFC 8707, section 2)."""
-    form: dict[str, str | list[str]] = {
-        "grant_type": "client_credentials",
-        "client_id": credentials.client_id.get_secret_value(),
-        "client_secret": credentials.client_secret.get_secret_value(),
-    }
-    if spec.business_id is not None:
-        form["business_id"] = spec.business_id
-    if spec.scopes:
-        form["scope"] = " ".join(spec.scopes)
-    if spec.lifetime is not None:
-        form["expires_in"] = str(int(spec.lifetime.total_seconds()))
-    if spec.resources:
-        form["resource"] = list(spec.resources)
-    return form

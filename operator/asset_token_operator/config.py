@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from asset_token_operator.model import Environment, Reserves
+from asset_token_operator.proxies import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -165,7 +166,7 @@ def _url_problems(flag: str, url: str) -> list[str]:
         f"is not an https URL such as {SANDBOX_URL}.": parts.scheme not in ("https", "http") or not host,
         "must end with the path, without ? or #.": "?" in url or "#" in url,
         "would send credentials in the clear; use https (http is for loopback only).": parts.scheme == "http"
-        and not _is_loopback(host),
+        and not is_loopback(host),
     }
     return [f"{flag}: {problem}" for problem, holds in problems.items() if holds][:1]
 
@@ -195,12 +196,3 @@ def _ca_problems(path: str | None) -> list[str]:
     except OSError as error:
         return [f"--ca-file: can't be read as certificates in PEM form ({type(error).__name__})."]
     return []
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
@@ -41,6 +40,7 @@ from asset_token_operator.model import (
     parse_secret,
     parse_secret_metadata,
 )
+from asset_token_operator.token_request import trim_credential
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
@@ -56,7 +56,6 @@ APPLY: Final = "application/apply-patch+yaml"
 METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 METADATA_LIST: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 MANAGER: Final = {"fieldManager": OPERATOR}
-AROUND: Final = re.compile(r"^[\s\ufeff]+|[\s\ufeff]+$")
 NO_VERSION: Final = "1"
 """No object has ever had it, so an apply that names it creates one, or is refused."""
 
@@ -357,7 +356,7 @@ def _credential(secret: SecretState, name: str) -> SecretStr:
     value = _decode(data[name])
     if value is None:
         raise CredentialsInvalidError(f"Key {name} of {where} is not UTF-8 text.")
-    value = AROUND.sub("", value)
+    value = trim_credential(value)
     if not value:
         raise CredentialsInvalidError(f"Key {name} of {where} is empty.")
     return SecretStr(value)

@@ -100,11 +100,17 @@ def _authorization(parts: SplitResult) -> str | None:
     return f"Basic {base64.b64encode(said).decode()}" if has_login else None
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine, by its name or address."""
+    address = _address(host)
+    return host == "localhost" or (address is not None and address.is_loopback)
+
+
 def _is_exempt(server: SplitResult) -> bool:
     """Whether a server is reached without a proxy: this machine is, and what `NO_PROXY` says."""
     host = _ascii(server.hostname or "")
     address = _address(host)
-    if host == "localhost" or (address is not None and address.is_loopback):
+    if is_loopback(host):
         return True
     port = str(server.port or PORTS.get(server.scheme))
     named = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""

@@ -15,8 +15,9 @@ from email.utils import format_datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from asset_token_operator.answers import read_reply
-from asset_token_operator.asset_client import TIMEOUT_SECONDS, token_form
+from asset_token_operator.asset_client import TIMEOUT_SECONDS
 from asset_token_operator.errors import AssetUnavailableError
+from asset_token_operator.token_request import token_form
 from tests.simulation.virtual_time import BEGINNING, Machine, present, seconds
 from tests.support.asset_rules import Ledger, RateLimit
 

@@ -9,24 +9,24 @@ import http.client
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlencode, urlsplit
 
+from pydantic import SecretStr
+
 from asset_token_operator.answers import LONGEST_BODY, read_answer, read_reply
 from asset_token_operator.errors import AssetError
 from asset_token_operator.kubectl.checkup import Check
 from asset_token_operator.kubectl.cluster import core_path, decode, part
 from asset_token_operator.kubectl.reach import connect, why
-from asset_token_operator.model import SpecError, parse_asset_token
-from asset_token_operator.proxies import ProxyError, proxy_for
+from asset_token_operator.model import Credentials, SpecError, parse_asset_token
+from asset_token_operator.proxies import ProxyError, is_loopback, proxy_for
+from asset_token_operator.token_request import TOKEN_PATH, token_form, trim_credential
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from asset_token_operator.answers import Reply
     from asset_token_operator.kubectl.cluster import Cluster, Json
-    from asset_token_operator.model import Spec
 
 ABOUT: Final = "Trial request"
-TOKEN_PATH: Final = "/v0/auth/token"  # noqa: S105 - a path
-LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 def trial(cluster: Cluster, body: Json, urls: Mapping[str, str]) -> Iterator[Check]:
@@ -38,17 +38,18 @@ def trial(cluster: Cluster, body: Json, urls: Mapping[str, str]) -> Iterator[Che
         return
     data = part(cluster.get(core_path("secrets", *token.credentials_key)), "data")
     keys = (token.spec.credentials.client_id_key, token.spec.credentials.client_secret_key)
-    client_id, client_secret = ((decode(data.get(key)) or "").strip("\ufeff \t\r\n") for key in keys)
+    client_id, client_secret = (trim_credential(decode(data.get(key)) or "") for key in keys)
     if not client_id or not client_secret:
         yield Check(ABOUT, False, f"the credentials of {token.key} lack a key", "correct the credentials Secret")
         return
     url = urls[token.spec.environment]
     parts = urlsplit(url)
-    if parts.scheme != "https" and parts.hostname not in LOOPBACK:
+    if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
         yield Check(ABOUT, False, f"credentials are sent by https only, not to {url}", "give an https URL")
         return
+    credentials = Credentials(SecretStr(client_id), SecretStr(client_secret))
     try:
-        answer = read_answer(_ask(url, token_form(token.spec, client_id, client_secret)))
+        answer = read_answer(_ask(url, token_form(token.spec, credentials)))
     except AssetError as error:
         yield Check(ABOUT, False, f"{token.key}: {error}")
     except ProxyError as error:
@@ -58,21 +59,6 @@ def trial(cluster: Cluster, body: Json, urls: Mapping[str, str]) -> Iterator[Che
     else:
         scopes = answer.scopes or (answer.claims.scopes if answer.claims else None) or ()
         yield Check(ABOUT, True, f"Asset issues a token for {token.key}; its scopes: {' '.join(scopes) or 'not said'}")
-
-
-def token_form(spec: Spec, client_id: str, client_secret: str) -> dict[str, str | list[str]]:
-    """The form that the operator sends (a test holds it against `asset_client.token_form`)."""
-    form: dict[str, str | list[str]] = {"grant_type": "client_credentials"}
-    form |= {"client_id": client_id, "client_secret": client_secret}
-    if spec.business_id is not None:
-        form["business_id"] = spec.business_id
-    if spec.scopes:
-        form["scope"] = " ".join(spec.scopes)
-    if spec.lifetime is not None:
-        form["expires_in"] = str(int(spec.lifetime.total_seconds()))
-    if spec.resources:
-        form["resource"] = list(spec.resources)
-    return form
 
 
 def _ask(url: str, form: Mapping[str, str | list[str]]) -> Reply:

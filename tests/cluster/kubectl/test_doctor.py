@@ -5,11 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 
-from asset_token_operator import asset_client
-from asset_token_operator.kubectl.trial import TOKEN_PATH, token_form
-from asset_token_operator.model import Credentials, parse_asset_token
 from tests.support.asset_api import AssetApi
 from tests.support.operator_process import OperatorProcess
 from tests.support.plugin import Plugin
@@ -106,23 +102,3 @@ def test_a_trial_request_is_made_only_when_asked_for(
     assert (refused.code, "✗  Trial request " in refused.output) == (3, True)
     assert "invalid_client" in refused.output
     assert "canary" not in refused.output
-
-
-def test_the_trial_asks_as_the_operator_does() -> None:
-    token = parse_asset_token(
-        {
-            "metadata": {"namespace": "shop", "name": "a", "uid": "u", "generation": 1, "resourceVersion": "1"}
-            | {"creationTimestamp": "2026-11-24T07:00:00Z"},
-            "spec": {
-                "environment": "sandbox",
-                "credentialsSecretRef": {"name": "c"},
-                "businessId": "biz_1",
-                "scopes": ["a", "b"],
-                "resources": ["https://a.example"],
-                "lifetime": "1h",
-            },
-        }
-    )
-    credentials = Credentials(SecretStr("id"), SecretStr("secret"))
-    assert token_form(token.spec, "id", "secret") == asset_client.token_form(token.spec, credentials)
-    assert TOKEN_PATH == asset_client.TOKEN_PATH
