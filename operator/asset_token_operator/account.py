@@ -183,8 +183,12 @@ class Account:
         Answers overtake each other: one that says less may be of a later request, or of one that others came before.
         Those that said more were counted earlier, so each answer tells how much all others had spent by then.
         """
+        return self._least_of(self.said) - self.ours
+
+    def _least_of(self, said: list[int]) -> int:
+        """The least that these answers leave, which are the first that are kept, and those before them."""
         counted, least = self.counted
-        return min(least, *(left + 1 + earlier for earlier, left in enumerate(self.said, counted))) - self.ours
+        return min(least, *(left + 1 + earlier for earlier, left in enumerate(said, counted)))
 
     def free_at(self, place: Place, reserves: Reserves, now: datetime) -> datetime:
         """When one may be sent, as far as can be told now; a moment that has passed means now."""
@@ -249,9 +253,8 @@ class Account:
         self.seen = (self.seen[0] if self.seen else now, now)
         bisect.insort(self.said, headers.remaining, key=lambda left: -left)
         if len(self.said) > 2 * MOST_SAID:
-            counted, least = self.counted
-            least = min(least, *(left + 1 + earlier for earlier, left in enumerate(self.said[:MOST_SAID], counted)))
-            self.said, self.counted = self.said[MOST_SAID:], (counted + MOST_SAID, least)
+            self.counted = (self.counted[0] + MOST_SAID, self._least_of(self.said[:MOST_SAID]))
+            del self.said[:MOST_SAID]
         window = self.window()
         began = self.resets_at - MARGIN - window
         ours = len(self.sent) - bisect.bisect_left(self.sent, began - MARGIN) - len(self.in_flight)
