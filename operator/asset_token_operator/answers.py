@@ -178,6 +178,11 @@ def read_reply(status: int, headers: Mapping[str, str], body: bytes) -> Reply:
     )
 
 
+def unavailable_for(reply: Reply) -> timedelta | None:
+    """How long the service says that it is unavailable (a 503's `Retry-After`); None where it doesn't."""
+    return reply.retry_after if reply.status == HTTPStatus.SERVICE_UNAVAILABLE else None
+
+
 def gets_through(reply: Reply) -> bool:
     """Whether the token service itself answered; else it is the endpoint that doesn't work, whoever asks.
 
@@ -264,7 +269,7 @@ def _failure(reply: Reply) -> AssetError:
     status = reply.status
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         failure = AssetUnavailableError(f"Asset failed ({status}).")
-        failure.retry_after = reply.retry_after if status == HTTPStatus.SERVICE_UNAVAILABLE else None
+        failure.retry_after = unavailable_for(reply)
         return failure
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         return BrokenAnswerError(f"Asset answered with a redirect ({status}), which is not followed with credentials.")

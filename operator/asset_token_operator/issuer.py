@@ -11,11 +11,10 @@ import logging
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from asset_token_operator.account import Place, Tenant
-from asset_token_operator.answers import gets_through, read_answer
+from asset_token_operator.answers import gets_through, read_answer, unavailable_for
 from asset_token_operator.decision import Attempts, urgency_of
 from asset_token_operator.errors import (
     AssetError,
@@ -299,7 +298,7 @@ class Issuer:
         if gets_through(reply):
             self._budgets.answered(place, reply)
         else:
-            self._budgets.failed(place, reply.retry_after if reply.status == HTTPStatus.SERVICE_UNAVAILABLE else None)
+            self._budgets.failed(place, unavailable_for(reply))
         return reply
 
     async def tidy(self) -> None:

@@ -63,9 +63,9 @@ class Tokens:
         self.budgets.answered(self.places[name], reply or self.reply(429))
         await settle()
 
-    async def fail(self, name: str) -> None:
-        """There is no answer."""
-        self.budgets.failed(self.places[name])
+    async def fail(self, name: str, retry_after: timedelta | None = None) -> None:
+        """There is no answer, or one that says when to ask again."""
+        self.budgets.failed(self.places[name], retry_after)
         await settle()
 
     async def spend(self, number: int, left: int, limit: int) -> None:
@@ -756,7 +756,7 @@ class TestRetryAfter:
     ) -> None:
         for name in "abc":
             assert tokens.take(name)
-            tokens.budgets.failed(tokens.places[name], 120 * SECOND)
+            await tokens.fail(name, 120 * SECOND)
         tokens.newly_woken()
         assert not tokens.take("long", expires_at=NOW + timedelta(hours=2))
         await clock.advance(119 * SECOND)
@@ -769,7 +769,7 @@ class TestRetryAfter:
     ) -> None:
         for name in "abc":
             assert tokens.take(name)
-            tokens.budgets.failed(tokens.places[name], 3600 * SECOND)
+            await tokens.fail(name, 3600 * SECOND)
         tokens.newly_woken()
         assert not tokens.take("soon", expires_at=NOW + 60 * SECOND)
         assert not tokens.take("missing", Urgency.MISSING, expires_at=NOW - timedelta(days=9))
@@ -783,7 +783,7 @@ class TestRetryAfter:
 
     async def test_while_others_are_answered_it_is_nobody_else_s(self, tokens: Tokens) -> None:
         assert tokens.take("a")
-        tokens.budgets.failed(tokens.places["a"], 120 * SECOND)
+        await tokens.fail("a", 120 * SECOND)
         assert tokens.take("b")
 
 
