@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from asset_token_operator.model import SECRET_TYPE
 from tests.support.asset_api import AssetApi
 from tests.support.asset_behaviour import Behaviour
-from tests.support.cluster import Json, wait_until
+from tests.support.cluster import Json, KubectlError, wait_until
 from tests.support.operator_process import OperatorProcess
 from tests.support.shop import Shop
 from tests.support.webhook import Webhook
@@ -61,7 +62,7 @@ def test_what_is_in_flight_at_sigterm_is_written_however_long_that_takes(
         shop.put("ledger-writer")
         wait_until(lambda: asset.arrived, 15, "the request has arrived")
         operator.ask_to_end()
-        time.sleep(20)
+        time.sleep(20)  # longer than an operator once took at most: the Lease went then
         assert lease(shop)["holderIdentity"] != ""
         assert operator.terminate(within=30) == 0
 
@@ -102,6 +103,14 @@ def said_of(shop: Shop, asset: AssetApi, operator: OperatorProcess, status: str 
     return message
 
 
+def _is_refused(shop: Shop, *arguments: str) -> bool:
+    try:
+        shop.kubectl(*arguments)
+    except KubectlError:
+        return True
+    return False
+
+
 def test_a_quota_that_is_used_up_is_named(shop: Shop, asset: AssetApi, operator: OperatorProcess) -> None:
     quotas = f"/api/v1/namespaces/{shop.namespace}/resourcequotas"
     shop.wait_until_served("before")
@@ -129,7 +138,8 @@ def test_a_policy_that_denies_is_named(shop: Shop, asset: AssetApi, operator: Op
     binding = {"metadata": {"name": name}, "spec": {"policyName": name, "validationActions": ["Deny"]}}
     shop.cluster.api.create(f"{ADMISSION}/validatingadmissionpolicybindings", binding)
     try:
-        time.sleep(3)
+        probe = ("create", "secret", "generic", "probe", f"--type={SECRET_TYPE}", "--from-literal=access_token=x")
+        wait_until(lambda: _is_refused(shop, *probe, "--dry-run=server"), 15, "the policy is in force")
         assert f"ValidatingAdmissionPolicy {name} denied it (binding {name})." in said_of(shop, asset, operator)
     finally:
         shop.cluster.api.delete(f"{ADMISSION}/validatingadmissionpolicybindings/{name}")
@@ -166,8 +176,10 @@ def test_roles_that_do_not_allow_it_are_blamed(shop: Shop, asset: AssetApi, oper
         rule | {"verbs": [verb for verb in rule["verbs"] if verb != "patch" or rule["resources"] != ["secrets"]]}
         for rule in rules
     ]
+    may_it = ("auth", "can-i", "patch", "secrets", f"--as=system:serviceaccount:{shop.namespace}:operator")
+    assert not _is_refused(shop, *may_it)
     shop.cluster.api.patch(path, {"rules": weaker})
-    time.sleep(2)
+    wait_until(lambda: _is_refused(shop, *may_it), 15, "the Role is weaker")
     assert said_of(shop, asset, operator, "ClusterRefused").endswith(
         "refused with 403 Forbidden; check the operator's Role there."
     )
