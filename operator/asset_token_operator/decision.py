@@ -365,11 +365,20 @@ class Observed:
             if token is not None:
                 known.setdefault(token.fingerprint, token)
         spec_hash = self.token.spec.request_hash()
-        return max(
+        latest = max(
             known.values(),
             key=lambda token: (token.spec_hash == spec_hash, token.revision, token.fingerprint),
             default=None,
         )
+        return None if latest is None else self._with_proof_key(latest)
+
+    def _with_proof_key(self, token: IssuedToken) -> IssuedToken:
+        """With what its proof is keyed with: one that was believed without it may be written under another name."""
+        if token.proof_key is not None or token.access_token is None or self.credentials is None:
+            return token
+        if _are_others(self.credentials, token):
+            return token
+        return replace(token, proof_key=proof_key(self.credentials, token.access_token))
 
     @cached_property
     def _present(self) -> Synced:
@@ -408,10 +417,12 @@ class Observed:
         """Whether only the credentials can tell if a Secret that was read is the operator's own."""
         if any(other.data is not None for other in self.others):
             return True
-        secret = self.secret
-        if secret is None or secret.data is None or self._is_as_last_seen():
+        secret, held = self.secret, self.held
+        if secret is None:  # it is written under another name than before
+            return held is not None and held.proof_key is None
+        if secret.data is None or self._is_as_last_seen():
             return False
-        return self.held is None or not holds(secret, self.held)
+        return held is None or not holds(secret, held)
 
     def _credentials_changed(self) -> bool:
         return self.credentials_version is not None and self.synced.credentials != self._present.credentials

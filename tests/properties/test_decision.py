@@ -313,7 +313,7 @@ class AnyHistory(RuleBasedStateMachine):
         if self.lags:
             self.world.sync_tokens()
         self.again = self.world.reconcile(sync=not self.lags)
-        if self.world.caches.secret(CREDENTIALS_KEY) is None:
+        if CREDENTIALS_KEY not in self.world.kube.credentials:
             self.cause = None  # credentials that are there again are a new one
         if self.issued is not None and self.issued.spec_hash != self.world.token().spec.request_hash():
             self.issued = None  # what was never written for an earlier spec needn't be kept

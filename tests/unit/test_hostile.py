@@ -226,3 +226,23 @@ def test_rotated_credentials_cost_one_request_after_a_restart_and_the_old_token_
 
     assert world.conditions()["Ready"][0] == "True"
     assert served(world) == "canary-access-token-1"
+
+
+def test_a_token_that_was_believed_without_its_credentials_is_proved_under_its_next_name_too() -> None:
+    world = World()
+    world.add()
+    world.reconcile()
+    world.restart()
+    secret = world.secret()
+    assert secret is not None
+    world.kube.put_secret(replace(secret, labels={}))  # so it is read whole, and put right
+    world.reconcile()
+    world.kube.put_token(replace(world.token(), spec=a_spec(secret=SecretSpec("next"))))
+    world.reconcile()
+    world.kube.put_token(replace(world.token(), status={"observedGeneration": -1}))
+    world.restart()
+
+    world.reconcile()
+
+    assert served(world) == "canary-access-token-1"
+    assert len(world.asset.requests) == 1
