@@ -230,7 +230,7 @@ class Observed:
         token: The AssetToken.
         endpoints: The base URL of each environment.
         secret: What stands under the name of its Secret, whoever wrote it; by its metadata only, or whole.
-        others: Its own Secrets under other names, from before `secret.name` changed.
+        others: Its own Secrets under other names, from before `secret.name` changed: by metadata, or read and proved.
         held: The latest token that is known to have been issued, also if no Secret has it (any more).
         requests: Attempts to get a token.
         writes: Attempts to write the Secret.
@@ -325,7 +325,9 @@ class Observed:
         if is_its_own and self.held is not None and holds(secret, self.held):
             return self.held
         token = stored_token(secret)
-        if token is not None and not (is_its_own and self._is_as_last_seen()):
+        if not is_its_own and secret.data is None:  # one that was read is proved
+            return None
+        if token is not None and is_its_own and not self._is_as_last_seen():
             token = self._prove(secret, token)
         if token is None or token.spec_hash != self.token.spec.request_hash():
             return token
@@ -347,8 +349,9 @@ class Observed:
         return prove(secret, self.token, token, proof_key(self.credentials, token.access_token))
 
     def is_proved(self, secret: SecretState) -> bool:
-        """Whether it is proved that the operator made the Secret."""
-        return self._read(secret) is not None
+        """Whether it is proved that the operator made a Secret that was read."""
+        token = stored_token(secret)
+        return token is not None and self._prove(secret, token) is not None
 
     def current(self) -> IssuedToken | None:
         """The token to serve: one for the present spec if there is one, and of those the latest.
@@ -415,8 +418,6 @@ class Observed:
 
     def _lacks_proof(self) -> bool:
         """Whether only the credentials can tell if a Secret that was read is the operator's own."""
-        if any(other.data is not None for other in self.others):
-            return True
         secret, held = self.secret, self.held
         if secret is None:  # it is written under another name than before
             return held is not None and held.proof_key is None
@@ -524,7 +525,7 @@ def decide(seen: Observed, now: datetime) -> Decision:
         moments.append(allowed)
     if serves and seen.token.spec.secret.deletion_policy is DeletionPolicy.DELETE:
         for other in seen.others:
-            if other.controller_uid == seen.token.uid and seen.is_proved(other):
+            if other.controller_uid == seen.token.uid and other.data is not None:
                 return Remove(other)
     return Wait(min(moment for moment in moments if moment > now))
 
