@@ -366,10 +366,10 @@ class AnyHistory(RuleBasedStateMachine):
         return self.world.clock.now() + self.world.asset.skew
 
     def unsure(self) -> bool:
-        """Whether the clock was set, maybe after the served token's issue, and no answer has told of Asset's since."""
+        """Whether the clock was set, maybe after the served token's issue, and no token has told of Asset's since."""
         served, skew = self.served(), self.world.asset.skew
         was_set = served is not None and skew is not None and abs(served.skew - skew) > 3 * SECOND
-        return (self.clock_was_set or was_set) and self.world.clocks.skew(Environment.SANDBOX) is None
+        return (self.clock_was_set or was_set) and self.world.clocks.proved_skew(Environment.SANDBOX) is None
 
     # What must be true
 
@@ -444,7 +444,7 @@ class AnyHistory(RuleBasedStateMachine):
             assert self.world.waits_for_place(), "only who waits for a place a little may have no status yet"
             assert not ready
             return
-        if not (ready and self.is_unproved()):
+        if not (ready and (self.is_unproved() or self.unsure())):  # it may only say too little
             assert self.world.conditions()["Ready"][0] == str(ready), "Ready is what consumers find"
         assert status["observedGeneration"] == self.world.token().generation
 
