@@ -65,8 +65,8 @@ class Tenant:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A place that is asked for, or held.
+class Slot:
+    """A slot that is asked for, or held.
 
     Attributes:
         key: The AssetToken.
@@ -108,9 +108,9 @@ class Rest:
         """When it is over."""
         return self.since + self.lasts
 
-    def ends_for(self, place: Place) -> datetime:
+    def ends_for(self, slot: Slot) -> datetime:
         """When one may ask again: nobody waits until its token has expired."""
-        return self.since + min(self.lasts, longest_rest(place.expires_at - self.said_at))
+        return self.since + min(self.lasts, longest_rest(slot.expires_at - self.said_at))
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,7 @@ class Account:
         rest: For how long it rests after a 429.
         refusals: How many 429 there were in a row.
         pauses: How often it has rested after a 429.
-        in_flight: Who has been sent, or has a place kept, and since when.
+        in_flight: Who has been sent, or has a slot kept, and since when.
         queue: Who waits, in order.
     """
 
@@ -169,7 +169,7 @@ class Account:
     refusals: int = 0
     pauses: int = 0
     in_flight: dict[Key, datetime] = field(default_factory=dict)
-    queue: list[Place] = field(default_factory=list)
+    queue: list[Slot] = field(default_factory=list)
 
     def window(self) -> timedelta:
         """How long a window is, as far as it can be told."""
@@ -190,22 +190,22 @@ class Account:
         counted, least = self.counted
         return min(least, *(left + 1 + earlier for earlier, left in enumerate(said, counted)))
 
-    def free_at(self, place: Place, reserves: Reserves, now: datetime) -> datetime:
+    def free_at(self, slot: Slot, reserves: Reserves, now: datetime) -> datetime:
         """When one may be sent, as far as can be told now; a moment that has passed means now."""
         if self.rest is not None and self.is_paused(now):
-            ends = self.rest.ends_for(place)
+            ends = self.rest.ends_for(slot)
             return ends if ends > now else self._one_at_a_time(now)
-        reserve = reserves.of(place.urgency, self.limit)
-        spaced = self._spaced(place.urgency, self.limit - reserve, now)
+        reserve = reserves.of(slot.urgency, self.limit)
+        spaced = self._spaced(slot.urgency, self.limit - reserve, now)
         if self.resets_at is None or self.resets_at <= now:
             self.resets_at = None
             return max(self._one_at_a_time(now), spaced)
         spare = self.remaining() - reserve
-        if place.urgency >= Urgency.OVERDUE:
+        if slot.urgency >= Urgency.OVERDUE:
             spare -= math.ceil(self.others_per_second * (self.resets_at - now).total_seconds())
         if spare < 1:
             return self.resets_at
-        return now if place.urgency is Urgency.RETRY and spare > self.limit / 2 else spaced
+        return now if slot.urgency is Urgency.RETRY and spare > self.limit / 2 else spaced
 
     def _spaced(self, urgency: Urgency, share: int, now: datetime) -> datetime:
         """When the next one of that urgency is due, of which so many may be sent in a window."""
@@ -222,16 +222,16 @@ class Account:
         """Whether it rests after a 429."""
         return self.rest is not None and self.rest.ends() > now
 
-    def send(self, place: Place, now: datetime) -> None:
+    def send(self, slot: Slot, now: datetime) -> None:
         """One more is sent."""
-        self.in_flight[place.key] = now
+        self.in_flight[slot.key] = now
         self.sent.append(now)
         half = len(self.sent) // 2
         if self.sent[half] <= now - 2 * self.window():
             del self.sent[:half]
         self.ours += 1
-        if place.urgency in SPACED:
-            self.latest[place.urgency] = now
+        if slot.urgency in SPACED:
+            self.latest[slot.urgency] = now
 
     def answered(self, sent_at: datetime | None) -> None:
         """A request that was sent then was answered, and not by a 429: so there is nothing more to rest from."""

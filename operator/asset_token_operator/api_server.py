@@ -80,7 +80,7 @@ LOOK_EVERY_SECONDS: Final = 10.0
 """How often it is looked at most whether the kubeconfig says something else, while no connection can be had."""
 
 
-class ApiServer:
+class ApiClient:
     """Makes calls, and follows watches. Open it with `async with`."""
 
     def __init__(self, access: Access, heard: Callable[[datetime], None] = lambda _: None) -> None:

@@ -16,7 +16,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from asset_token_operator.api_server import WRITE_SECONDS, ApiServer
+from asset_token_operator.api_server import WRITE_SECONDS, ApiClient
 from asset_token_operator.asset_client import TIMEOUT_SECONDS, AssetClient
 from asset_token_operator.asset_clock import AssetClocks
 from asset_token_operator.asset_token_watch import AssetTokenWatch
@@ -70,7 +70,7 @@ async def serve(settings: Settings) -> None:
     clock = SystemClock()
     instance = os.environ.get("POD_ID") or socket.gethostname()
     clocks = AssetClocks(clock)
-    async with await ApiServer.connect(clocks.cluster_says) as api:
+    async with await ApiClient.connect(clocks.cluster_says) as api:
         leadership = None
         if settings.leader_elect:
             leadership = Leadership(api, _lease_namespace(settings), settings.lease_name, instance, clock)
@@ -147,12 +147,13 @@ def assemble(  # noqa: PLR0913, PLR0917 - what it is made of
 
     scopes = Scopes(settings.namespaces, serve_scope, try_again)
     health = Health(clock, scopes.is_ready, scopes.problems)
-    scheduler: Scheduler[Key] = Scheduler(clock, WORKERS, partial(health.beat, "scheduler"), lambda key: key.namespace)
+    released = partial(health.heartbeat, "scheduler")
+    scheduler: Scheduler[Key] = Scheduler(clock, WORKERS, released, lambda key: key.namespace, metrics.reconcile_failed)
 
     def heard_of_secrets(scope: str) -> None:
-        health.beat(f"watch of Secrets in {name_of(scope)}")
+        health.heartbeat(f"watch of Secrets in {name_of(scope)}")
 
-    watched = partial(health.beat, "watch of AssetTokens", WATCH_PATIENCE)
+    watched = partial(health.heartbeat, "watch of AssetTokens", WATCH_PATIENCE)
     asset_tokens = AssetTokenWatch(kube, caches, scopes, scheduler.wake, clock, watched, settings.selector)
     secrets = SecretReflector(kube, caches, scopes, scheduler.wake, clock, heard_of_secrets)
     budgets = Budgets(scheduler.wake, clock, settings.reserves)

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from asset_token_operator.expiry import HALF_A_SECOND, LARGEST_SKEW, SMALLEST_SKEW, rounded
+from asset_token_operator.observed import Skews
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -30,7 +31,7 @@ class AssetClocks:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._ours = self.began()
+        self._ours = self.booted_at()
         self._cluster: datetime | None = None
         self._asset: dict[Environment, datetime] = {}
         self._proved: set[Environment] = set()
@@ -38,7 +39,17 @@ class AssetClocks:
 
         self._odd: set[tuple[Environment, str]] = set()
 
-    def began(self) -> datetime:
+    def skews(self, environment: Environment) -> Skews:
+        """All that tells how far Asset's clock is ahead of ours."""
+        return Skews(
+            self.proved_skew(environment),
+            self.skew(environment),
+            self.cluster_skew(),
+            self.set_back(),
+            self.booted_at(),
+        )
+
+    def booted_at(self) -> datetime:
         """What our clock, as it is now, would have said when this machine started to run."""
         return self._clock.now() - self._clock.elapsed()
 
@@ -64,7 +75,7 @@ class AssetClocks:
 
         Whether it was right before or is right now, nobody can tell. Tokens are renewed early rather than late.
         """
-        return max(rounded(self._ours - self.began()), timedelta())
+        return max(rounded(self._ours - self.booted_at()), timedelta())
 
     def cluster_says(self, date: datetime) -> None:
         """The API server answered with that `Date`."""
@@ -81,7 +92,7 @@ class AssetClocks:
         began = date + HALF_A_SECOND - self._clock.elapsed()
         cluster = self._cluster
         if cluster is not None and abs(cluster - began) >= SMALLEST_SKEW:
-            ours = self.began()
+            ours = self.booted_at()
             if abs(cluster - ours) < abs(began - ours):
                 self._tell(environment, "Date")
                 return
@@ -91,7 +102,7 @@ class AssetClocks:
         """An answer with a token told of Asset's clock; one without a `Date` may come from a cache."""
         if date is not None:
             self._proved.add(environment)
-            self._asset[environment] = self.began() + validity.skew
+            self._asset[environment] = self.booted_at() + validity.skew
         if validity.odd is not None:
             self._tell(environment, validity.odd)
 
@@ -104,4 +115,4 @@ class AssetClocks:
             )
 
     def _ahead(self, began: datetime | None) -> timedelta | None:
-        return None if began is None else rounded(began - self.began())
+        return None if began is None else rounded(began - self.booted_at())

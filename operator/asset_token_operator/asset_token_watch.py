@@ -49,7 +49,7 @@ class AssetTokenWatch:
         scopes: What is followed; told how that goes.
         wake: Called with each AssetToken that something happened to.
         clock: The clock.
-        beat: Called whenever the API server is asked, or will be.
+        heartbeat: Called whenever the API server is asked, or will be.
         selector: Which AssetTokens are served, by their labels; None for all. To this operator there are no others.
     """
 
@@ -60,7 +60,7 @@ class AssetTokenWatch:
         scopes: Scopes,
         wake: Callable[[Key], None],
         clock: Clock,
-        beat: Callable[[], None] = lambda: None,
+        heartbeat: Callable[[], None] = lambda: None,
         selector: str | None = None,
     ) -> None:
         self._kube = kube
@@ -68,7 +68,7 @@ class AssetTokenWatch:
         self._scopes = scopes
         self._wake = wake
         self._clock = clock
-        self._beat = beat
+        self._heartbeat = heartbeat
         self._selector = selector
         self._missing: dict[str, dict[Key, int]] = {}
         """For each scope that is watched: what there is and hasn't been seen yet, and in which version."""
@@ -89,7 +89,7 @@ class AssetTokenWatch:
                 self._lost(self._scopes.names, error)
             else:
                 await self._watch()
-            self._beat()
+            self._heartbeat()
             await self._clock.sleep(AGAIN_SECONDS)
 
     async def _watch(self) -> None:
@@ -123,7 +123,7 @@ class AssetTokenWatch:
     def asked(self) -> None:
         """A request is about to be sent."""
         self._asks += 1
-        self._beat()
+        self._heartbeat()
 
     def watching(self, scope: str, *, listed: bool) -> None:
         """The AssetTokens of a scope are watched."""

@@ -2,7 +2,7 @@
 
 Asset allows each tenant so many requests a minute, over all of its API, and the tenant's own applications spend from
 the same budget. So whoever wants to request a token asks here first. Nobody waits in here: who can't be served at once
-is put into the tenant's queue, by urgency and then by expiry, and is woken with a place kept for it when its turn
+is put into the tenant's queue, by urgency and then by expiry, and is woken with a slot kept for it when its turn
 comes; a waiting token therefore never holds a worker, and one tenant's queue never holds up another's.
 """
 
@@ -23,8 +23,8 @@ from asset_token_operator.account import (
     Account,
     BudgetState,
     Business,
-    Place,
     Rest,
+    Slot,
     Tenant,
 )
 from asset_token_operator.endpoint import Endpoint
@@ -42,8 +42,8 @@ logger = logging.getLogger(__name__)
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
-PLACE_KEPT: Final = timedelta(seconds=30)
-"""How long a place is kept for a token that was woken and doesn't come."""
+SLOT_KEPT: Final = timedelta(seconds=30)
+"""How long a slot is kept for a token that was woken and doesn't come."""
 
 LOOK_AGAIN: Final = timedelta(seconds=2)
 """The longest wait between two looks at the clock."""
@@ -53,7 +53,7 @@ class Budgets:
     """The budgets of all tenants, and the queues for them.
 
     Args:
-        wake: Called with a token that has a place.
+        wake: Called with a token that has a slot.
         clock: The wall clock.
         reserves: What is left to the tenants' own applications.
     """
@@ -65,8 +65,8 @@ class Budgets:
         self._accounts: defaultdict[Tenant, Account] = defaultdict(Account)
         self._businesses: defaultdict[Business, deque[datetime]] = defaultdict(deque)
         self._endpoints: defaultdict[Environment, Endpoint] = defaultdict(Endpoint)
-        self._queued: dict[Key, Place] = {}
-        self._kept: dict[Key, tuple[Place, datetime]] = {}
+        self._queued: dict[Key, Slot] = {}
+        self._kept: dict[Key, tuple[Slot, datetime]] = {}
         self._changed = asyncio.Event()
 
     def _now(self) -> datetime:
@@ -87,86 +87,86 @@ class Budgets:
             queued = len(account.queue)
             yield BudgetState(tenant, account.limit, 0 if paused else remaining, paused, queued, account.pauses)
 
-    def take(self, place: Place) -> bool:
-        """Take a place, if one is free or was kept; else wait for one in the queue, to be woken then.
+    def acquire(self, slot: Slot) -> bool:
+        """Take a slot, if one is free or was kept; else wait for one in the queue, to be woken then.
 
-        Who takes one gives it back, by `answered`, `failed` or `leave`.
+        Who takes one gives it back, by `answered`, `failed` or `withdraw`.
         """
         now = self._now()
-        kept, _ = self._kept.pop(place.key, (None, now))
-        if kept is not None and kept.tenant == place.tenant:
+        kept, _ = self._kept.pop(slot.key, (None, now))
+        if kept is not None and kept.tenant == slot.tenant:
             return True
         if kept is not None:
-            self.give_back(kept)
-        self.leave(place.key)
-        account = self._accounts[place.tenant]
-        if self._free_at(place, now) <= now and self._is_next(place):
-            self._send(place, now)
+            self.release(kept)
+        self.withdraw(slot.key)
+        account = self._accounts[slot.tenant]
+        if self._free_at(slot, now) <= now and self._is_next(slot):
+            self._send(slot, now)
             return True
-        bisect.insort(account.queue, place, key=Place.rank)
-        self._queued[place.key] = place
+        bisect.insort(account.queue, slot, key=Slot.rank)
+        self._queued[slot.key] = slot
         self._changed.set()
         return False
 
-    def _is_next(self, place: Place) -> bool:
+    def _is_next(self, slot: Slot) -> bool:
         """Whether nobody waits who goes before."""
-        endpoint = self._endpoints[place.tenant.environment]
+        endpoint = self._endpoints[slot.tenant.environment]
         if endpoint.down:
-            return all(endpoint.turn(place) < endpoint.turn(other) for other in self._waiting(place.tenant.environment))
-        first = next(iter(self._accounts[place.tenant].queue), None)
-        return first is None or place.rank() < first.rank()
+            return all(endpoint.turn(slot) < endpoint.turn(other) for other in self._waiting(slot.tenant.environment))
+        first = next(iter(self._accounts[slot.tenant].queue), None)
+        return first is None or slot.rank() < first.rank()
 
-    def _waiting(self, environment: Environment) -> list[Place]:
-        """Who waits for a place at that endpoint."""
-        return [place for place in self._queued.values() if place.tenant.environment == environment]
+    def _waiting(self, environment: Environment) -> list[Slot]:
+        """Who waits for a slot at that endpoint."""
+        return [slot for slot in self._queued.values() if slot.tenant.environment == environment]
 
-    def leave(self, key: Key) -> None:
-        """The token needs no place any more, or not the one that it has."""
+    def withdraw(self, key: Key) -> None:
+        """The token needs no slot any more, or not the one that it has."""
         queued = self._queued.pop(key, None)
         if queued is not None:
             queue = self._accounts[queued.tenant].queue
-            del queue[bisect.bisect_left(queue, queued.rank(), key=Place.rank)]
+            del queue[bisect.bisect_left(queue, queued.rank(), key=Slot.rank)]
         kept, _ = self._kept.pop(key, (None, None))
         if kept is not None:
-            self.give_back(kept)
+            self.release(kept)
 
-    def give_back(self, place: Place) -> None:
-        """The place that was taken is free again."""
-        self._accounts[place.tenant].in_flight.pop(place.key, None)
+    def release(self, slot: Slot) -> None:
+        """The slot that was taken is free again."""
+        self._accounts[slot.tenant].in_flight.pop(slot.key, None)
         self._changed.set()
 
-    def answered(self, place: Place, reply: Reply) -> None:
+    def answered(self, slot: Slot, reply: Reply) -> None:
         """Asset answered, whatever it was, so its endpoint is up."""
         now, wall = self._now(), self._clock.now()
-        account = self._accounts[place.tenant]
-        sent_at = account.in_flight.get(place.key)
-        self.give_back(place)
+        account = self._accounts[slot.tenant]
+        sent_at = account.in_flight.get(slot.key)
+        self.release(slot)
         if reply.status == HTTPStatus.TOO_MANY_REQUESTS:
             was_paused = account.is_paused(now)
             lasts = account.pause(_asked_rest(reply), sent_at, now, wall)
             if not was_paused:
-                logger.warning("%s: Asset's rate limit is used up, paused for %s", place.tenant, lasts)
+                logger.warning("%s: Asset's rate limit is used up, paused for %s", slot.tenant, lasts)
         else:
             account.answered(sent_at)
             account.learn(reply.rate, now) if reply.rate else account.assume(now)
-        environment = place.tenant.environment
+        environment = slot.tenant.environment
         endpoint = self._endpoints[environment]
         look_again: set[Key] = set()
         if endpoint.down:
             logger.warning("%s: the endpoint answers again", environment)
             look_again = {waiting.key for waiting in self._waiting(environment)}
-        for key in sorted(endpoint.answer(place, now, wall) | look_again):
+        for key in sorted(endpoint.answer(slot, now, wall) | look_again):
             self._wake(key)
 
-    def failed(self, place: Place, retry_after: timedelta | None = None) -> None:
+    def failed(self, slot: Slot, retry_after: timedelta | None = None) -> None:
         """There was no answer, or one that says that the endpoint doesn't work, and maybe when to ask again."""
-        self.give_back(place)
-        now, endpoint = self._now(), self._endpoints[place.tenant.environment]
-        endpoint.fail(place, now)
+        self.release(slot)
+        now, endpoint = self._now(), self._endpoints[slot.tenant.environment]
+        endpoint.fail(slot, now)
         if retry_after is not None:
             endpoint.rest = Rest(now, retry_after, self._clock.now())
         if endpoint.goes_down():
-            logger.warning("%s: the endpoint is down; one request asks every %s", place.tenant.environment, PROBE_EVERY)
+            logger.warning("%s: the endpoint is down; one request asks every %s", slot.tenant.environment, PROBE_EVERY)
             endpoint.down, endpoint.probed_at = True, now
             for key in endpoint.failed:
                 self._wake(key)
@@ -185,12 +185,12 @@ class Budgets:
 
     def forget(self, key: Key) -> None:
         """The AssetToken is gone."""
-        self.leave(key)
+        self.withdraw(key)
         for endpoint in self._endpoints.values():
             endpoint.forget(key)
 
     async def serve(self) -> None:
-        """Give places to those who wait, until cancelled."""
+        """Give slots to those who wait, until cancelled."""
         while True:
             self._changed.clear()
             now = self._now()
@@ -198,10 +198,10 @@ class Budgets:
             await self._clock.wait(self._changed, (again - now).total_seconds())
 
     def _serve(self, now: datetime) -> datetime:
-        """Give all places that are free now; when to look again."""
-        for place, until in list(self._kept.values()):
+        """Give all slots that are free now; when to look again."""
+        for slot, until in list(self._kept.values()):
             if until <= now:
-                self.leave(place.key)
+                self.withdraw(slot.key)
         again = now + LOOK_AGAIN
         for environment, endpoint in self._endpoints.items():
             if endpoint.down:
@@ -216,8 +216,8 @@ class Budgets:
         """Let one ask an endpoint that is down whether it is up again, if it is time, in turn."""
         if endpoint.probed_at is not None and endpoint.probed_at + PROBE_EVERY > now:
             return endpoint.probed_at + PROBE_EVERY
-        waiting = [(place, self._free_at(place, now)) for place in self._waiting(environment)]
-        first = min((place for place, free_at in waiting if free_at <= now), key=endpoint.turn, default=None)
+        waiting = [(slot, self._free_at(slot, now)) for slot in self._waiting(environment)]
+        first = min((slot for slot, free_at in waiting if free_at <= now), key=endpoint.turn, default=None)
         if first is None:
             return min((free_at for _, free_at in waiting), default=now + LOOK_AGAIN)
         self._let_go(first, now)
@@ -225,49 +225,49 @@ class Budgets:
 
     def _serve_queue(self, account: Account, now: datetime) -> datetime:
         again = now + LOOK_AGAIN
-        for place in list(account.queue):
-            free_at = self._tenant_free_at(place, now)
+        for slot in list(account.queue):
+            free_at = self._tenant_free_at(slot, now)
             if free_at > now:
                 again = min(again, free_at)
                 if account.is_paused(now):  # then each has a time of its own
                     continue
                 return again
-            free_at = self._business_free_at(place, now)
+            free_at = self._business_free_at(slot, now)
             if free_at > now:
                 again = min(again, free_at)
                 continue
-            self._let_go(place, now)
+            self._let_go(slot, now)
         return again
 
-    def _let_go(self, place: Place, now: datetime) -> None:
-        """Give the place to who waits for it."""
-        self.leave(place.key)
-        self._send(place, now)
-        self._kept[place.key] = (place, now + PLACE_KEPT)
-        self._wake(place.key)
+    def _let_go(self, slot: Slot, now: datetime) -> None:
+        """Give the slot to who waits for it."""
+        self.withdraw(slot.key)
+        self._send(slot, now)
+        self._kept[slot.key] = (slot, now + SLOT_KEPT)
+        self._wake(slot.key)
 
-    def _free_at(self, place: Place, now: datetime) -> datetime:
-        return max(self._tenant_free_at(place, now), self._business_free_at(place, now))
+    def _free_at(self, slot: Slot, now: datetime) -> datetime:
+        return max(self._tenant_free_at(slot, now), self._business_free_at(slot, now))
 
-    def _tenant_free_at(self, place: Place, now: datetime) -> datetime:
-        free_at = self._accounts[place.tenant].free_at(place, self._reserves, now)
-        return max(free_at, self._endpoints[place.tenant.environment].free_at(place, now))
+    def _tenant_free_at(self, slot: Slot, now: datetime) -> datetime:
+        free_at = self._accounts[slot.tenant].free_at(slot, self._reserves, now)
+        return max(free_at, self._endpoints[slot.tenant.environment].free_at(slot, now))
 
-    def _business_free_at(self, place: Place, now: datetime) -> datetime:
+    def _business_free_at(self, slot: Slot, now: datetime) -> datetime:
         """Asset names no budget of a business, so our own requests are counted, over the last window."""
-        if place.business_id is None:
+        if slot.business_id is None:
             return now
-        sent = self._businesses[place.tenant, place.business_id]
+        sent = self._businesses[slot.tenant, slot.business_id]
         while sent and sent[0] + WINDOW + MARGIN <= now:
             sent.popleft()
-        most = DEFAULT_LIMIT - self._reserves.of(place.urgency, DEFAULT_LIMIT)
+        most = DEFAULT_LIMIT - self._reserves.of(slot.urgency, DEFAULT_LIMIT)
         return sent[-most] + WINDOW + MARGIN if len(sent) >= most else now
 
-    def _send(self, place: Place, now: datetime) -> None:
-        self._accounts[place.tenant].send(place, now)
-        self._endpoints[place.tenant.environment].probed_at = now
-        if place.business_id is not None:
-            self._businesses[place.tenant, place.business_id].append(now)
+    def _send(self, slot: Slot, now: datetime) -> None:
+        self._accounts[slot.tenant].send(slot, now)
+        self._endpoints[slot.tenant.environment].probed_at = now
+        if slot.business_id is not None:
+            self._businesses[slot.tenant, slot.business_id].append(now)
 
 
 def _asked_rest(reply: Reply) -> timedelta | None:

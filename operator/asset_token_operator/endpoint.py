@@ -16,7 +16,7 @@ from asset_token_operator.renewal import PROBE_EVERY
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from asset_token_operator.account import Business, Place, Rest, Tenant
+    from asset_token_operator.account import Business, Rest, Slot, Tenant
     from asset_token_operator.model import Key, Urgency
 
 DOWN_AFTER: Final = 3
@@ -62,14 +62,14 @@ class Endpoint:
     up_since: datetime | None = None
     rest: Rest | None = None
 
-    def fail(self, place: Place, now: datetime) -> None:
+    def fail(self, slot: Slot, now: datetime) -> None:
         """A request failed: its tenant, business and AssetToken are the last to probe again."""
-        business = place.business()
+        business = slot.business()
         self.failures += 1
-        self.failed[place.key] = business
-        self.turns |= dict.fromkeys((place.tenant, business, place.key), self.failures)
-        if self.suspects[place.key] >= ALONE_AFTER or business in self.bad:
-            self.alone[place.key] = business
+        self.failed[slot.key] = business
+        self.turns |= dict.fromkeys((slot.tenant, business, slot.key), self.failures)
+        if self.suspects[slot.key] >= ALONE_AFTER or business in self.bad:
+            self.alone[slot.key] = business
         is_silent = self.answered_at is None or now - self.answered_at >= SILENCE
         if self.failures >= NOTHING_GETS_THROUGH and is_silent:  # so it is nobody's own
             self._trust()
@@ -83,16 +83,16 @@ class Endpoint:
         """Whether it must be taken for down now."""
         return not self.down and len(self.failed.keys() - self.alone.keys()) >= DOWN_AFTER
 
-    def answer(self, place: Place, now: datetime, wall: datetime) -> set[Key]:
+    def answer(self, slot: Slot, now: datetime, wall: datetime) -> set[Key]:
         """A request was answered; those who may ask again at once.
 
         Of each business whose requests failed one goes first. Its own answer lets the others go.
         """
-        business = place.business()
-        released = self._release(business) if business in self.bad or place.key in self.alone else set()
+        business = slot.business()
+        released = self._release(business) if business in self.bad or slot.key in self.alone else set()
         scouts: set[Business] = set()
         for key, theirs in self.failed.items():
-            if key in self.alone or key == place.key:
+            if key in self.alone or key == slot.key:
                 continue
             if theirs in scouts:
                 self.alone[key] = theirs
@@ -105,10 +105,10 @@ class Endpoint:
         if released or self.down:
             self.ups += 1
             self.up_since = wall
-        self.suspects.pop(place.key, None)
+        self.suspects.pop(slot.key, None)
         self.down, self.failures, self.failed, self.turns = False, 0, {}, {}
         self.answered_at, self.rest = now, None
-        return released - {place.key}
+        return released - {slot.key}
 
     def _release(self, business: Business) -> set[Key]:
         """What fails is not that business's own any more."""
@@ -126,14 +126,14 @@ class Endpoint:
         if business is not None and business not in {*self.alone.values(), *self.failed.values()}:
             self.bad.discard(business)
 
-    def turn(self, place: Place) -> tuple[int, int, int, tuple[Urgency, datetime, Key]]:
+    def turn(self, slot: Slot) -> tuple[int, int, int, tuple[Urgency, datetime, Key]]:
         """The order in which probes go: by turns, so that one whose requests always fail is not all that is asked."""
-        tenant, business, key = (self.turns.get(one, 0) for one in (place.tenant, place.business(), place.key))
-        return (tenant, business, key, place.rank())
+        tenant, business, key = (self.turns.get(one, 0) for one in (slot.tenant, slot.business(), slot.key))
+        return (tenant, business, key, slot.rank())
 
-    def free_at(self, place: Place, now: datetime) -> datetime:
+    def free_at(self, slot: Slot, now: datetime) -> datetime:
         """When one may ask it: now, or when it is down when the next probe is due."""
         if not self.down or self.probed_at is None:
             return now
         due = self.probed_at + PROBE_EVERY
-        return due if self.rest is None else max(due, self.rest.ends_for(place))
+        return due if self.rest is None else max(due, self.rest.ends_for(slot))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from asset_token_operator.kube import KubeClient
     from asset_token_operator.metrics import Metrics
     from asset_token_operator.model import AssetToken
-    from asset_token_operator.outcome import Event
+    from asset_token_operator.report import Event
 
 logger = logging.getLogger(__name__)
 

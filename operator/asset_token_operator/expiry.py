@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from asset_token_operator.errors import BrokenAnswerError
-from asset_token_operator.model import whole_seconds
+from asset_token_operator.times import whole_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -24,7 +24,8 @@ import kopf
 import uvloop
 
 from asset_token_operator import kubeconfig
-from asset_token_operator.model import GROUP, PLURAL, VERSION, Key, SpecError, parse_asset_token
+from asset_token_operator.model import GROUP, PLURAL, VERSION, Key
+from asset_token_operator.parsing import SpecError, parse_asset_token
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -55,7 +55,7 @@ class Health:
             await self.clock.sleep(1)
             self._seconds += 1
 
-    def beat(self, part: str, patience: timedelta = PATIENCE) -> None:
+    def heartbeat(self, part: str, patience: timedelta = PATIENCE) -> None:
         """The part is alive, and may be silent for so long from now on."""
         self._until[part] = self._seconds + patience.total_seconds()
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from asset_token_operator.account import Place, Tenant
+from asset_token_operator.account import Slot, Tenant
 from asset_token_operator.answers import gets_through, read_answer, unavailable_for
-from asset_token_operator.decision import Attempts, urgency_of
+from asset_token_operator.attempts import Attempts, failure_of
 from asset_token_operator.errors import (
     AssetError,
     AssetUnavailableError,
@@ -26,25 +26,29 @@ from asset_token_operator.errors import (
     OperatorError,
 )
 from asset_token_operator.expiry import read_validity
+from asset_token_operator.issuance import issued_token
 from asset_token_operator.logs import about
 from asset_token_operator.metrics import ISSUED
-from asset_token_operator.model import Credentials, Environment, Recovery, Urgency, digest, format_time
-from asset_token_operator.outcome import failure_of, issued_token
+from asset_token_operator.model import Credentials, Environment, Recovery, Urgency, digest
+from asset_token_operator.observed import SlotState
+from asset_token_operator.times import format_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from datetime import datetime
 
     from asset_token_operator.answers import Reply
+    from asset_token_operator.assess import Assessment
     from asset_token_operator.asset_client import AssetClient
     from asset_token_operator.asset_clock import AssetClocks
     from asset_token_operator.budget import Budgets
     from asset_token_operator.caches import Caches
     from asset_token_operator.clock import Clock
-    from asset_token_operator.decision import Observed, Request
+    from asset_token_operator.decision import RequestToken
     from asset_token_operator.kube import KubeClient
     from asset_token_operator.metrics import Metrics
     from asset_token_operator.model import AssetToken, CredentialsRef, IssuedToken, Key, Reason
+    from asset_token_operator.observed import Observed
 
 logger = logging.getLogger(__name__)
 
@@ -107,12 +111,12 @@ class Issuer:
         """With which credentials an AssetToken was refused last, and how often they had been accepted by then."""
 
         self._may_be_unused = False
-        self._places: dict[Key, Place] = {}
+        self._slots: dict[Key, Slot] = {}
 
     def observe(self, seen: Observed) -> Observed:
         """Add what is known of the AssetToken's credentials, its endpoint and Asset's clock."""
-        version = self._credentials_version(seen.token)
-        read = self._read.get(_where(seen.token))
+        version = self._credentials_version(seen.owner)
+        read = self._read.get(_where(seen.owner))
         found = read.found if read is not None and read.version == version else None
         credentials = found if isinstance(found, Credentials) else None
         return self._view(replace(seen, credentials=credentials, credentials_version=version))
@@ -124,13 +128,14 @@ class Issuer:
             KubeUnavailableError: It can't be read now.
         """
         if seen.credentials is not None:
-            return seen
-        async with self._reading[_where(seen.token)]:  # those who share them read them once
-            found = await self._credentials(seen.token)
-        return self._view(replace(seen, credentials=found if isinstance(found, Credentials) else None))
+            return replace(seen, credentials_are_live=True)
+        async with self._reading[_where(seen.owner)]:  # those who share them read them once
+            found = await self._credentials(seen.owner)
+        credentials = found if isinstance(found, Credentials) else None
+        return self._view(replace(seen, credentials=credentials, credentials_are_live=True))
 
     def _view(self, seen: Observed) -> Observed:
-        environment = seen.token.spec.environment
+        environment = seen.owner.spec.environment
         endpoint = self._budgets.endpoint(environment)
         parked = seen.credentials and self._parked.get((environment, seen.credentials.identity()))
         return replace(
@@ -139,86 +144,86 @@ class Issuer:
             endpoint_down=endpoint.down,
             endpoint_ups=endpoint.ups,
             endpoint_up_since=endpoint.up_since,
-            fails_alone=self._budgets.fails_alone(environment, seen.token.key),
-            skew=self._clocks.proved_skew(environment),
-            doubtful_skew=self._clocks.skew(environment),
-            cluster_skew=self._clocks.cluster_skew(),
-            set_back=self._clocks.set_back(),
-            began=self._clocks.began(),
+            fails_alone=self._budgets.fails_alone(environment, seen.owner.key),
+            skews=self._clocks.skews(environment),
         )
 
-    def take_place(self, seen: Observed, request: Request) -> bool:
-        """Whether the request may be sent now; else the AssetToken is woken when it may."""
-        key = seen.token.key
-        if key in self._places or seen.credentials is None:
-            return True
-        spec = seen.token.spec
-        tenant = _tenant(seen.token, seen.credentials)
-        urgency, expires_at = urgency_of(seen, request.reason, self._clock.now())
-        place = Place(key, tenant, spec.business_id, urgency, expires_at)
+    def acquire_slot(self, assessed: Assessment) -> Observed:
+        """Ask for a slot to send a request in; where none is free the AssetToken is woken when its turn comes."""
+        seen, key = assessed.seen, assessed.seen.owner.key
+        if key in self._slots or seen.credentials is None:
+            return replace(seen, slot=SlotState.GRANTED)
+        tenant, urgency = _tenant(seen.owner, seen.credentials), assessed.urgency
+        slot = Slot(key, tenant, seen.owner.spec.business_id, urgency, assessed.expires_at)
         if urgency is Urgency.RETRY and seen.requests.failure is not None:
-            place = replace(place, failed_at=seen.requests.failure.at)
-        if not self._budgets.take(place):
-            return False
-        self._places[key] = place
-        return True
+            slot = replace(slot, failed_at=seen.requests.failure.at)
+        if not self._budgets.acquire(slot):
+            return replace(seen, slot=SlotState.QUEUED, queued_since=seen.queued_since or assessed.now)
+        self._slots[key] = slot
+        return replace(seen, slot=SlotState.GRANTED)
 
-    def leave(self, key: Key) -> None:
+    def withdraw(self, key: Key) -> None:
         """The AssetToken needs nothing of Asset now."""
-        place = self._places.pop(key, None)
-        if place is not None:
-            self._budgets.give_back(place)
-        self._budgets.leave(key)
+        slot = self._slots.pop(key, None)
+        if slot is not None:
+            self._budgets.release(slot)
+        self._budgets.withdraw(key)
 
     def forget(self, key: Key) -> None:
         """The AssetToken is gone."""
-        self.leave(key)
+        self.withdraw(key)
         self._budgets.forget(key)
         self._refused.pop(key, None)
         self._may_be_unused = True
 
-    async def request(self, seen: Observed, request: Request) -> Observed:
-        """Request a token; what came of it is in `held` or in `requests`."""
-        key, sent_at = seen.token.key, self._clock.now()
-        attempts = seen.requests.begin(seen.request_cause(), sent_at)
+    async def request(self, assessed: Assessment, decided: RequestToken) -> Observed:
+        """Request a token; what came of it is in `last_issued` or in `requests`."""
+        seen, key, sent_at = assessed.seen, assessed.seen.owner.key, self._clock.now()
+        attempts = seen.requests.begin(seen.request_cause, sent_at)
+        seen = replace(seen, slot=SlotState.NOT_ASKED_FOR)
         try:
             if seen.credentials is None:
-                found = await self._credentials(seen.token)
-                if isinstance(found, Credentials):  # they have just come: they need a place first
+                found = await self._credentials(seen.owner)
+                if isinstance(found, Credentials):  # they have just come: they need a slot first
                     return self._view(replace(seen, credentials=found))
                 raise found
-            token = await self._issue(seen, seen.credentials, request.reason, sent_at)
+            token = await self._issue(assessed, seen.credentials, decided.reason, sent_at)
         except OperatorError as error:
             said = {"outcome": "failed", "reason": error.reason, "seconds": self._seconds_since(sent_at)}
-            logger.warning("%s: no token (%s): %s", key, request.reason, error, extra=about(key, **said))
-            alone = self._budgets.fails_alone(seen.token.spec.environment, key)
-            if alone and not seen.fails_alone:  # what failed before was the endpoint's
-                attempts = replace(attempts, failures=0)
-            elif error.recovery is Recovery.ENDPOINT and (seen.endpoint_down or _is_retry_of_endpoint(seen)):
-                # What asks whether an endpoint is up again doesn't count against the AssetToken's limit.
-                attempts = attempts if alone else attempts.uncounted()
-            ups = self._budgets.endpoint(seen.token.spec.environment).ups
-            failure = replace(failure_of(error, self._clock.now()), ups=ups)
-            return self._view(replace(seen, requests=attempts.failed(failure)))
+            logger.warning("%s: no token (%s): %s", key, decided.reason, error, extra=about(key, **said))
+            return self._view(replace(seen, requests=self._failed(seen, attempts, error)))
         said = {
             "outcome": "issued" if token.revision == 1 else "renewed",
-            "reason": request.reason,
+            "reason": decided.reason,
             "seconds": self._seconds_since(sent_at),
             "token_id": token.token_id,
             "expires_at": format_time(token.expires_at),
         }
         text = "%(key)s: %(outcome)s (%(reason)s) in %(seconds).3f s, id %(token_id)s, expires %(expires_at)s"
         logger.info(text, {"key": key, **said}, extra=about(key, **said))
-        return self._view(replace(seen, held=token, requests=attempts.succeeded()))
+        issued = replace(seen, last_issued=token, is_unreported=True, requests=attempts.succeeded())
+        return self._view(issued)
+
+    def _failed(self, seen: Observed, attempts: Attempts, error: OperatorError) -> Attempts:
+        """The attempt that was begun failed; what asks whether an endpoint is up again counts against no limit."""
+        environment = seen.owner.spec.environment
+        alone = self._budgets.fails_alone(environment, seen.owner.key)
+        if alone and not seen.fails_alone:  # what failed before was the endpoint's
+            attempts = replace(attempts, failures=0)
+        elif not alone and error.recovery is Recovery.ENDPOINT and (seen.endpoint_down or _is_retry_of_endpoint(seen)):
+            attempts = attempts.uncounted()
+        return attempts.failed(failure_of(error, self._clock.now(), self._budgets.endpoint(environment).ups))
 
     def _seconds_since(self, moment: datetime) -> float:
         return round((self._clock.now() - moment).total_seconds(), 3)
 
-    async def _issue(self, seen: Observed, credentials: Credentials, reason: Reason, sent_at: datetime) -> IssuedToken:
-        environment = seen.token.spec.environment
+    async def _issue(
+        self, assessed: Assessment, credentials: Credentials, reason: Reason, sent_at: datetime
+    ) -> IssuedToken:
+        environment = assessed.seen.owner.spec.environment
         began = self._clock.elapsed()
         try:
-            token = await self._exchange(seen, credentials, reason, sent_at)
+            token = await self._exchange(assessed, credentials, reason, sent_at)
         except AssetError as error:
             self._metrics.requested(environment, error.reason, self._clock.elapsed() - began)
             raise
@@ -226,12 +231,13 @@ class Issuer:
         return token
 
     async def _exchange(
-        self, seen: Observed, credentials: Credentials, reason: Reason, sent_at: datetime
+        self, assessed: Assessment, credentials: Credentials, reason: Reason, sent_at: datetime
     ) -> IssuedToken:
-        spec, began = seen.token.spec, self._clock.elapsed()
+        owner, began = assessed.seen.owner, self._clock.elapsed()
+        spec = owner.spec
         identity = (spec.environment, credentials.identity())
         self._begin_probe(identity, sent_at)
-        reply = await self._send(seen, credentials)
+        reply = await self._send(owner, credentials)
         received_at = sent_at + (self._clock.elapsed() - began)
         try:
             answer = read_answer(reply)
@@ -239,21 +245,21 @@ class Issuer:
             validity = read_validity(answer, spec.lifetime, reply.date, sent_at, received_at, known)
         except InvalidClientError as error:
             self._clocks.asset_says(spec.environment, reply.date)
-            if not self._is_its_own(seen.token.key, identity):
+            if not self._is_its_own(owner.key, identity):
                 parked = self._parked.get(identity) or Attempts().begin("", received_at)
                 self._parked[identity] = parked.failed(failure_of(error, received_at))
             raise
         except AssetError as error:
             if error.recovery is not Recovery.ENDPOINT:  # else it says nothing of the credentials, nor of the time
                 self._clocks.asset_says(spec.environment, reply.date)
-                self._release(identity, seen.token.key)
+                self._release(identity, owner.key)
             raise
         self._clocks.token_says(spec.environment, reply.date, validity)
-        self._release(identity, seen.token.key)
+        self._release(identity, owner.key)
         ends = began + (validity.expires_at - validity.skew - sent_at)
         # Our clock may be another machine's after a restart, so the cluster's is what Asset's is compared with.
         skew = validity.skew - (self._clocks.cluster_skew() or timedelta())
-        return replace(issued_token(seen, reason, answer, credentials, validity), ends=ends, skew=skew)
+        return replace(issued_token(assessed, reason, answer, credentials, validity), ends=ends, skew=skew)
 
     def _begin_probe(self, identity: tuple[Environment, str], now: datetime) -> None:
         """Where the credentials are parked this request probes them, and the others wait for what comes of it."""
@@ -276,29 +282,29 @@ class Issuer:
         if self._parked.pop(identity, None) is None:
             return
         environment, credentials = identity
-        places = {where for where, read in self._read.items() if read.identity() == credentials}
+        slots = {where for where, read in self._read.items() if read.identity() == credentials}
         for token in self._caches.asset_tokens():
-            if token.spec.environment is environment and _where(token) in places and token.key != by:
+            if token.spec.environment is environment and _where(token) in slots and token.key != by:
                 self._wake(token.key)
 
-    async def _send(self, seen: Observed, credentials: Credentials) -> Reply:
+    async def _send(self, owner: AssetToken, credentials: Credentials) -> Reply:
         """Send the request and let the budgets know what came of it."""
-        place = self._places.pop(seen.token.key)
+        slot = self._slots.pop(owner.key)
         try:
-            reply = await self._asset.request_token(seen.token.spec, credentials)
+            reply = await self._asset.request_token(owner.spec, credentials)
         except AssetUnavailableError:
-            self._budgets.failed(place)
+            self._budgets.failed(slot)
             raise
         except BaseException:
-            self._budgets.give_back(place)
+            self._budgets.release(slot)
             raise
         if reply.rate is not None:
-            known = self._clocks.known_skew(place.tenant.environment) or timedelta()
+            known = self._clocks.known_skew(slot.tenant.environment) or timedelta()
             reply = replace(reply, rate=reply.rate.by_clock(self._clock.now() + known))
         if gets_through(reply):
-            self._budgets.answered(place, reply)
+            self._budgets.answered(slot, reply)
         else:
-            self._budgets.failed(place, unavailable_for(reply))
+            self._budgets.failed(slot, unavailable_for(reply))
         return reply
 
     async def tidy(self) -> None:
@@ -363,7 +369,7 @@ class Issuer:
 def _is_retry_of_endpoint(seen: Observed) -> bool:
     """Whether the same was tried before, and it was the endpoint that failed."""
     failure, cause = seen.requests.failure, seen.requests.cause
-    return failure is not None and failure.recovery is Recovery.ENDPOINT and cause == seen.request_cause()
+    return failure is not None and failure.recovery is Recovery.ENDPOINT and cause == seen.request_cause
 
 
 def _tenant(token: AssetToken, credentials: Credentials) -> Tenant:

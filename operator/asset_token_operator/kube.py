@@ -36,19 +36,19 @@ from asset_token_operator.model import (
     Key,
     SecretState,
     digest,
-    format_micro_time,
-    parse_secret,
-    parse_secret_metadata,
 )
+from asset_token_operator.parsing import parse_secret, parse_secret_metadata
+from asset_token_operator.times import format_micro_time
 from asset_token_operator.token_request import trim_credential
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
     from datetime import datetime, timedelta
 
-    from asset_token_operator.api_server import ApiServer
+    from asset_token_operator.api_server import ApiClient
     from asset_token_operator.model import AssetToken, CredentialsRef
-    from asset_token_operator.outcome import Event
+    from asset_token_operator.report import Event
+    from asset_token_operator.status import Status
 
 T = TypeVar("T")
 
@@ -89,7 +89,7 @@ class KubeClient:
         time_left: Asked before anything is written; raises NotLeadingError where nothing may be.
     """
 
-    def __init__(self, api: ApiServer, time_left: Callable[[], timedelta]) -> None:
+    def __init__(self, api: ApiClient, time_left: Callable[[], timedelta]) -> None:
         self.api = api
         self._time_left = time_left
 
@@ -214,7 +214,7 @@ class KubeClient:
             if error.status not in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
                 raise
 
-    async def write_status(self, token: AssetToken, status: Mapping[str, Any]) -> AssetToken:
+    async def write_status(self, token: AssetToken, status: Status) -> AssetToken:
         """Write an AssetToken's status, whole, unless the AssetToken has changed since.
 
         Returns:
@@ -226,7 +226,7 @@ class KubeClient:
         # A merge patch costs the API server half of what an apply does. The version keeps it from a namesake, too.
         body = {
             "metadata": {"resourceVersion": str(token.version)},
-            "status": {**dict.fromkeys(token.status), **status},
+            "status": {**dict.fromkeys(token.status.to_json()), **status.to_json()},
         }
         self._time_left()
         path = f"/apis/{GROUP}/{VERSION}/namespaces/{token.key.namespace}/{PLURAL}/{token.key.name}/status"

@@ -25,19 +25,19 @@ from asset_token_operator.errors import (
     NotFoundError,
     NotLeadingError,
 )
-from asset_token_operator.model import format_micro_time
+from asset_token_operator.times import format_micro_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from asset_token_operator.api_server import ApiServer
+    from asset_token_operator.api_server import ApiClient
     from asset_token_operator.clock import Clock
 
 logger = logging.getLogger(__name__)
 
-LASTS: Final = timedelta(seconds=15)
+LEASE_DURATION: Final = timedelta(seconds=15)
 RENEW_EVERY: Final = timedelta(seconds=2)
-LOOK_EVERY: Final = timedelta(seconds=1)
+RETRY_PERIOD: Final = timedelta(seconds=1)
 """How often a standby looks, and a leader tries again to renew."""
 
 ONCE_MORE: Final = timedelta(seconds=3)
@@ -83,7 +83,7 @@ class Leadership:
         clock: The clock.
     """
 
-    def __init__(self, api: ApiServer, namespace: str, name: str, instance: str, clock: Clock) -> None:
+    def __init__(self, api: ApiClient, namespace: str, name: str, instance: str, clock: Clock) -> None:
         self._api = api
         self._namespace = namespace
         self._name = name
@@ -118,7 +118,7 @@ class Leadership:
                 wait = await self._try_to_take(began)
             except KubeError as error:
                 self._tell(f"The Lease can't be had: {error}", logging.WARNING)
-                wait = LOOK_EVERY
+                wait = RETRY_PERIOD
             if self.leads():
                 self._tell(f"leads, as {self._identity}")
                 return
@@ -135,7 +135,7 @@ class Leadership:
                 wait = await self._renew()
             except KubeError as error:
                 self._tell(f"The Lease can't be renewed: {error}", logging.WARNING)
-                wait = LOOK_EVERY
+                wait = RETRY_PERIOD
         self._held = None
         self._tell(f"does not lead any more ({self._identity})")
 
@@ -151,15 +151,15 @@ class Leadership:
 
     async def _try_to_take(self, began: timedelta) -> timedelta:
         """Take the Lease if it is free; else when to look again."""
-        ends = began + LASTS - SHORTEST_SEND
+        ends = began + LEASE_DURATION - SHORTEST_SEND
         lease = await self._read(self._left(ends))
         since, lasts = self._look_at(lease)
         if lasts and since + lasts > began:
             who = "the Lease was deleted, and its holder may not know yet" if lease is None else f"{lease.holder} leads"
             self._tell(f"stands by: {who}")
-            return min(LOOK_EVERY, since + lasts - began)
+            return min(RETRY_PERIOD, since + lasts - began)
         await self._take(lease, began, self._left(ends))
-        return LOOK_EVERY
+        return RETRY_PERIOD
 
     def _look_at(self, lease: Lease | None) -> tuple[timedelta, timedelta]:
         """Since when the Lease is as it is, and for how long from then on another may lead by it.
@@ -182,7 +182,7 @@ class Leadership:
         now = self._now()
         spec = {
             "holderIdentity": self._identity,
-            "leaseDurationSeconds": int(LASTS.total_seconds()),
+            "leaseDurationSeconds": int(LEASE_DURATION.total_seconds()),
             "acquireTime": now,
             "renewTime": now,
             "leaseTransitions": 0 if lease is None else lease.transitions + 1,
@@ -193,7 +193,7 @@ class Leadership:
             if error.status != HTTPStatus.CONFLICT:  # else another was faster
                 raise
         else:
-            self._until = began + LASTS
+            self._until = began + LEASE_DURATION
 
     async def _renew(self) -> timedelta:
         """Renew the Lease; when to do it next. One that another holds is lost at once."""
@@ -213,7 +213,7 @@ class Leadership:
             self._held = lease
             return timedelta()
         else:
-            self._until = began + LASTS
+            self._until = began + LEASE_DURATION
         return max(timedelta(), self._left(began + RENEW_EVERY))
 
     def _tell(self, what: str, level: int = logging.INFO) -> None:

@@ -30,10 +30,9 @@ from asset_token_operator.model import (
     DeletionPolicy,
     Environment,
     IssuedToken,
-    format_time,
-    parse_time,
     token_fingerprint,
 )
+from asset_token_operator.times import format_time, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

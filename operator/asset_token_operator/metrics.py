@@ -75,6 +75,11 @@ class Metrics:
             "Kubernetes events that couldn't be posted.",
             registry=self.registry,
         )
+        self._reconcile_errors = Counter(
+            f"{PREFIX}_reconcile_errors",
+            "Reconciles that ended with an error that nobody expected: a defect of the operator.",
+            registry=self.registry,
+        )
         Info(f"{PREFIX}_build", "The operator.", registry=self.registry).info({"version": version(OPERATOR)})
 
     def requested(self, environment: Environment, outcome: str, took: timedelta) -> None:
@@ -94,6 +99,10 @@ class Metrics:
     def lost_event(self) -> None:
         """A Kubernetes event couldn't be posted."""
         self._lost_events.inc()
+
+    def reconcile_failed(self) -> None:
+        """A reconcile ended with an error that nobody expected."""
+        self._reconcile_errors.inc()
 
     def lagged(self, by: timedelta) -> None:
         """The event loop was late."""

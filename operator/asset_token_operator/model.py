@@ -1,4 +1,4 @@
-"""What the operator knows: the spec, the token, the Secret, as frozen values parsed from plain dicts.
+"""What the operator knows: the spec, the token, the Secret, as frozen values.
 
 It is a module of its own, below all others, so that everything that decides can be tested with values only:
 nothing here reads a clock, a network or a cluster.
@@ -9,18 +9,20 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import re
-import sys
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from enum import IntEnum, StrEnum
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from asset_token_operator.status import NOT_SEEN_YET
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     from pydantic import SecretStr
+
+    from asset_token_operator.status import Status
 
 GROUP: Final = "auth.getasset.com"
 VERSION: Final = "v1alpha1"
@@ -31,9 +33,6 @@ SECRET_TYPE: Final = f"{GROUP}/token"
 MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
 ANNOTATION_PREFIX: Final = f"{GROUP}/"
 RENEW_ANNOTATION: Final = f"{GROUP}/renew-requested-at"
-
-LONGEST_RENEW_REQUEST: Final = 128
-"""Characters of a renew request that are kept as they are; a longer one is known by its digest."""
 
 
 class Environment(StrEnum):
@@ -227,7 +226,7 @@ class AssetToken:
         renew_request: The latest request to renew now, or None.
         deleting: Whether its deletion has begun.
         version: Its resource version; a later state has a greater one.
-        status: The status as it was last seen, as plain JSON.
+        status: The status as it was last seen.
     """
 
     key: Key
@@ -238,7 +237,7 @@ class AssetToken:
     renew_request: str | None = None
     deleting: bool = False
     version: int = 0
-    status: Mapping[str, Any] = field(default_factory=dict)
+    status: Status = NOT_SEEN_YET
 
     @property
     def secret_key(self) -> Key:
@@ -332,10 +331,6 @@ class SecretState:
         return replace(self, data=None)
 
 
-class SpecError(ValueError):
-    """A spec that can't be read."""
-
-
 def token_fingerprint(access_token: SecretStr) -> str:
     """Tells a token from others, and tells nothing else of it: it is too long to be guessed."""
     return digest(access_token.get_secret_value())
@@ -344,180 +339,3 @@ def token_fingerprint(access_token: SecretStr) -> str:
 def digest(text: str) -> str:
     """The SHA-256 of a text, in hexadecimal."""
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-DURATION: Final = re.compile(r"(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+)s)?")
-
-
-def parse_duration(text: str) -> timedelta:
-    """Read a duration such as `1h30m` (hours, minutes and seconds, as the CRD admits them).
-
-    Raises:
-        ValueError: It isn't one.
-    """
-    match = DURATION.fullmatch(text)
-    if not text or match is None:
-        raise ValueError(f"{text!r} is not a duration such as 1h30m or 90s")
-    hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    try:
-        return timedelta(hours=hours, minutes=minutes, seconds=seconds)
-    except OverflowError:
-        raise ValueError(f"{text!r} is longer than any duration") from None
-
-
-def format_time(moment: datetime) -> str:
-    """Write a moment as Kubernetes does: RFC 3339, whole seconds, UTC."""
-    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def format_micro_time(moment: datetime) -> str:
-    """The same in microseconds (`metav1.MicroTime`), as events and Leases have it."""
-    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-def parse_time(text: str) -> datetime:
-    """Read a moment in RFC 3339; one without an offset is taken as UTC.
-
-    Raises:
-        ValueError: It isn't one.
-    """
-    moment = datetime.fromisoformat(text)
-    try:
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("the moment lies beyond the calendar") from None
-
-
-def whole_seconds(moment: datetime) -> datetime:
-    """Cut the fraction, since Kubernetes' times have none and a comparison must not see one."""
-    return moment.replace(microsecond=0)
-
-
-def parse_asset_token(body: Mapping[str, Any]) -> AssetToken:
-    """Read an AssetToken.
-
-    Raises:
-        SpecError: It isn't one that the CRD's schema admits, so the CRD is of another version than the operator.
-    """
-    try:
-        return _parse_asset_token(body)
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise SpecError(f"{type(error).__name__}: {error}") from None
-
-
-def _parse_asset_token(body: Mapping[str, Any]) -> AssetToken:
-    metadata = body["metadata"]
-    renew_request = metadata.get("annotations", {}).get(RENEW_ANNOTATION)
-    if renew_request and len(renew_request) > LONGEST_RENEW_REQUEST:
-        renew_request = digest(renew_request)
-    return AssetToken(
-        key=Key(metadata["namespace"], metadata["name"]),
-        uid=metadata["uid"],
-        generation=metadata["generation"],
-        created=parse_time(metadata["creationTimestamp"]),
-        spec=_parse_spec(body["spec"], metadata["name"]),
-        renew_request=renew_request or None,
-        deleting="deletionTimestamp" in metadata,
-        version=int(metadata["resourceVersion"]),
-        status=body.get("status", {}),
-    )
-
-
-def _parse_spec(spec: Mapping[str, Any], name: str) -> Spec:
-    credentials = spec["credentialsSecretRef"]
-    secret = spec.get("secret", {})
-    return Spec(
-        environment=Environment(spec["environment"]),
-        credentials=CredentialsRef(
-            credentials["name"],
-            credentials.get("clientIdKey", "client_id"),
-            credentials.get("clientSecretKey", "client_secret"),
-        ),
-        secret=SecretSpec(
-            name=secret.get("name", name),
-            labels=secret.get("labels", {}),
-            annotations=secret.get("annotations", {}),
-            deletion_policy=DeletionPolicy(secret.get("deletionPolicy", DeletionPolicy.DELETE)),
-        ),
-        business_id=spec.get("businessId"),
-        scopes=tuple(spec.get("scopes", ())),
-        resources=tuple(spec.get("resources", ())),
-        lifetime=_optional_duration(spec.get("lifetime")),
-        renew_before=_optional_duration(spec.get("renewBefore")),
-        renew_before_percentage=spec.get("renewBeforePercentage"),
-        suspend=spec.get("suspend", False),
-    )
-
-
-def _optional_duration(text: str | None) -> timedelta | None:
-    return None if text is None else parse_duration(text)
-
-
-def parse_secret(body: Mapping[str, Any]) -> SecretState:
-    """Read a Secret, whoever wrote it."""
-    return replace(_parse_metadata(body["metadata"]), type=body.get("type", ""), data=body.get("data") or {})
-
-
-def parse_secret_metadata(body: Mapping[str, Any]) -> SecretState:
-    """Read a Secret's metadata (`PartialObjectMetadata`), of which nothing is kept where it isn't one of ours."""
-    metadata = body["metadata"]
-    if _looks_like_ours(metadata):
-        return _parse_metadata(metadata)
-    return SecretState(
-        Key(metadata["namespace"], metadata["name"]),
-        metadata["uid"],
-        None,
-        version=int(metadata["resourceVersion"]),
-        data=None,
-    )
-
-
-def _looks_like_ours(metadata: Mapping[str, Any]) -> bool:
-    """Whether it says so of itself, which anybody may."""
-    if (metadata.get("labels") or {}).get(MANAGED_BY_LABEL) == OPERATOR:
-        return True
-    if any(name.startswith(ANNOTATION_PREFIX) for name in metadata.get("annotations") or ()):
-        return True
-    return any(owner.get("kind") == KIND for owner in metadata.get("ownerReferences") or ())
-
-
-def _parse_metadata(metadata: Mapping[str, Any]) -> SecretState:
-    controllers = [owner["uid"] for owner in metadata.get("ownerReferences") or () if owner.get("controller")]
-    return SecretState(
-        key=Key(metadata["namespace"], metadata["name"]),
-        uid=metadata["uid"],
-        type=None,
-        labels=_interned(metadata.get("labels")),
-        annotations=_interned(metadata.get("annotations")),
-        controller_uid=controllers[0] if controllers else None,
-        version=int(metadata["resourceVersion"]),
-        data=None,
-        applied=_same(frozenset(_applied_fields(metadata.get("managedFields") or ()))),
-    )
-
-
-def _interned(texts: Mapping[str, str] | None) -> Mapping[str, str]:
-    """The same with names that are in memory once for all Secrets."""
-    return {sys.intern(name): text for name, text in (texts or {}).items()}
-
-
-@lru_cache(maxsize=1024)
-def _same(fields: frozenset[tuple[str, str]]) -> frozenset[tuple[str, str]]:
-    """The same set, once in memory for all Secrets that look alike."""
-    return fields
-
-
-def _applied_fields(managed_fields: Any) -> set[tuple[str, str]]:  # noqa: ANN401 - JSON
-    """What the operator's own applies put there, by the API server's book-keeping (`metadata.managedFields`)."""
-    applied: set[tuple[str, str]] = set()
-    for entry in managed_fields:
-        if entry.get("manager") == OPERATOR and entry.get("operation") == "Apply":
-            fields = entry.get("fieldsV1", {})
-            metadata = fields.get("f:metadata", {})
-            for kind, tree in (
-                ("label", metadata.get("f:labels", {})),
-                ("annotation", metadata.get("f:annotations", {})),
-                ("data", fields.get("f:data", {})),
-            ):
-                applied |= {(kind, name.removeprefix("f:")) for name in tree if name != "."}
-    return applied

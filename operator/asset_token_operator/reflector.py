@@ -40,7 +40,7 @@ class SecretReflector:
         scopes: What is followed; told how that goes.
         wake: Called with each AssetToken that a change concerns.
         clock: The clock.
-        beat: Called with the scope whenever something was heard of the API server, or will be asked again.
+        heartbeat: Called with the scope whenever something was heard of the API server, or will be asked again.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - what it is wired to
@@ -50,14 +50,14 @@ class SecretReflector:
         scopes: Scopes,
         wake: Callable[[Key], None],
         clock: Clock,
-        beat: Callable[[str], None] = lambda _: None,
+        heartbeat: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._kube = kube
         self._caches = caches
         self._scopes = scopes
         self._wake = wake
         self._clock = clock
-        self._beat = beat
+        self._heartbeat = heartbeat
         self._as_of = dict.fromkeys(scopes.names, 0)
         """Up to which resource version everything is known, for each scope."""
         self._epochs = dict.fromkeys(scopes.names, 0)
@@ -96,7 +96,7 @@ class SecretReflector:
                 retry = min(retry * 2, LONGEST_RETRY)
 
     async def _wait(self, scope: str, time: timedelta) -> None:
-        self._beat(scope)
+        self._heartbeat(scope)
         await self._clock.sleep(time.total_seconds())
 
     async def _has_gone_back(self, scope: str) -> bool:
@@ -116,7 +116,7 @@ class SecretReflector:
         listed: set[Key] = set()
         version, highest = 0, self._caches.versions.highest(SECRETS)
         async for page, page_version in self._kube.list_secrets(scope):
-            self._beat(scope)
+            self._heartbeat(scope)
             if not version:
                 self._caches.versions.compare(SECRETS, page_version, highest)
             if self._is_of_another_epoch(scope):
@@ -132,7 +132,7 @@ class SecretReflector:
 
     async def _watch(self, scope: str) -> None:
         async for event in self._kube.watch_secrets(scope, self._as_of[scope]):
-            self._beat(scope)
+            self._heartbeat(scope)
             if self._is_of_another_epoch(scope):
                 return
             self._caches.versions.saw(SECRETS, event.version)

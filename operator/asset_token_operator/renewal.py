@@ -9,7 +9,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from asset_token_operator.model import digest, whole_seconds
+from asset_token_operator.model import digest
+from asset_token_operator.times import whole_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

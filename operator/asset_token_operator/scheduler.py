@@ -49,20 +49,23 @@ class Scheduler(Generic[K]):
     Args:
         clock: The wall clock.
         workers: How many keys run at once.
-        beat: Called every two seconds or more often, as long as keys are released.
+        heartbeat: Called every two seconds or more often, as long as keys are released.
         group_of: What a key shares its fate with, such as its namespace: where that is slow the others go on.
+        crashed: Called whenever a run ends with an error that nobody expected.
     """
 
     def __init__(
         self,
         clock: Clock,
         workers: int,
-        beat: Callable[[], None] = lambda: None,
+        heartbeat: Callable[[], None] = lambda: None,
         group_of: Callable[[K], Hashable] = lambda _: None,
+        crashed: Callable[[], None] = lambda: None,
     ) -> None:
+        self._crashed = crashed
         self._clock = clock
         self._workers = workers
-        self._beat = beat
+        self._heartbeat = heartbeat
         self._due: dict[K, datetime] = {}
         self._heap: list[tuple[datetime, int, K]] = []
         self._pushed = 0
@@ -140,7 +143,7 @@ class Scheduler(Generic[K]):
         offset = self._clock.now() - START - self._clock.elapsed()
         while True:
             self._changed.clear()
-            self._beat()
+            self._heartbeat()
             now = self._clock.now()
             was, offset = offset, now - START - self._clock.elapsed()
             if abs(offset - was) > JUMP:
@@ -192,6 +195,7 @@ class Scheduler(Generic[K]):
         try:
             return await run(key)
         except Exception as error:  # noqa: BLE001 - one key's defect must not stop the others
+            self._crashed()
             where = "".join(traceback.format_tb(error.__traceback__))
             # Not logger.exception: an unexpected error's text may quote what it stumbled over.
             logger.error("%s: unexpected %s, run again in %s\n%s", key, type(error).__name__, AFTER_CRASH, where)  # noqa: TRY400

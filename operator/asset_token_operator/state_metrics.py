@@ -14,9 +14,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from asset_token_operator.conditions import ConditionType, find_condition
 from asset_token_operator.metrics import PREFIX
-from asset_token_operator.model import Environment, format_time, parse_time
+from asset_token_operator.model import Environment
+from asset_token_operator.status import ConditionType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -52,13 +52,13 @@ class TokenMetrics(Collector):
         suspended = _per_token("suspended", "Whether its spec says that nothing shall be requested.")
         for token in self.tokens:
             labels = [token.key.namespace, token.key.name]
-            found = find_condition(token.status, ConditionType.READY)
-            ready.add_metric(labels, found.get("status") == "True")
-            failed.add_metric(labels, token.status.get("failedAttempts", 0))
+            status = token.status
+            ready.add_metric(labels, status.is_true(ConditionType.READY))
+            failed.add_metric(labels, status.failed_attempts or 0)
             suspended.add_metric(labels, token.spec.suspend)
-            for family, name in ((expiration, "expirationTime"), (renewal, "renewalTime")):
-                if name in token.status:
-                    family.add_metric(labels, parse_time(token.status[name]).timestamp())
+            for family, moment in ((expiration, status.expiration_time), (renewal, status.renewal_time)):
+                if moment is not None:
+                    family.add_metric(labels, moment.timestamp())
         yield from (ready, expiration, renewal, failed, suspended)
 
 
@@ -172,14 +172,12 @@ def _served_expired(caches: Caches, clocks: AssetClocks, now: datetime, lasted: 
     """For how long Secrets have held an expired token lately, over all that nobody has suspended."""
     served = timedelta()
     asset_now = {environment: now + (clocks.known_skew(environment) or timedelta()) for environment in Environment}
-    latest = {environment: format_time(moment) for environment, moment in asset_now.items()}
     for token in tokens(caches):
-        environment, expiration = token.spec.environment, token.status.get("expirationTime")
-        # RFC 3339 times in UTC and whole seconds are ordered as texts: most need not be read.
-        if expiration is None or expiration > latest[environment] or token.spec.suspend:
+        latest, expiration = asset_now[token.spec.environment], token.status.expiration_time
+        if expiration is None or expiration > latest or token.spec.suspend:
             continue
         if caches.secret(token.secret_key) is not None:
-            served += max(timedelta(), min(lasted, asset_now[environment] - parse_time(expiration)))
+            served += min(lasted, latest - expiration)
     return served
 
 

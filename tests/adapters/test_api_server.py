@@ -16,7 +16,7 @@ from aiohttp import web
 from kubernetes.aio.config import incluster_config
 
 from asset_token_operator import api_server, kubeconfig
-from asset_token_operator.api_server import CONNECTIONS, ApiServer
+from asset_token_operator.api_server import CONNECTIONS, ApiClient
 from asset_token_operator.errors import KubeError, KubeUnavailableError
 from tests.support.api_server import Answer, StandIn, a_kubeconfig, an_api_server, forget_settings
 from tests.support.certificates import a_certificate
@@ -33,7 +33,7 @@ def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path
 
 
-Begin = Callable[[Answer], Awaitable[tuple[StandIn, ApiServer]]]
+Begin = Callable[[Answer], Awaitable[tuple[StandIn, ApiClient]]]
 
 
 @pytest.fixture
@@ -41,10 +41,10 @@ async def begin(here: Path) -> AsyncIterator[Begin]:
     """Begins a stand-in, and connects to it."""
     async with AsyncExitStack() as stack:
 
-        async def begin(answer: Answer) -> tuple[StandIn, ApiServer]:
+        async def begin(answer: Answer) -> tuple[StandIn, ApiClient]:
             api = await stack.enter_async_context(an_api_server(answer))
             a_kubeconfig(here, api.url)
-            return api, await stack.enter_async_context(await ApiServer.connect())
+            return api, await stack.enter_async_context(await ApiClient.connect())
 
         yield begin
 
@@ -62,7 +62,7 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[None]:
     return loads
 
 
-def get(server: ApiServer, path: str = SECRET, **how: Any) -> Awaitable[dict[str, Any]]:
+def get(server: ApiClient, path: str = SECRET, **how: Any) -> Awaitable[dict[str, Any]]:
     return server.call("GET", path, dict, **how)
 
 
@@ -75,7 +75,7 @@ class TestConnections:
         gate.set()
 
     @pytest.fixture
-    async def held(self, begin: Begin, gate: asyncio.Event) -> AsyncIterator[tuple[StandIn, ApiServer]]:
+    async def held(self, begin: Begin, gate: asyncio.Event) -> AsyncIterator[tuple[StandIn, ApiClient]]:
         """An API server all whose connections for calls are held by slow answers."""
         all_there = asyncio.Event()
 
@@ -101,19 +101,19 @@ class TestConnections:
             gate.set()
 
     async def test_a_call_that_does_not_wait_has_one_while_all_are_in_use(
-        self, held: tuple[StandIn, ApiServer]
+        self, held: tuple[StandIn, ApiClient]
     ) -> None:
         _, server = held
 
         assert await get(server, LEASE, waits=False) == {"path": LEASE}
 
-    async def test_a_watch_has_one_while_all_are_in_use(self, held: tuple[StandIn, ApiServer]) -> None:
+    async def test_a_watch_has_one_while_all_are_in_use(self, held: tuple[StandIn, ApiClient]) -> None:
         _, server = held
         async with aclosing(server.stream(WATCH, dict, {"watch": "true"}, "application/json")) as events:  # type: ignore[type-var]
             assert await anext(events) == {"type": "BOOKMARK"}
 
     async def test_another_call_waits_until_one_is_free(
-        self, held: tuple[StandIn, ApiServer], gate: asyncio.Event
+        self, held: tuple[StandIn, ApiClient], gate: asyncio.Event
     ) -> None:
         api, server = held
         call = asyncio.ensure_future(get(server, LEASE))
@@ -153,7 +153,7 @@ class TestConnections:
         assert [result for result in results if not isinstance(result, dict | KubeError)] == []
         assert any(isinstance(result, KubeError) for result in results[CONNECTIONS:])
 
-    async def test_as_many_watches_as_there_are_namespaces_have_one_each(self, held: tuple[StandIn, ApiServer]) -> None:
+    async def test_as_many_watches_as_there_are_namespaces_have_one_each(self, held: tuple[StandIn, ApiClient]) -> None:
         _, server = held
         async with AsyncExitStack() as stack:
             for _ in range(CONNECTIONS + 1):
@@ -290,7 +290,7 @@ class TestLogin:
         monkeypatch.delenv("KUBECONFIG")
         monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
         monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "9")
-        async with await ApiServer.connect() as server:
+        async with await ApiClient.connect() as server:
             token.write_text("")
             with pytest.raises(KubeUnavailableError):
                 await get(server)
@@ -298,7 +298,7 @@ class TestLogin:
 
 class TestAnAuthorityThatIsReplaced:
     @pytest.fixture
-    async def distrusted(self, here: Path) -> AsyncIterator[tuple[StandIn, ApiServer, Callable[[], None]]]:
+    async def distrusted(self, here: Path) -> AsyncIterator[tuple[StandIn, ApiClient, Callable[[], None]]]:
         """An API server whose authority isn't the one that the kubeconfig names, until the last item is called."""
         theirs, ours = here / "theirs", here / "ours"
         theirs.mkdir()
@@ -310,7 +310,7 @@ class TestAnAuthorityThatIsReplaced:
 
         async with an_api_server(answer, certificate.context) as api:
             a_kubeconfig(here, api.url, **{"certificate-authority": str(authority)})
-            async with await ApiServer.connect() as server:
+            async with await ApiClient.connect() as server:
 
                 def replace() -> None:
                     authority.write_bytes(certificate.path.read_bytes())
@@ -319,7 +319,7 @@ class TestAnAuthorityThatIsReplaced:
 
     async def test_is_read_anew_when_no_connection_can_be_had(
         self,
-        distrusted: tuple[StandIn, ApiServer, Callable[[], None]],
+        distrusted: tuple[StandIn, ApiClient, Callable[[], None]],
         monkeypatch: pytest.MonkeyPatch,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
@@ -344,7 +344,7 @@ class TestAnAuthorityThatIsReplaced:
 
     async def test_is_looked_for_at_most_every_ten_seconds(
         self,
-        distrusted: tuple[StandIn, ApiServer, Callable[[], None]],
+        distrusted: tuple[StandIn, ApiClient, Callable[[], None]],
         monkeypatch: pytest.MonkeyPatch,
         loads: list[None],
     ) -> None:
@@ -357,7 +357,7 @@ class TestAnAuthorityThatIsReplaced:
             assert len(loads) == expected
 
     async def test_is_found_by_a_watch_too(
-        self, distrusted: tuple[StandIn, ApiServer, Callable[[], None]], monkeypatch: pytest.MonkeyPatch
+        self, distrusted: tuple[StandIn, ApiClient, Callable[[], None]], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(api_server, "LOOK_EVERY_SECONDS", 0)
         _, server, replace = distrusted

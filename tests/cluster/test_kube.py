@@ -23,7 +23,7 @@ from pydantic import SecretStr
 
 from asset_token_operator import api_server
 from asset_token_operator import kube as kube_module
-from asset_token_operator.api_server import ApiServer
+from asset_token_operator.api_server import ApiClient
 from asset_token_operator.errors import (
     CredentialsInvalidError,
     CredentialsNotFoundError,
@@ -38,18 +38,10 @@ from asset_token_operator.errors import (
 from asset_token_operator.kube import KubeClient, SecretEvent
 from asset_token_operator.leadership import forever
 from asset_token_operator.manifests import secret_manifest
-from asset_token_operator.model import (
-    AssetToken,
-    CredentialsRef,
-    DeletionPolicy,
-    Key,
-    SecretSpec,
-    SecretState,
-    parse_asset_token,
-    parse_secret,
-    parse_secret_metadata,
-)
-from asset_token_operator.outcome import Event
+from asset_token_operator.model import AssetToken, CredentialsRef, DeletionPolicy, Key, SecretSpec, SecretState
+from asset_token_operator.parsing import parse_asset_token, parse_secret, parse_secret_metadata
+from asset_token_operator.report import Event
+from asset_token_operator.status import NOT_SEEN_YET, parse_status
 from tests.support.api_server import (
     Answer,
     StandIn,
@@ -115,7 +107,7 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Connect:
     async def connect(kubeconfig: Path) -> Client:
         monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
         monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(kubeconfig))  # read at its import
-        return Client(await ApiServer.connect(), forever)
+        return Client(await ApiClient.connect(), forever)
 
     return connect
 
@@ -240,7 +232,7 @@ class TestConnecting:
         monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(url.port or 443))
         monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(token))
         monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(authority))
-        async with Client(await ApiServer.connect(), forever) as kube:
+        async with Client(await ApiClient.connect(), forever) as kube:
             assert await kube.serves_asset_tokens()  # which only those may ask who say who they are
 
     async def test_sends_nothing_yet(self, connect: Connect, tmp_path: Path) -> None:
@@ -871,7 +863,7 @@ class TestWritingAStatus:
     async def test_writes_the_status_and_nothing_else(self, kube: KubeClient, space: Space) -> None:
         token = space.create_asset_token()
         before = space.asset_token()
-        written = await kube.write_status(token, a_status())
+        written = await kube.write_status(token, parse_status(a_status()))
         after = space.asset_token()
         assert after["status"] == a_status()
         assert after["spec"] == before["spec"]
@@ -883,8 +875,8 @@ class TestWritingAStatus:
         token = space.create_asset_token()
         condition = {"type": "Stalled", "status": "True", "reason": "X", "message": "x"}
         condition["lastTransitionTime"] = "2026-05-01T12:00:00Z"
-        written = await kube.write_status(token, a_status(conditions=[condition], failedAttempts=3))
-        written = await kube.write_status(written, a_status(revision=2))
+        written = await kube.write_status(token, parse_status(a_status(conditions=[condition], failedAttempts=3)))
+        written = await kube.write_status(written, parse_status(a_status(revision=2)))
         assert space.asset_token()["status"] == a_status(revision=2)
         assert written == parse_asset_token(space.asset_token())
 
@@ -893,7 +885,7 @@ class TestWritingAStatus:
         path = space.path("assettokens", "ledger-writer")
         theirs = {"status": {"lastFailureTime": "2026-05-01T12:00:00Z", "failedAttempts": 7}}
         token = parse_asset_token(space.cluster.api.patch(f"{path}/status", theirs))
-        await kube.write_status(token, a_status())
+        await kube.write_status(token, parse_status(a_status()))
         assert space.asset_token()["status"] == a_status()
 
     async def test_over_one_that_an_earlier_operator_applied_leaves_nothing_of_it(
@@ -912,7 +904,7 @@ class TestWritingAStatus:
         token = parse_asset_token(
             space.cluster.api.patch(f"{path}/status?{query}", body, "application/apply-patch+yaml")
         )
-        await kube.write_status(token, a_status(revision=2))
+        await kube.write_status(token, parse_status(a_status(revision=2)))
         assert space.asset_token()["status"] == a_status(revision=2)
 
     async def test_of_one_that_changed_since_is_refused_and_changes_nothing(
@@ -922,13 +914,13 @@ class TestWritingAStatus:
         annotations = {"metadata": {"annotations": {"a": "b"}}}
         before = space.cluster.api.patch(space.path("assettokens", "ledger-writer"), annotations)
         with pytest.raises(KubeRefusedError) as caught:
-            await kube.write_status(token, a_status())
+            await kube.write_status(token, parse_status(a_status()))
         assert caught.value.status == 409
         assert space.asset_token() == before
 
     async def test_with_nothing_new_writes_nothing(self, kube: KubeClient, space: Space) -> None:
-        first = await kube.write_status(space.create_asset_token(), a_status())
-        assert await kube.write_status(first, a_status()) == first
+        first = await kube.write_status(space.create_asset_token(), parse_status(a_status()))
+        assert await kube.write_status(first, parse_status(a_status())) == first
 
     async def test_leaves_a_namesake_alone_that_was_created_since(self, kube: KubeClient, space: Space) -> None:
         token = space.create_asset_token()
@@ -936,14 +928,14 @@ class TestWritingAStatus:
         space.create_asset_token()
         before = space.asset_token()
         with suppress(KubeError):
-            await kube.write_status(token, a_status())
+            await kube.write_status(token, parse_status(a_status()))
         assert space.asset_token() == before
 
     async def test_of_one_that_is_gone_is_told(self, kube: KubeClient, space: Space) -> None:
         token = space.create_asset_token()
         space.delete_asset_token()
         with pytest.raises(NotFoundError) as caught:
-            await kube.write_status(token, a_status())
+            await kube.write_status(token, parse_status(a_status()))
         assert str(caught.value) == (
             f"PATCH {space.path('assettokens', 'ledger-writer')}/status: the API server refused with 404 NotFound."
         )
@@ -954,7 +946,7 @@ class TestWritingAStatus:
         token = space.create_asset_token()
         before = space.asset_token()
         with pytest.raises(KubeRefusedError) as caught:
-            await kube.write_status(token, a_status(secretName=TOKEN + "/"))
+            await kube.write_status(token, parse_status(a_status(secretName=TOKEN + "/")))
         assert caught.value.status == 422
         assert caught.value.fields == {"status.secretName"}
         assert space.asset_token() == before
@@ -1044,7 +1036,7 @@ CALLS: dict[str, Call] = {
     "read-credentials": lambda kube: kube.read_credentials("shop", CredentialsRef("asset-credentials")),
     "apply-secret": lambda kube: kube.apply_secret(a_manifest("shop"), None),
     "delete-secret": lambda kube: kube.delete_secret(SECRET_STATE),
-    "write-status": lambda kube: kube.write_status(an_asset_token(), a_status()),
+    "write-status": lambda kube: kube.write_status(an_asset_token(), parse_status(a_status())),
     "create-event": lambda kube: kube.create_event(an_asset_token(), Event("Normal", "A", "A sentence."), NOW, "me"),
 }
 each_call = pytest.mark.parametrize("call", [pytest.param(call, id=name) for name, call in CALLS.items()])
@@ -1252,7 +1244,7 @@ class TestTimeLeft:
             with pytest.raises(NotLeadingError):
                 await held.delete_secret(created)
             with pytest.raises(NotLeadingError):
-                await held.write_status(token, {})
+                await held.write_status(token, NOT_SEEN_YET)
             with pytest.raises(NotLeadingError):
                 await held.create_event(token, Event("Normal", "SecretSynced", "Issued."), NOW, "test")
             assert await held.read_secret(created.key) == created

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from asset_token_operator.model import Reserves, Urgency
 from tests.support.asset_rules import RateLimit
-from tests.support.limiter import OTHER_TENANT, TENANT, Limiter, Simulation, a_place
+from tests.support.limiter import OTHER_TENANT, TENANT, Limiter, Simulation, a_slot
 
 if TYPE_CHECKING:
     from tests.support.asset_rules import LimitMode
@@ -53,7 +53,7 @@ def test_600_tokens_at_once_are_issued_without_one_429(  # noqa: PLR0917 - pytes
 ) -> None:
     simulation = Simulation(reserves, limiter(mode, rounding), start, seed, latency)
     for number in range(600):
-        simulation.add(a_place(f"token-{number}", urgency=urgency))
+        simulation.add(a_slot(f"token-{number}", urgency=urgency))
     simulation.run(bound)
     assert simulation.refused[TENANT] == 0
     assert len(simulation.issued()) == simulation.requests() == 600
@@ -78,7 +78,7 @@ def test_routine_renewals_use_what_the_limit_leaves_them_whatever_its_window(
     rule = RateLimit(mode, per_tenant=300, per_business=300, window_seconds=window)
     simulation = Simulation(limiter=Limiter(rule), start=start)
     for number in range(1500):
-        simulation.add(a_place(f"token-{number:04}"))
+        simulation.add(a_slot(f"token-{number:04}"))
     simulation.run(5 * window)
     lately = [moment for moment in simulation.issued() if 2 * window <= moment < 5 * window]
     assert len(lately) >= 0.85 * 3 * (300 - 60)
@@ -93,7 +93,7 @@ def test_however_slow_asset_is_no_request_is_refused(
 ) -> None:
     simulation = Simulation(Reserves(0, 0), limiter(mode, rounding), start, seed, latency)
     for number in range(600):
-        simulation.add(a_place(f"token-{number}", urgency=Urgency.MISSING))
+        simulation.add(a_slot(f"token-{number}", urgency=Urgency.MISSING))
     simulation.run(300)
     assert simulation.refused[TENANT] == 0
     assert simulation.requests() == len(simulation.issued()) == 600
@@ -108,7 +108,7 @@ def test_another_program_never_sees_a_429_for_routine_renewals(
     simulation = Simulation(limiter=limiter(mode, rounding), start=start, seed=seed)
     program = simulation.add_program(TENANT, per_minute=200)
     for number in range(500):
-        simulation.add(a_place(f"token-{number}"))
+        simulation.add(a_slot(f"token-{number}"))
     simulation.run(1800)
     assert program.refused == 0
     assert program.sent > 200
@@ -124,7 +124,7 @@ def test_500_routine_renewals_are_500_requests_evenly_spaced(
 ) -> None:
     simulation = Simulation(limiter=limiter(mode, rounding), start=start, seed=seed)
     for number in range(500):
-        simulation.add(a_place(f"token-{number}"))
+        simulation.add(a_slot(f"token-{number}"))
     simulation.run(135)
     issued = simulation.issued()
     assert len(issued) == simulation.requests() == 500
@@ -144,7 +144,7 @@ def test_without_headers_the_documented_limit_is_kept(
 ) -> None:
     simulation = Simulation(Reserves(0, 0), limiter(mode, is_silent=True), start, seed, latency)
     for number in range(600):
-        simulation.add(a_place(f"token-{number}", urgency=urgency))
+        simulation.add(a_slot(f"token-{number}", urgency=urgency))
     simulation.run(150)
     assert simulation.refused[TENANT] == 0
     assert len(simulation.issued()) == simulation.requests() == 600
@@ -159,9 +159,9 @@ def test_a_second_tenant_is_unaffected_by_the_first_ones(mode: LimitMode, spent:
     for _ in range(spent):
         simulation.limiter.charge(TENANT, None, simulation.clock.now())
     for number in range(600):
-        simulation.add(a_place(f"token-{number}", urgency=Urgency.MISSING))
+        simulation.add(a_slot(f"token-{number}", urgency=Urgency.MISSING))
     others = [
-        (simulation.add(a_place(f"other-{number}", tenant=OTHER_TENANT), after), after)
+        (simulation.add(a_slot(f"other-{number}", tenant=OTHER_TENANT), after), after)
         for number in range(20)
         for after in [1 + number / 2]
     ]
@@ -181,8 +181,8 @@ def test_what_is_about_to_expire_passes_a_queue_of_routine_renewals(
 ) -> None:
     simulation = Simulation(limiter=limiter(mode), start=start, seed=seed)
     for number in range(500):
-        simulation.add(a_place(f"token-{number}"))
-    urgent = simulation.add(a_place("urgent", urgency=Urgency.EXPIRING), after)
+        simulation.add(a_slot(f"token-{number}"))
+    urgent = simulation.add(a_slot("urgent", urgency=Urgency.EXPIRING), after)
     simulation.run(after + 0.5)
     assert urgent.issued_after is not None
 
@@ -193,6 +193,6 @@ def test_what_is_about_to_expire_passes_a_queue_of_routine_renewals(
 def test_until_the_first_answer_one_is_in_flight(mode: LimitMode, start: float, seed: str) -> None:
     simulation = Simulation(limiter=limiter(mode), start=start, seed=seed, latency=1.0)
     for number in range(20):
-        simulation.add(a_place(f"token-{number}", urgency=Urgency.EXPIRING))
+        simulation.add(a_slot(f"token-{number}", urgency=Urgency.EXPIRING))
     simulation.run(0.99)
     assert simulation.most_in_flight[TENANT] == simulation.requests() == 1

@@ -38,6 +38,7 @@ from asset_token_operator.model import (
     digest,
 )
 from asset_token_operator.renewal import renewal_time
+from asset_token_operator.status import NOT_SEEN_YET
 from tests.support.builders import (
     CREDENTIALS,
     NOW,
@@ -263,7 +264,7 @@ class AnyHistory(RuleBasedStateMachine):
 
     @rule()
     def the_status_is_lost(self) -> None:
-        self.world.kube.put_token(replace(self.world.token(), status={"observedGeneration": -1}))
+        self.world.kube.put_token(replace(self.world.token(), status=NOT_SEEN_YET))
         self.happened()
 
     @precondition(lambda self: not self.clock_was_set)  # no token would tell of it after a restart
@@ -436,17 +437,17 @@ class AnyHistory(RuleBasedStateMachine):
         """What the status says is true, where the cluster was there to be read and written."""
         status = self.world.token().status
         assert "canary" not in str(status)
-        assert len(status.get("history", ())) <= 10
+        assert len(status.history or ()) <= 10
         served = self.served()
         fits = served is not None and served.spec_hash == self.world.token().spec.request_hash()
         ready = fits and not self.has_senior()
-        if "conditions" not in status:
-            assert self.world.waits_for_place(), "only who waits for a place a little may have no status yet"
+        if not status.conditions:
+            assert self.world.waits_for_slot(), "only who waits for a place a little may have no status yet"
             assert not ready
             return
         if not (ready and (self.is_unproved() or self.unsure())):  # it may only say too little
             assert self.world.conditions()["Ready"][0] == str(ready), "Ready is what consumers find"
-        assert status["observedGeneration"] == self.world.token().generation
+        assert status.observed_generation == self.world.token().generation
 
     def teardown(self) -> None:
         """When all is well again, the token is renewed, and nothing more is done than that takes."""
@@ -466,8 +467,8 @@ class AnyHistory(RuleBasedStateMachine):
         assert self.world.conditions()["Ready"] == ("True", Reason.SECRET_SYNCED)
         assert self.world.conditions()["Issuing"][0] == "False"
         assert "Stalled" not in self.world.conditions()
-        assert token.status["observedGeneration"] == token.generation
-        assert token.status["revision"] == served.revision
+        assert token.status.observed_generation == token.generation
+        assert token.status.revision == served.revision
         self.world.calls()
         if self.unsure():  # then it may be renewed early
             return

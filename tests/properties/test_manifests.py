@@ -28,8 +28,8 @@ from asset_token_operator.model import (
     Reason,
     SecretSpec,
     SecretState,
-    parse_secret,
 )
+from asset_token_operator.parsing import parse_secret
 from tests.support.builders import CREDENTIALS, ENDPOINTS, a_secret, a_spec, an_asset_token, as_stored, text_of
 
 if TYPE_CHECKING:

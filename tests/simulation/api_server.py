@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from asset_token_operator.api_server import WRITE_SECONDS
 from asset_token_operator.errors import KubeError, KubeRefusedError, KubeUnavailableError
-from asset_token_operator.model import Key, parse_asset_token
+from asset_token_operator.model import Key
+from asset_token_operator.parsing import parse_asset_token
 from tests.simulation.cluster import ASSET_TOKENS, DISCOVERY, SECRETS, Change, Request
 from tests.simulation.virtual_time import Machine, present, seconds
 

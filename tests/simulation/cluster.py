@@ -12,7 +12,8 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from asset_token_operator.errors import KubeRefusedError, NotFoundError
-from asset_token_operator.model import GROUP, KIND, OPERATOR, PLURAL, VERSION, Key, format_time
+from asset_token_operator.model import GROUP, KIND, OPERATOR, PLURAL, VERSION, Key
+from asset_token_operator.times import format_time
 from tests.simulation.virtual_time import present
 
 if TYPE_CHECKING:

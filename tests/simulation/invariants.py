@@ -15,7 +15,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from asset_token_operator.model import GROUP, Environment, Key, parse_duration
+from asset_token_operator.model import GROUP, Environment, Key
+from asset_token_operator.times import parse_duration
 from tests.simulation.asset import HANGS, REFUSES
 from tests.simulation.cluster import ASSET_TOKENS, SECRETS, decode
 from tests.simulation.virtual_time import seconds

@@ -209,7 +209,7 @@ class World:
         there = {
             Key(body["metadata"]["namespace"], body["metadata"]["name"]) for body in self.cluster.all(ASSET_TOKENS)
         }
-        remembered = parts.reconciler._memories.keys() | parts.budgets._queued.keys() | parts.issuer._places.keys()  # noqa: SLF001 - they tell nobody
+        remembered = parts.reconciler._memories.keys() | parts.budgets._queued.keys() | parts.issuer._slots.keys()  # noqa: SLF001 - they tell nobody
         left = sorted(remembered - there - set(parts.scheduler._due))  # noqa: SLF001 - the same
         if left:
             self.history.accuse(f"remembered after they have gone: {', '.join(map(str, left))}")

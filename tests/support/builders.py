@@ -9,7 +9,6 @@ from typing import Any, Final
 from pydantic import SecretStr
 
 from asset_token_operator.answers import Reply, TokenAnswer, read_reply
-from asset_token_operator.decision import Observed
 from asset_token_operator.manifests import credentials_fingerprint, proof_key, secret_manifest
 from asset_token_operator.model import (
     AssetToken,
@@ -22,8 +21,10 @@ from asset_token_operator.model import (
     SecretSpec,
     SecretState,
     Spec,
-    parse_secret,
 )
+from asset_token_operator.observed import Observed, SlotState
+from asset_token_operator.parsing import parse_secret
+from asset_token_operator.status import parse_status
 
 NOW: Final = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 ENDPOINTS: Final = {
@@ -50,9 +51,10 @@ def an_asset_token(spec: Spec | None = None, **changes: Any) -> AssetToken:
         "generation": 1,
         "created": NOW - timedelta(days=1),
         "spec": spec or a_spec(),
-        "status": {"observedGeneration": -1},
         "version": 100,
     }
+    if isinstance(changes.get("status"), dict):
+        changes["status"] = parse_status(changes["status"])
     return AssetToken(**(fields | changes))
 
 
@@ -161,6 +163,13 @@ def retained(spec: Spec | None = None) -> Spec:
 
 
 def observed(owner: AssetToken | None = None, **changes: Any) -> Observed:
-    """What is observed of an AssetToken that has no Secret yet."""
-    fields: dict[str, Any] = {"token": owner or an_asset_token(), "endpoints": ENDPOINTS}
+    """What is observed of an AssetToken that has no Secret yet, where all has been read and a request may be sent."""
+    fields: dict[str, Any] = {
+        "owner": owner or an_asset_token(),
+        "endpoints": ENDPOINTS,
+        "secret_is_live": True,
+        "old_secrets_are_live": True,
+        "credentials_are_live": True,
+        "slot": SlotState.GRANTED,
+    }
     return Observed(**(fields | changes))

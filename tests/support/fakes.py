@@ -33,10 +33,11 @@ from asset_token_operator.model import (
     SecretState,
     Spec,
 )
-from asset_token_operator.model import parse_secret as read_secret_body
-from asset_token_operator.outcome import Event
+from asset_token_operator.parsing import parse_secret as read_secret_body
 from asset_token_operator.reconciler import Reconciler
+from asset_token_operator.report import Event
 from asset_token_operator.scopes import EVERYWHERE, Scopes
+from asset_token_operator.status import Status
 from tests.support.builders import CREDENTIALS, ENDPOINTS, NOW, a_reply, an_asset_token, as_stored, data_of
 from tests.support.clock import ManualClock
 
@@ -162,7 +163,7 @@ class FakeKubeClient:
         if found is not None and (found.uid, found.version) == (secret.uid, secret.version):
             del self.secrets[secret.key]
 
-    async def write_status(self, token: AssetToken, status: Mapping[str, Any]) -> AssetToken:
+    async def write_status(self, token: AssetToken, status: Status) -> AssetToken:
         self._called("write_status")
         found = self.asset_tokens.get(token.key)
         if found is None:
@@ -364,9 +365,9 @@ class World:
         """Let the budgets give the places that are free now; returns when they look again, if anyone still waits."""
         with contextlib.suppress(asyncio.CancelledError):
             drive(self.budgets.serve())
-        return self._looks.again if self.waits_for_place() else None
+        return self._looks.again if self.waits_for_slot() else None
 
-    def waits_for_place(self) -> bool:
+    def waits_for_slot(self) -> bool:
         """Whether any AssetToken waits for a place in its tenant's budget."""
         return bool(self.budgets._queued)  # noqa: SLF001 - it says so nowhere else
 
@@ -395,9 +396,7 @@ class World:
 
     def conditions(self) -> dict[str, tuple[str, str]]:
         """Its conditions: their status and reason, by type."""
-        return {
-            found["type"]: (found["status"], found["reason"]) for found in self.token().status.get("conditions", ())
-        }
+        return {found.type: (found.status, found.reason) for found in self.token().status.conditions or ()}
 
     def elapsed(self) -> timedelta:
         return self.clock.now() - NOW

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-from asset_token_operator.account import Place, Tenant
+from asset_token_operator.account import Slot, Tenant
 from asset_token_operator.answers import read_reply
 from asset_token_operator.budget import Budgets
 from asset_token_operator.model import Environment, Key, Reserves, Urgency
@@ -38,8 +38,8 @@ TENANT: Final = Tenant(Environment.SANDBOX, "a" * 64, "shop/asset-credentials")
 OTHER_TENANT: Final = Tenant(Environment.SANDBOX, "b" * 64)
 
 
-def a_place(name: str = "a", **changes: object) -> Place:
-    """A place for a routine renewal of a token that expires in an hour."""
+def a_slot(name: str = "a", **changes: object) -> Slot:
+    """A slot for a routine renewal of a token that expires in an hour."""
     fields: dict[str, object] = {
         "key": Key("shop", name),
         "tenant": TENANT,
@@ -47,7 +47,7 @@ def a_place(name: str = "a", **changes: object) -> Place:
         "urgency": Urgency.ROUTINE,
         "expires_at": NOW + timedelta(hours=1),
     }
-    return Place(**(fields | changes))  # type: ignore[arg-type]
+    return Slot(**(fields | changes))  # type: ignore[arg-type]
 
 
 @dataclass
@@ -94,7 +94,7 @@ class Token:
         issued_after: Seconds of the simulation until it had one.
     """
 
-    place: Place
+    slot: Slot
     requests: int = 0
     issued_after: float | None = None
 
@@ -180,9 +180,9 @@ class Simulation:
         self._numbers += 1
         heapq.heappush(self._events, (self.clock.moment + timedelta(seconds=seconds), self._numbers, action))
 
-    def add(self, place: Place, after: float = 0.0) -> Token:
+    def add(self, slot: Slot, after: float = 0.0) -> Token:
         """Let a token want one, from so many seconds on."""
-        token = self.tokens[place.key] = Token(place)
+        token = self.tokens[slot.key] = Token(slot)
         self.later(after, lambda: self._ask(token))
         return token
 
@@ -215,7 +215,7 @@ class Simulation:
 
     def issued(self, tenant: Tenant = TENANT) -> list[float]:
         """When the tenant's tokens were issued, in seconds from the start."""
-        found = (token.issued_after for token in self.tokens.values() if token.place.tenant == tenant)
+        found = (token.issued_after for token in self.tokens.values() if token.slot.tenant == tenant)
         return sorted(moment for moment in found if moment is not None)
 
     def requests(self) -> int:
@@ -229,23 +229,23 @@ class Simulation:
         self.later(0, lambda: self._ask(token))
 
     def _ask(self, token: Token) -> None:
-        if token.issued_after is None and self.budgets.take(token.place):
+        if token.issued_after is None and self.budgets.acquire(token.slot):
             token.requests += 1
-            tenant = token.place.tenant
+            tenant = token.slot.tenant
             self._in_flight[tenant] += 1
             self.most_in_flight[tenant] = max(self.most_in_flight[tenant], self._in_flight[tenant])
             self.later(self._latency * next(self._jitters), lambda: self._arrive(token))
 
     def _arrive(self, token: Token) -> None:
-        reply = self.limiter.reply(token.place.tenant, token.place.business_id, self.clock.moment)
+        reply = self.limiter.reply(token.slot.tenant, token.slot.business_id, self.clock.moment)
         self.later(self._latency * next(self._jitters), lambda: self._answer(token, reply))
 
     def _answer(self, token: Token, reply: Reply) -> None:
-        tenant = token.place.tenant
+        tenant = token.slot.tenant
         self._in_flight[tenant] -= 1
         if reply.status == 429:
             self.refused[tenant] += 1
             self.later(0, lambda: self._ask(token))
         else:
             token.issued_after = self.seconds
-        self.budgets.answered(token.place, reply)
+        self.budgets.answered(token.slot, reply)

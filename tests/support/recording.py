@@ -23,7 +23,8 @@ from asset_token_operator.manifests import (
     OWNER,
     TOKEN_FINGERPRINT,
 )
-from asset_token_operator.model import MANAGED_BY_LABEL, OPERATOR, SECRET_TYPE, digest, format_time, parse_time
+from asset_token_operator.model import MANAGED_BY_LABEL, OPERATOR, SECRET_TYPE, digest
+from asset_token_operator.times import format_time, parse_time
 from tests.support.cluster import Json
 from tests.support.plugin import Plugin
 from tests.support.shop import Shop

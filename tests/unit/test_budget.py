@@ -16,12 +16,12 @@ from asset_token_operator.budget import Budgets
 from asset_token_operator.model import Environment, Key, Reserves, Urgency
 from tests.support.builders import NOW, a_reply
 from tests.support.clock import ManualClock, settle
-from tests.support.limiter import OTHER_TENANT, a_place
+from tests.support.limiter import OTHER_TENANT, a_slot
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from asset_token_operator.account import Place
+    from asset_token_operator.account import Slot
     from asset_token_operator.answers import Reply
 
 SECOND = timedelta(seconds=1)
@@ -29,17 +29,17 @@ PRODUCTION = Tenant(Environment.PRODUCTION, "a" * 64)
 
 
 class Tokens:
-    """AssetTokens that ask for places by name, and what Asset answers them."""
+    """AssetTokens that ask for slots by name, and what Asset answers them."""
 
     def __init__(self, clock: ManualClock, reserves: Reserves) -> None:
         self.clock = clock
         self.woken: list[str] = []
         self.budgets = Budgets(lambda key: self.woken.append(key.name), clock, reserves)
-        self.places: dict[str, Place] = {}
+        self.slots: dict[str, Slot] = {}
 
-    def take(self, name: str, urgency: Urgency = Urgency.EXPIRING, **changes: object) -> bool:
-        self.places[name] = a_place(name, urgency=urgency, **changes)
-        return self.budgets.take(self.places[name])
+    def acquire(self, name: str, urgency: Urgency = Urgency.EXPIRING, **changes: object) -> bool:
+        self.slots[name] = a_slot(name, urgency=urgency, **changes)
+        return self.budgets.acquire(self.slots[name])
 
     def reply(self, status: int = 200, left: int | None = None, limit: int = 300, resets_in: int = 45) -> Reply:
         """An answer that says what is left, or nothing of that."""
@@ -55,23 +55,23 @@ class Tokens:
         )
 
     async def answer(self, name: str, left: int | None = None, limit: int = 300, resets_in: int = 45) -> None:
-        self.budgets.answered(self.places[name], self.reply(200, left, limit, resets_in))
+        self.budgets.answered(self.slots[name], self.reply(200, left, limit, resets_in))
         await settle()
 
     async def refuse(self, name: str, reply: Reply | None = None) -> None:
         """Asset answers 429."""
-        self.budgets.answered(self.places[name], reply or self.reply(429))
+        self.budgets.answered(self.slots[name], reply or self.reply(429))
         await settle()
 
     async def fail(self, name: str, retry_after: timedelta | None = None) -> None:
         """There is no answer, or one that says when to ask again."""
-        self.budgets.failed(self.places[name], retry_after)
+        self.budgets.failed(self.slots[name], retry_after)
         await settle()
 
     async def spend(self, number: int, left: int, limit: int) -> None:
         """So many requests of ours are sent, and the last answer says what is left."""
         for index in range(number):
-            assert self.take(f"spent-{index}")
+            assert self.acquire(f"spent-{index}")
             await self.answer(f"spent-{index}", left=left + number - 1 - index, limit=limit)
 
     def newly_woken(self) -> list[str]:
@@ -102,20 +102,20 @@ async def tokens(clock: ManualClock) -> AsyncIterator[Tokens]:
 
 class TestLearningWhatIsLeft:
     async def test_until_the_first_answer_one_is_in_flight(self, tokens: Tokens, clock: ManualClock) -> None:
-        assert [tokens.take(name) for name in "abc"] == [True, False, False]
+        assert [tokens.acquire(name) for name in "abc"] == [True, False, False]
         await clock.advance(1.9 * SECOND)
         assert tokens.woken == []
 
     async def test_the_first_answer_lets_the_others_go(self, tokens: Tokens) -> None:
-        assert [tokens.take(name) for name in "abc"] == [True, False, False]
+        assert [tokens.acquire(name) for name in "abc"] == [True, False, False]
         await tokens.answer("a", left=299)
         assert tokens.woken == ["b", "c"]
-        assert [tokens.take(name) for name in "bcd"] == [True, True, True]
+        assert [tokens.acquire(name) for name in "bcd"] == [True, True, True]
 
     async def test_a_first_request_that_hangs_gets_one_beside_it_every_two_seconds(
         self, tokens: Tokens, clock: ManualClock
     ) -> None:
-        assert [tokens.take(name) for name in "abc"] == [True, False, False]
+        assert [tokens.acquire(name) for name in "abc"] == [True, False, False]
         await clock.advance(2 * SECOND)
         assert tokens.newly_woken() == ["b"]
         await clock.advance(1.9 * SECOND)
@@ -125,86 +125,86 @@ class TestLearningWhatIsLeft:
 
     async def test_no_more_go_than_are_left(self, tokens: Tokens, clock: ManualClock) -> None:
         for name in "abcde":
-            tokens.take(name)
+            tokens.acquire(name)
         await tokens.answer("a", left=2)
         await clock.advance(40 * SECOND)
         assert tokens.woken == ["b", "c"]
 
     async def test_those_in_flight_are_taken_off_what_an_answer_says(self, tokens: Tokens) -> None:
-        assert tokens.take("a")
+        assert tokens.acquire("a")
         await tokens.answer("a", left=10)
-        assert [tokens.take(name) for name in "bc"] == [True, True]
+        assert [tokens.acquire(name) for name in "bc"] == [True, True]
         await tokens.answer("b", left=1)
-        assert not tokens.take("d")
+        assert not tokens.acquire("d")
 
     async def test_answers_that_overtake_each_other_cost_no_place(self, tokens: Tokens) -> None:
-        assert tokens.take("a")
+        assert tokens.acquire("a")
         await tokens.answer("a", left=10)
-        assert [tokens.take(name) for name in "bc"] == [True, True]
+        assert [tokens.acquire(name) for name in "bc"] == [True, True]
         await tokens.answer("c", left=8)
         await tokens.answer("b", left=9)
-        assert sum(tokens.take(f"d-{index}") for index in range(20)) == 8
+        assert sum(tokens.acquire(f"d-{index}") for index in range(20)) == 8
 
     async def test_an_older_answer_that_comes_later_hides_nothing_that_others_spent(self, tokens: Tokens) -> None:
-        assert tokens.take("a")
+        assert tokens.acquire("a")
         await tokens.answer("a", left=10)
-        assert [tokens.take(name) for name in "bc"] == [True, True]
+        assert [tokens.acquire(name) for name in "bc"] == [True, True]
         await tokens.answer("c", left=1)
         await tokens.answer("b", left=9)
-        assert [tokens.take(name) for name in "de"] == [True, False]
+        assert [tokens.acquire(name) for name in "de"] == [True, False]
 
     async def test_a_later_reset_begins_a_new_count(self, tokens: Tokens) -> None:
-        assert tokens.take("a")
+        assert tokens.acquire("a")
         await tokens.answer("a", left=1)
-        assert tokens.take("b")
+        assert tokens.acquire("b")
         await tokens.answer("b", left=200, resets_in=46)
-        assert tokens.take("c")
+        assert tokens.acquire("c")
 
     async def test_a_late_answer_of_an_earlier_window_says_nothing_of_this_one(
         self, tokens: Tokens, clock: ManualClock
     ) -> None:
-        assert tokens.take("a")
+        assert tokens.acquire("a")
         await tokens.answer("a", left=1, resets_in=2)
-        assert tokens.take("slow")
+        assert tokens.acquire("slow")
         late = tokens.reply(left=0, resets_in=2)
         await clock.advance(5 * SECOND)
-        assert tokens.take("b")
+        assert tokens.acquire("b")
         await tokens.answer("b", left=299, resets_in=57)
-        tokens.budgets.answered(tokens.places["slow"], late)
-        assert tokens.take("c")
+        tokens.budgets.answered(tokens.slots["slow"], late)
+        assert tokens.acquire("c")
 
     async def test_after_a_reset_one_goes_first(self, tokens: Tokens, clock: ManualClock) -> None:
-        assert tokens.take("a")
+        assert tokens.acquire("a")
         await tokens.answer("a", left=0, resets_in=5)
-        assert [tokens.take(name) for name in "bc"] == [False, False]
+        assert [tokens.acquire(name) for name in "bc"] == [False, False]
         await clock.advance(5.9 * SECOND)
         assert tokens.newly_woken() == []
         await clock.advance(0.1 * SECOND)
         assert tokens.newly_woken() == ["b"]
-        assert tokens.take("b")
+        assert tokens.acquire("b")
         await tokens.answer("b", left=299)
         assert tokens.newly_woken() == ["c"]
 
     async def test_what_was_left_is_worth_nothing_after_a_reset(self, tokens: Tokens, clock: ManualClock) -> None:
-        assert tokens.take("a")
+        assert tokens.acquire("a")
         await tokens.answer("a", left=299, resets_in=5)
         await clock.advance(6 * SECOND)
-        assert [tokens.take(name) for name in "bc"] == [True, False]
+        assert [tokens.acquire(name) for name in "bc"] == [True, False]
 
 
 class TestWithoutHeaders:
     async def test_the_documented_limit_is_counted(self, tokens: Tokens) -> None:
-        assert tokens.take("a")
+        assert tokens.acquire("a")
         await tokens.answer("a")
-        assert sum(tokens.take(f"b-{index}") for index in range(400)) == 299
+        assert sum(tokens.acquire(f"b-{index}") for index in range(400)) == 299
 
     async def test_a_count_ends_a_window_and_a_second_after_the_first_answer(
         self, tokens: Tokens, clock: ManualClock
     ) -> None:
-        assert tokens.take("a")
+        assert tokens.acquire("a")
         await tokens.answer("a")
         for index in range(301):
-            tokens.take(f"{index:03}")
+            tokens.acquire(f"{index:03}")
         for index in range(299):
             await tokens.answer(f"{index:03}")
         await clock.advance(60.9 * SECOND)
@@ -213,19 +213,19 @@ class TestWithoutHeaders:
         assert tokens.woken == ["299"]
 
     async def test_a_limit_that_was_named_once_is_remembered(self, tokens: Tokens, clock: ManualClock) -> None:
-        assert tokens.take("a")
+        assert tokens.acquire("a")
         await tokens.answer("a", left=9, limit=10, resets_in=5)
         await clock.advance(6 * SECOND)
-        assert tokens.take("b")
+        assert tokens.acquire("b")
         await tokens.answer("b")
-        assert sum(tokens.take(f"c-{index}") for index in range(20)) == 9
+        assert sum(tokens.acquire(f"c-{index}") for index in range(20)) == 9
 
     async def test_an_answer_that_says_nothing_changes_nothing(self, tokens: Tokens) -> None:
-        assert tokens.take("a")
+        assert tokens.acquire("a")
         await tokens.answer("a", left=2)
-        assert tokens.take("b")
+        assert tokens.acquire("b")
         await tokens.answer("b")
-        assert [tokens.take(name) for name in "cd"] == [True, False]
+        assert [tokens.acquire(name) for name in "cd"] == [True, False]
 
 
 class TestReserves:
@@ -244,36 +244,36 @@ class TestReserves:
     )
     async def test_the_less_urgent_leave_more(self, tokens: Tokens, urgency: Urgency, left: int, *, free: bool) -> None:
         await tokens.spend(10 - left, left=left, limit=10)
-        assert tokens.take("a", urgency) is free
+        assert tokens.acquire("a", urgency) is free
 
     async def test_none_means_that_all_may_be_spent(self, clock: ManualClock) -> None:
         tokens = Tokens(clock, Reserves(0, 0))
         await tokens.spend(9, left=1, limit=10)
-        assert tokens.take("a", Urgency.ROUTINE)
+        assert tokens.acquire("a", Urgency.ROUTINE)
 
     async def test_what_other_programs_will_spend_until_the_reset_is_left_by_routine_renewals_alone(
         self, tokens: Tokens
     ) -> None:
-        assert tokens.take("a")
+        assert tokens.acquire("a")
         await tokens.answer("a", left=150, resets_in=30)  # so others spend five a second
-        assert [tokens.take("b", Urgency.ROUTINE), tokens.take("c", Urgency.FORCED)] == [False, True]
+        assert [tokens.acquire("b", Urgency.ROUTINE), tokens.acquire("c", Urgency.FORCED)] == [False, True]
 
     async def test_our_own_requests_are_not_taken_for_other_programs(self, tokens: Tokens) -> None:
         await tokens.spend(150, left=150, limit=300)
-        assert tokens.take("b", Urgency.ROUTINE)
+        assert tokens.acquire("b", Urgency.ROUTINE)
 
     async def test_what_we_sent_in_an_earlier_window_counts_no_more(self, tokens: Tokens, clock: ManualClock) -> None:
         await tokens.spend(100, left=200, limit=300)
         await clock.advance(150 * SECOND)
-        assert tokens.take("a")
+        assert tokens.acquire("a")
         await tokens.answer("a", left=150, resets_in=30)
-        assert not tokens.take("b", Urgency.ROUTINE)
+        assert not tokens.acquire("b", Urgency.ROUTINE)
 
 
 class TestSpacing:
     async def test_routine_renewals_are_evenly_spaced(self, tokens: Tokens, clock: ManualClock) -> None:
         for name in "abc":
-            tokens.take(name, Urgency.ROUTINE)
+            tokens.acquire(name, Urgency.ROUTINE)
         await tokens.answer("a", left=299)
         await clock.advance(0.24 * SECOND)
         assert tokens.newly_woken() == []
@@ -289,23 +289,23 @@ class TestSpacing:
         [pytest.param(urgency, id=urgency.name.lower()) for urgency in Urgency if urgency < Urgency.ROUTINE],
     )
     async def test_urgent_ones_may_burst_also_past_routine_ones(self, tokens: Tokens, urgency: Urgency) -> None:
-        assert tokens.take("a", Urgency.ROUTINE)
+        assert tokens.acquire("a", Urgency.ROUTINE)
         await tokens.answer("a", left=299)
-        assert not tokens.take("b", Urgency.ROUTINE)
-        assert all(tokens.take(f"c-{index}", urgency) for index in range(100))
+        assert not tokens.acquire("b", Urgency.ROUTINE)
+        assert all(tokens.acquire(f"c-{index}", urgency) for index in range(100))
 
 
 class TestOrder:
     async def test_the_most_urgent_go_first_and_of_these_what_expires_first(self, tokens: Tokens) -> None:
-        assert tokens.take("first")
+        assert tokens.acquire("first")
         late, soon = NOW + timedelta(hours=2), NOW + timedelta(hours=1)
-        tokens.take("routine", Urgency.ROUTINE, expires_at=NOW)
-        tokens.take("forced-late", Urgency.FORCED, expires_at=late)
-        tokens.take("missing", Urgency.MISSING, expires_at=late)
-        tokens.take("expiring-late", Urgency.EXPIRING, expires_at=late)
-        tokens.take("forced-soon", Urgency.FORCED, expires_at=soon)
-        tokens.take("expiring-soon-b", Urgency.EXPIRING, expires_at=soon)
-        tokens.take("expiring-soon-a", Urgency.EXPIRING, expires_at=soon)
+        tokens.acquire("routine", Urgency.ROUTINE, expires_at=NOW)
+        tokens.acquire("forced-late", Urgency.FORCED, expires_at=late)
+        tokens.acquire("missing", Urgency.MISSING, expires_at=late)
+        tokens.acquire("expiring-late", Urgency.EXPIRING, expires_at=late)
+        tokens.acquire("forced-soon", Urgency.FORCED, expires_at=soon)
+        tokens.acquire("expiring-soon-b", Urgency.EXPIRING, expires_at=soon)
+        tokens.acquire("expiring-soon-a", Urgency.EXPIRING, expires_at=soon)
         await tokens.answer("first", left=299)
         assert tokens.woken == [
             "expiring-soon-a",
@@ -319,32 +319,32 @@ class TestOrder:
 
     async def test_who_comes_later_waits_behind_the_queue(self, tokens: Tokens, clock: ManualClock) -> None:
         await tokens.spend(9, left=1, limit=10)
-        assert not tokens.take("a", Urgency.MISSING)
-        assert not tokens.take("b", Urgency.FORCED)
+        assert not tokens.acquire("a", Urgency.MISSING)
+        assert not tokens.acquire("b", Urgency.FORCED)
         await clock.advance(46 * SECOND)
         assert tokens.woken == ["a"]
 
     async def test_who_is_more_urgent_passes_the_queue(self, tokens: Tokens) -> None:
         await tokens.spend(9, left=1, limit=10)
-        assert not tokens.take("a", Urgency.MISSING)
-        assert tokens.take("b", Urgency.EXPIRING)
+        assert not tokens.acquire("a", Urgency.MISSING)
+        assert tokens.acquire("b", Urgency.EXPIRING)
 
     async def test_who_asks_again_more_urgently_is_queued_once_in_its_new_order(self, tokens: Tokens) -> None:
-        assert tokens.take("first")
+        assert tokens.acquire("first")
         for name in "ab":
-            assert not tokens.take(name, Urgency.FORCED)
-        assert not tokens.take("b", Urgency.MISSING)
+            assert not tokens.acquire(name, Urgency.FORCED)
+        assert not tokens.acquire("b", Urgency.MISSING)
         await tokens.answer("first", left=299)
         assert tokens.woken == ["b", "a"]
 
 
 class TestRefusals:
     async def test_a_429_pauses_its_tenant_alone(self, tokens: Tokens) -> None:
-        assert [tokens.take("a"), tokens.take("b", tenant=OTHER_TENANT)] == [True, True]
+        assert [tokens.acquire("a"), tokens.acquire("b", tenant=OTHER_TENANT)] == [True, True]
         await tokens.answer("b", left=299)
         await tokens.refuse("a")
-        assert [tokens.take("c"), tokens.take("d", tenant=OTHER_TENANT)] == [False, True]
-        assert tokens.take("e", tenant=PRODUCTION)
+        assert [tokens.acquire("c"), tokens.acquire("d", tenant=OTHER_TENANT)] == [False, True]
+        assert tokens.acquire("e", tenant=PRODUCTION)
 
     @pytest.mark.parametrize(
         ("headers", "pause"),
@@ -366,9 +366,9 @@ class TestRefusals:
     ) -> None:
         if "x_ratelimit_reset" in headers:
             headers = {"x_ratelimit_limit": "300", "x_ratelimit_remaining": "0", **headers}
-        assert tokens.take("a")
+        assert tokens.acquire("a")
         await tokens.refuse("a", a_reply(429, **{"date": "Fri, 01 May 2026 12:00:00 GMT", **headers}))
-        assert not tokens.take("a")
+        assert not tokens.acquire("a")
         await clock.advance((pause - 0.1) * SECOND)
         assert tokens.woken == []
         await clock.advance(0.1 * SECOND)
@@ -376,52 +376,52 @@ class TestRefusals:
 
     async def test_unsaid_pauses_grow_until_an_answer(self, tokens: Tokens, clock: ManualClock) -> None:
         for pause in (10, 20, 40, 60, 60):
-            assert tokens.take("a")
+            assert tokens.acquire("a")
             await tokens.refuse("a")
             await clock.advance((pause - 0.1) * SECOND)
-            assert not tokens.take("a")
+            assert not tokens.acquire("a")
             await clock.advance(0.1 * SECOND)
-        assert tokens.take("a")
+        assert tokens.acquire("a")
         await tokens.answer("a")
-        assert tokens.take("a")
+        assert tokens.acquire("a")
         await tokens.refuse("a")
         await clock.advance(10 * SECOND)
-        assert tokens.take("a")
+        assert tokens.acquire("a")
 
     async def test_a_pause_that_was_said_too_short_grows_too(self, tokens: Tokens, clock: ManualClock) -> None:
         for pause in (1, 20, 40):
-            assert tokens.take("a")
+            assert tokens.acquire("a")
             await tokens.refuse("a", a_reply(429, retry_after="1"))
             await clock.advance((pause - 0.1) * SECOND)
-            assert not tokens.take("a")
+            assert not tokens.acquire("a")
             await clock.advance(0.1 * SECOND)
 
     async def test_those_refused_together_are_refused_once(
         self, tokens: Tokens, clock: ManualClock, caplog: pytest.LogCaptureFixture
     ) -> None:
-        assert tokens.take("first")
+        assert tokens.acquire("first")
         await tokens.answer("first", left=299)
-        assert [tokens.take(name) for name in "abcde"] == [True] * 5
+        assert [tokens.acquire(name) for name in "abcde"] == [True] * 5
         for name in "abcde":
             await tokens.refuse(name)
         assert len(caplog.records) == 1
-        assert not tokens.take("a")
+        assert not tokens.acquire("a")
         await clock.advance(10 * SECOND)
         assert tokens.woken == ["a"]
 
     async def test_after_a_pause_one_goes_first(self, tokens: Tokens, clock: ManualClock) -> None:
-        assert tokens.take("a")
+        assert tokens.acquire("a")
         await tokens.answer("a", left=299)
-        assert tokens.take("a")
+        assert tokens.acquire("a")
         await tokens.refuse("a")
-        assert [tokens.take(name) for name in "abc"] == [False, False, False]
+        assert [tokens.acquire(name) for name in "abc"] == [False, False, False]
         await clock.advance(10 * SECOND)
         assert tokens.woken == ["a"]
 
     async def test_a_pause_is_logged_without_the_client_id(
         self, tokens: Tokens, caplog: pytest.LogCaptureFixture
     ) -> None:
-        assert tokens.take("a")
+        assert tokens.acquire("a")
         await tokens.refuse("a")
         assert caplog.messages == [
             "sandbox/shop/asset-credentials: Asset's rate limit is used up, paused for 0:00:10",
@@ -430,15 +430,15 @@ class TestRefusals:
     async def test_nobody_waits_longer_than_a_third_of_what_is_left_and_then_one_at_a_time(
         self, tokens: Tokens, clock: ManualClock
     ) -> None:
-        assert tokens.take("first")
+        assert tokens.acquire("first")
         await tokens.refuse("first", a_reply(429, retry_after="3600"))
         for name, left in (("a", 90), ("b", 90), ("c", 900), ("d", -5)):
-            assert not tokens.take(name, expires_at=NOW + left * SECOND)
+            assert not tokens.acquire(name, expires_at=NOW + left * SECOND)
         await clock.advance(29 * SECOND)
         assert tokens.newly_woken() == []
         await clock.advance(SECOND)
         assert tokens.newly_woken() == ["a"]
-        assert tokens.take("a", expires_at=NOW + 90 * SECOND)
+        assert tokens.acquire("a", expires_at=NOW + 90 * SECOND)
         await tokens.refuse("a", a_reply(429, retry_after="3600"))
         await clock.advance(19 * SECOND)
         assert tokens.newly_woken() == [], "there are 60 s left, so it is asked again after 20"
@@ -446,16 +446,16 @@ class TestRefusals:
         assert tokens.newly_woken() == ["b"]
 
     async def test_an_answer_to_what_was_sent_since_ends_a_pause(self, tokens: Tokens, clock: ManualClock) -> None:
-        assert tokens.take("early")
+        assert tokens.acquire("early")
         await tokens.answer("early", left=299)
-        assert [tokens.take("early"), tokens.take("refused")] == [True, True]
+        assert [tokens.acquire("early"), tokens.acquire("refused")] == [True, True]
         await tokens.refuse("refused", a_reply(429, retry_after="3600"))
         await tokens.answer("early", left=298)
-        assert not tokens.take("a", expires_at=NOW + 90 * SECOND), "that was sent before"
+        assert not tokens.acquire("a", expires_at=NOW + 90 * SECOND), "that was sent before"
         await clock.advance(30 * SECOND)
-        assert tokens.take("a", expires_at=NOW + 90 * SECOND)
+        assert tokens.acquire("a", expires_at=NOW + 90 * SECOND)
         await tokens.answer("a", left=297)
-        assert tokens.take("b", Urgency.FORCED)
+        assert tokens.acquire("b", Urgency.FORCED)
 
     async def test_a_reset_in_seconds_from_now_is_one_reset_also_where_it_is_rounded(self, tokens: Tokens) -> None:
         def reply(second: int, left: int, reset: int) -> Reply:
@@ -464,9 +464,9 @@ class TestRefusals:
             return a_reply(200, date=date, **said)
 
         for name, answer in (("a", reply(0, 5, 45)), ("b", reply(1, 1, 45))):
-            assert tokens.take(name)
-            tokens.budgets.answered(tokens.places[name], answer)
-        assert [tokens.take(name) for name in "cd"] == [True, False]
+            assert tokens.acquire(name)
+            tokens.budgets.answered(tokens.slots[name], answer)
+        assert [tokens.acquire(name) for name in "cd"] == [True, False]
 
 
 class TestPlaces:
@@ -477,63 +477,63 @@ class TestPlaces:
     async def test_a_place_is_kept_for_who_was_woken(
         self, tokens: Tokens, clock: ManualClock, after: float, *, has_it: bool
     ) -> None:
-        assert [tokens.take(name) for name in "ab"] == [True, False]
+        assert [tokens.acquire(name) for name in "ab"] == [True, False]
         await tokens.answer("a", left=1)
         assert tokens.woken == ["b"]
         await clock.advance(after * SECOND)
-        assert tokens.take("b") is has_it
+        assert tokens.acquire("b") is has_it
 
     async def test_a_place_that_expired_is_in_flight_no_more(self, tokens: Tokens, clock: ManualClock) -> None:
-        assert [tokens.take(name) for name in "ab"] == [True, False]
+        assert [tokens.acquire(name) for name in "ab"] == [True, False]
         await tokens.answer("a", left=299)
         await clock.advance(30 * SECOND)
-        assert tokens.take("c")
+        assert tokens.acquire("c")
         await tokens.answer("c", left=1, resets_in=60)
-        assert tokens.take("d")
+        assert tokens.acquire("d")
 
     async def test_a_place_is_had_once(self, tokens: Tokens) -> None:
-        assert [tokens.take(name) for name in "ab"] == [True, False]
+        assert [tokens.acquire(name) for name in "ab"] == [True, False]
         await tokens.answer("a", left=1)
-        assert [tokens.take("b"), tokens.take("b")] == [True, False]
+        assert [tokens.acquire("b"), tokens.acquire("b")] == [True, False]
 
     async def test_a_place_that_is_given_back_lets_the_next_go(self, tokens: Tokens) -> None:
-        assert [tokens.take(name) for name in "ab"] == [True, False]
-        tokens.budgets.give_back(tokens.places["a"])
+        assert [tokens.acquire(name) for name in "ab"] == [True, False]
+        tokens.budgets.release(tokens.slots["a"])
         await settle()
         assert tokens.woken == ["b"]
 
     async def test_who_leaves_with_a_place_kept_lets_the_next_go(self, tokens: Tokens) -> None:
-        assert [tokens.take(name) for name in "abc"] == [True, False, False]
-        tokens.budgets.give_back(tokens.places["a"])
+        assert [tokens.acquire(name) for name in "abc"] == [True, False, False]
+        tokens.budgets.release(tokens.slots["a"])
         await settle()
-        tokens.budgets.leave(Key("shop", "b"))
+        tokens.budgets.withdraw(Key("shop", "b"))
         await settle()
         assert tokens.woken == ["b", "c"]
 
     async def test_who_leaves_the_queue_is_not_woken(self, tokens: Tokens) -> None:
-        assert [tokens.take(name) for name in "abc"] == [True, False, False]
-        tokens.budgets.leave(Key("shop", "b"))
+        assert [tokens.acquire(name) for name in "abc"] == [True, False, False]
+        tokens.budgets.withdraw(Key("shop", "b"))
         await tokens.answer("a", left=299)
         assert tokens.woken == ["c"]
 
     async def test_who_waits_for_nothing_may_leave(self, tokens: Tokens) -> None:
-        tokens.budgets.leave(Key("shop", "a"))
-        assert tokens.take("a")
+        tokens.budgets.withdraw(Key("shop", "a"))
+        assert tokens.acquire("a")
 
     async def test_a_place_of_another_tenant_is_no_use_and_lets_the_next_go(self, tokens: Tokens) -> None:
-        assert [tokens.take(name) for name in "abc"] == [True, False, False]
-        tokens.budgets.give_back(tokens.places["a"])
+        assert [tokens.acquire(name) for name in "abc"] == [True, False, False]
+        tokens.budgets.release(tokens.slots["a"])
         await settle()
         assert tokens.newly_woken() == ["b"]
-        assert tokens.take("d", tenant=OTHER_TENANT)
-        assert not tokens.take("b", tenant=OTHER_TENANT)
+        assert tokens.acquire("d", tenant=OTHER_TENANT)
+        assert not tokens.acquire("b", tenant=OTHER_TENANT)
         await settle()
         assert tokens.newly_woken() == ["c"]
 
     async def test_one_tenants_queue_holds_up_no_other(self, tokens: Tokens) -> None:
-        assert [tokens.take(name) for name in "abc"] == [True, False, False]
-        assert tokens.take("d", tenant=OTHER_TENANT)
-        assert not tokens.take("e", tenant=OTHER_TENANT)
+        assert [tokens.acquire(name) for name in "abc"] == [True, False, False]
+        assert tokens.acquire("d", tenant=OTHER_TENANT)
+        assert not tokens.acquire("e", tenant=OTHER_TENANT)
         await tokens.answer("d", left=299)
         assert tokens.woken == ["e"]
 
@@ -543,33 +543,33 @@ class TestBusinesses:
     async def spent(self, tokens: Tokens) -> Tokens:
         """All that one business may spend is spent, but not what the tenant may."""
         for index in range(300):
-            assert tokens.take(f"spent-{index}", business_id="biz_a")
+            assert tokens.acquire(f"spent-{index}", business_id="biz_a")
             await tokens.answer(f"spent-{index}", left=999 - index, limit=1000, resets_in=600)
         return tokens
 
     async def test_a_business_waits_until_its_window_is_over(self, spent: Tokens, clock: ManualClock) -> None:
-        assert not spent.take("a", business_id="biz_a")
+        assert not spent.acquire("a", business_id="biz_a")
         await clock.advance(60.9 * SECOND)
         assert spent.woken == []
         await clock.advance(0.1 * SECOND)
         assert spent.woken == ["a"]
 
     async def test_a_business_that_waits_holds_up_no_other(self, spent: Tokens) -> None:
-        assert not spent.take("a", business_id="biz_a", expires_at=NOW)
-        spent.take("b", business_id="biz_b")
-        spent.take("c")
+        assert not spent.acquire("a", business_id="biz_a", expires_at=NOW)
+        spent.acquire("b", business_id="biz_b")
+        spent.acquire("c")
         await settle()
         assert spent.woken == ["b", "c"]
 
     async def test_the_same_business_of_another_tenant_has_its_own(self, spent: Tokens) -> None:
-        assert spent.take("a", business_id="biz_a", tenant=OTHER_TENANT)
+        assert spent.acquire("a", business_id="biz_a", tenant=OTHER_TENANT)
 
     async def test_the_less_urgent_leave_some_to_a_business_too(self, tokens: Tokens) -> None:
         for index in range(270):
-            assert tokens.take(f"spent-{index}", Urgency.MISSING, business_id="biz_a")
+            assert tokens.acquire(f"spent-{index}", Urgency.MISSING, business_id="biz_a")
             await tokens.answer(f"spent-{index}", left=999 - index, limit=1000, resets_in=600)
-        assert not tokens.take("a", Urgency.MISSING, business_id="biz_a")
-        assert tokens.take("b", Urgency.EXPIRING, business_id="biz_a")
+        assert not tokens.acquire("a", Urgency.MISSING, business_id="biz_a")
+        assert tokens.acquire("b", Urgency.EXPIRING, business_id="biz_a")
 
 
 class TestEndpoint:
@@ -577,24 +577,24 @@ class TestEndpoint:
     async def down(self, tokens: Tokens) -> Tokens:
         """Three tokens in a row got no answer."""
         for name in "abc":
-            assert tokens.take(name)
+            assert tokens.acquire(name)
             await tokens.fail(name)
         return tokens
 
     async def test_it_is_down_after_three_tokens_and_each_looks_again(self, tokens: Tokens) -> None:
         for name in "ab":
-            assert tokens.take(name)
+            assert tokens.acquire(name)
             await tokens.fail(name)
         assert not tokens.budgets.endpoint(Environment.SANDBOX).down
         assert tokens.woken == []
-        assert tokens.take("c")
+        assert tokens.acquire("c")
         await tokens.fail("c")
         assert tokens.budgets.endpoint(Environment.SANDBOX).down
         assert sorted(tokens.woken) == ["a", "b", "c"]
 
     async def test_one_token_that_fails_again_and_again_is_not_the_endpoint(self, tokens: Tokens) -> None:
         for _ in range(5):
-            assert tokens.take("a")
+            assert tokens.acquire("a")
             await tokens.fail("a")
         assert not tokens.budgets.endpoint(Environment.SANDBOX).down
 
@@ -603,23 +603,23 @@ class TestEndpoint:
     )
     async def test_any_answer_in_between_says_that_it_is_up(self, tokens: Tokens, status: int) -> None:
         for name in "ab":
-            assert tokens.take(name)
+            assert tokens.acquire(name)
             await tokens.fail(name)
-        assert tokens.take("c")
-        tokens.budgets.answered(tokens.places["c"], a_reply(status, retry_after="1"))
+        assert tokens.acquire("c")
+        tokens.budgets.answered(tokens.slots["c"], a_reply(status, retry_after="1"))
         await tokens.clock.advance(SECOND)
-        assert tokens.take("d")
+        assert tokens.acquire("d")
         await tokens.fail("d")
         assert not tokens.budgets.endpoint(Environment.SANDBOX).down
 
     async def test_one_that_is_down_is_asked_by_one_every_four_seconds(self, down: Tokens, clock: ManualClock) -> None:
         down.newly_woken()
-        assert not any([down.take("a"), down.take("b"), down.take("c", tenant=OTHER_TENANT)])
+        assert not any([down.acquire("a"), down.acquire("b"), down.acquire("c", tenant=OTHER_TENANT)])
         await clock.advance(3.9 * SECOND)
         assert down.newly_woken() == []
         await clock.advance(0.1 * SECOND)
         (first,) = down.newly_woken()
-        assert down.take(first, tenant=down.places[first].tenant)
+        assert down.acquire(first, tenant=down.slots[first].tenant)
         await down.fail(first)
         await clock.advance(3.9 * SECOND)
         assert down.newly_woken() == []
@@ -628,8 +628,8 @@ class TestEndpoint:
 
     async def test_who_has_not_failed_is_the_next_to_ask(self, down: Tokens, clock: ManualClock) -> None:
         for name in "abc":
-            assert not down.take(name, expires_at=NOW)
-        assert not down.take("d", Urgency.ROUTINE, tenant=OTHER_TENANT)
+            assert not down.acquire(name, expires_at=NOW)
+        assert not down.acquire("d", Urgency.ROUTINE, tenant=OTHER_TENANT)
         down.newly_woken()
         await clock.advance(4 * SECOND)
         assert down.newly_woken() == ["d"]
@@ -637,45 +637,45 @@ class TestEndpoint:
     async def test_tenants_and_their_tokens_ask_in_turn(self, down: Tokens, clock: ManualClock) -> None:
         """One whose requests always fail is not all that is sent, however urgent it is."""
         for name, soon in (("a", 1), ("b", 2), ("c", 3)):
-            assert not down.take(name, expires_at=NOW + soon * SECOND)
+            assert not down.acquire(name, expires_at=NOW + soon * SECOND)
         for name in "de":
-            assert not down.take(name, Urgency.ROUTINE, tenant=OTHER_TENANT)
+            assert not down.acquire(name, Urgency.ROUTINE, tenant=OTHER_TENANT)
         down.newly_woken()
         order = []
         for _ in range(7):
             await clock.advance(4 * SECOND)
             (name,) = down.newly_woken()
             order.append(name)
-            place = down.places[name]
-            assert down.budgets.take(place)
+            slot = down.slots[name]
+            assert down.budgets.acquire(slot)
             await down.fail(name)
             down.newly_woken()
-            assert not down.budgets.take(place)
+            assert not down.budgets.acquire(slot)
         assert order == ["d", "a", "e", "b", "d", "c", "e"]
 
     async def test_when_it_answers_again_all_that_failed_look_again(self, down: Tokens, clock: ManualClock) -> None:
         down.newly_woken()
         await clock.advance(4 * SECOND)
-        assert down.take("d")
-        assert not down.take("e")
+        assert down.acquire("d")
+        assert not down.acquire("e")
         await down.answer("d", left=299)
         endpoint = down.budgets.endpoint(Environment.SANDBOX)
         assert sorted(set(down.woken)) == ["a", "b", "c", "e"], "who waits looks again too: it may be overdue by now"
         assert (endpoint.down, endpoint.up_since) == (False, NOW + 4 * SECOND)
 
     async def test_another_environments_is_not_down(self, down: Tokens) -> None:
-        assert down.take("d", tenant=PRODUCTION)
+        assert down.acquire("d", tenant=PRODUCTION)
 
     async def test_it_is_logged_once_that_it_is_down_and_once_that_it_is_up(
         self, tokens: Tokens, clock: ManualClock, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level(logging.WARNING)
         for name in "abcd":
-            assert tokens.take(name)
+            assert tokens.acquire(name)
             await tokens.fail(name)
             await clock.advance(4 * SECOND)
         for name in "ef":
-            assert tokens.take(name)
+            assert tokens.acquire(name)
             await tokens.answer(name, left=200)
         assert caplog.messages == [
             "sandbox: the endpoint is down; one request asks every 0:00:04",
@@ -691,34 +691,34 @@ class TestFailingAlone:
         """Three fail for their business, again after another was answered."""
         for _ in range(3):
             for name in "abc":
-                tokens.budgets.leave(Key("shop", name))
-                assert tokens.take(name, business_id="biz_bad") or await self._asks_in_turn(tokens, name)
+                tokens.budgets.withdraw(Key("shop", name))
+                assert tokens.acquire(name, business_id="biz_bad") or await self._asks_in_turn(tokens, name)
                 await tokens.fail(name)
             await tokens.clock.advance(4 * SECOND)
-            assert tokens.take("good")
+            assert tokens.acquire("good")
             await tokens.answer("good", left=299)
         tokens.newly_woken()
         return tokens
 
     async def _asks_in_turn(self, tokens: Tokens, name: str) -> bool:
         await tokens.clock.advance(4 * SECOND)
-        return tokens.take(name, business_id="biz_bad")
+        return tokens.acquire(name, business_id="biz_bad")
 
     async def test_it_says_nothing_of_the_endpoint(self, alone: Tokens) -> None:
         for name in "abc":
             assert alone.budgets.fails_alone(Environment.SANDBOX, Key("shop", name))
-            assert alone.take(name, Urgency.RETRY, business_id="biz_bad") or True
+            assert alone.acquire(name, Urgency.RETRY, business_id="biz_bad") or True
             await alone.fail(name)
         assert not alone.budgets.endpoint(Environment.SANDBOX).down
 
     async def test_answers_of_others_wake_none_of_them(self, alone: Tokens) -> None:
         await alone.fail("a")
-        assert alone.take("good")
+        assert alone.acquire("good")
         await alone.answer("good", left=298)
         assert alone.woken == []
 
     async def test_an_answer_to_one_of_a_business_lets_the_others_of_it_look_again(self, alone: Tokens) -> None:
-        assert alone.take("a", business_id="biz_bad")
+        assert alone.acquire("a", business_id="biz_bad")
         await alone.answer("a", left=298)
         assert alone.woken == ["b", "c"]
         assert not any(alone.budgets.fails_alone(Environment.SANDBOX, Key("shop", name)) for name in "abc")
@@ -726,15 +726,15 @@ class TestFailingAlone:
     async def test_they_go_last_and_take_a_tenth_of_the_limit_once_half_is_used_up(
         self, alone: Tokens, clock: ManualClock
     ) -> None:
-        assert alone.take("good")
+        assert alone.acquire("good")
         await alone.answer("good", left=290)
-        assert [alone.take(name, Urgency.RETRY) for name in "ab"] == [True, True]
+        assert [alone.acquire(name, Urgency.RETRY) for name in "ab"] == [True, True]
         await alone.spend(100, left=180, limit=300)
-        assert not alone.take("b", Urgency.RETRY)
+        assert not alone.acquire("b", Urgency.RETRY)
         alone.newly_woken()
         await clock.advance(2 * SECOND)
         assert alone.newly_woken() == ["b"]
-        assert alone.take("b", Urgency.RETRY)
+        assert alone.acquire("b", Urgency.RETRY)
 
     async def test_ten_failures_in_a_row_are_the_endpoint_s_whosever(self, alone: Tokens) -> None:
         for _ in range(10):
@@ -755,10 +755,10 @@ class TestRetryAfter:
         self, tokens: Tokens, clock: ManualClock
     ) -> None:
         for name in "abc":
-            assert tokens.take(name)
+            assert tokens.acquire(name)
             await tokens.fail(name, 120 * SECOND)
         tokens.newly_woken()
-        assert not tokens.take("long", expires_at=NOW + timedelta(hours=2))
+        assert not tokens.acquire("long", expires_at=NOW + timedelta(hours=2))
         await clock.advance(119 * SECOND)
         assert tokens.newly_woken() == []
         await clock.advance(2 * SECOND)
@@ -768,23 +768,23 @@ class TestRetryAfter:
         self, tokens: Tokens, clock: ManualClock
     ) -> None:
         for name in "abc":
-            assert tokens.take(name)
+            assert tokens.acquire(name)
             await tokens.fail(name, 3600 * SECOND)
         tokens.newly_woken()
-        assert not tokens.take("soon", expires_at=NOW + 60 * SECOND)
-        assert not tokens.take("missing", Urgency.MISSING, expires_at=NOW - timedelta(days=9))
+        assert not tokens.acquire("soon", expires_at=NOW + 60 * SECOND)
+        assert not tokens.acquire("missing", Urgency.MISSING, expires_at=NOW - timedelta(days=9))
         await clock.advance(20 * SECOND)
         assert tokens.newly_woken() == ["soon"]
-        tokens.budgets.leave(Key("shop", "soon"))
+        tokens.budgets.withdraw(Key("shop", "soon"))
         await clock.advance(279 * SECOND)
         assert tokens.newly_woken() == []
         await clock.advance(2 * SECOND)
         assert tokens.newly_woken() == ["missing"]
 
     async def test_while_others_are_answered_it_is_nobody_else_s(self, tokens: Tokens) -> None:
-        assert tokens.take("a")
+        assert tokens.acquire("a")
         await tokens.fail("a", 120 * SECOND)
-        assert tokens.take("b")
+        assert tokens.acquire("b")
 
 
 class TestWallClockSetBack:
@@ -793,35 +793,35 @@ class TestWallClockSetBack:
     HOUR_AGO = NOW - timedelta(hours=1)
 
     async def test_routine_renewals_go_on(self, tokens: Tokens, clock: ManualClock) -> None:
-        assert tokens.take("a", Urgency.ROUTINE)
+        assert tokens.acquire("a", Urgency.ROUTINE)
         await tokens.answer("a", left=299)
         await clock.set(self.HOUR_AGO)
-        tokens.take("b", Urgency.ROUTINE)
+        tokens.acquire("b", Urgency.ROUTINE)
         await clock.advance(2 * SECOND)
         assert tokens.woken == ["b"]
 
     async def test_a_pause_ends(self, tokens: Tokens, clock: ManualClock) -> None:
-        assert tokens.take("a")
+        assert tokens.acquire("a")
         await tokens.refuse("a")
         await clock.set(self.HOUR_AGO)
-        assert not tokens.take("a")
+        assert not tokens.acquire("a")
         await clock.advance(10 * SECOND)
         assert tokens.woken == ["a"]
 
     async def test_a_reset_comes(self, tokens: Tokens, clock: ManualClock) -> None:
-        assert tokens.take("a")
+        assert tokens.acquire("a")
         await tokens.answer("a", left=0, resets_in=5)
         await clock.set(self.HOUR_AGO)
-        assert not tokens.take("a")
+        assert not tokens.acquire("a")
         await clock.advance(6 * SECOND)
         assert tokens.woken == ["a"]
 
     async def test_an_endpoint_that_is_down_is_asked(self, tokens: Tokens, clock: ManualClock) -> None:
         for name in "abc":
-            assert tokens.take(name)
+            assert tokens.acquire(name)
             await tokens.fail(name)
         tokens.newly_woken()
         await clock.set(self.HOUR_AGO)
-        assert not tokens.take("a")
+        assert not tokens.acquire("a")
         await clock.advance(4 * SECOND)
         assert tokens.woken == ["a"]

@@ -5,25 +5,19 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from asset_token_operator.assess import assess
+from asset_token_operator.attempts import Attempts, Failure
 from asset_token_operator.decision import (
-    NEVER,
-    Attempts,
-    Blocked,
+    ApplySecret,
     Decision,
-    Failure,
-    Observed,
-    Remove,
-    Request,
-    Synced,
+    DeleteOldSecret,
+    RequestToken,
+    SecretConflict,
     Wait,
-    Write,
-    about_to_expire_at,
     decide,
-    is_at_war,
-    urgency_of,
-    wait_for_place,
 )
 from asset_token_operator.errors import RECOVERIES
+from asset_token_operator.evidence import Evidence
 from asset_token_operator.manifests import OWNER, REVISION, differs, secret_manifest, stored_token
 from asset_token_operator.model import (
     MANAGED_BY_LABEL,
@@ -38,7 +32,9 @@ from asset_token_operator.model import (
     SecretSpec,
     SecretState,
     Urgency,
+    digest,
 )
+from asset_token_operator.observed import NEVER, Observed, Skews, SlotState, Synced
 from asset_token_operator.renewal import renewal_time
 from tests.support.builders import (
     CREDENTIALS,
@@ -69,7 +65,16 @@ def holding(token: IssuedToken, owner: AssetToken | None = None, **changes: Any)
 
 def a_due_token(**changes: Any) -> IssuedToken:
     """A token that two thirds of an hour have passed of, by now."""
-    return an_issued_token(issued_at=NOW - 40 * MINUTE, expires_at=NOW + 20 * MINUTE, **changes)
+    times = {"issued_at": NOW - 40 * MINUTE, "expires_at": NOW + 20 * MINUTE}
+    return an_issued_token(**(times | changes))
+
+
+def a_write(manifest: dict[str, Any], uid: str | None) -> ApplySecret:
+    return ApplySecret(manifest, digest(str(manifest)), uid)
+
+
+def decided(seen: Observed, now: datetime) -> Decision:
+    return decide(assess(seen, now))
 
 
 def until(decision: Decision) -> datetime:
@@ -83,7 +88,7 @@ def failed_attempts(
 ) -> Attempts:
     """Attempts for the present cause, all of which failed."""
     failure = Failure(at, reason, "It failed.")
-    return Attempts(seen.request_cause(), (at,), failures, failure)
+    return Attempts(seen.request_cause, (at,), failures, failure)
 
 
 # When a token is requested
@@ -133,7 +138,7 @@ def failed_attempts(
         pytest.param(
             holding(
                 an_issued_token(),
-                held=an_issued_token(),
+                last_issued=an_issued_token(),
                 credentials=replace(CREDENTIALS, client_secret=SecretStr("rotated")),
             ),
             Reason.CREDENTIALS_CHANGED,
@@ -142,7 +147,7 @@ def failed_attempts(
         pytest.param(
             holding(
                 an_issued_token(),
-                held=an_issued_token(),
+                last_issued=an_issued_token(),
                 credentials=replace(CREDENTIALS, client_id=SecretStr("other")),
             ),
             Reason.CREDENTIALS_CHANGED,
@@ -151,9 +156,9 @@ def failed_attempts(
     ],
 )
 def test_requests_a_token_when_the_present_one_does_not_do(seen: Observed, reason: Reason | None) -> None:
-    decision = decide(seen, NOW)
+    decision = decided(seen, NOW)
 
-    assert decision == Request(reason) if reason else isinstance(decision, Wait)
+    assert decision == RequestToken(reason) if reason else isinstance(decision, Wait)
 
 
 @pytest.mark.parametrize(
@@ -168,25 +173,25 @@ def test_requests_a_token_when_the_present_one_does_not_do(seen: Observed, reaso
 def test_waits_until_the_renewal_is_due_and_then_renews(spec: Any, latest: timedelta) -> None:
     """Spreading moves a renewal earlier by up to a tenth, never later."""
     seen = holding(an_issued_token(spec), an_asset_token(spec))
-    after = seen.renews_at(an_issued_token(spec)) - NOW
+    after = renewal_time(an_issued_token(spec), spec, seen.owner.uid) - NOW
 
     assert 0.9 * latest <= after <= latest
-    assert decide(seen, NOW) == Wait(NOW + after)
-    assert decide(seen, NOW + after - SECOND) == Wait(NOW + after)
-    assert decide(seen, NOW + after) == Request(Reason.RENEWING)
+    assert decided(seen, NOW) == Wait(NOW + after)
+    assert decided(seen, NOW + after - SECOND) == Wait(NOW + after)
+    assert decided(seen, NOW + after) == RequestToken(Reason.RENEWING)
 
 
 def test_looks_again_after_an_hour_even_if_the_token_lasts_for_days() -> None:
     seen = holding(an_issued_token(expires_at=NOW + timedelta(days=30)))
 
-    assert decide(seen, NOW) == Wait(NOW + HOUR)
+    assert decided(seen, NOW) == Wait(NOW + HOUR)
 
 
 def test_a_changed_key_of_the_credentials_is_a_changed_spec() -> None:
     spec = a_spec()
     changed = a_spec(credentials=replace(spec.credentials, client_id_key="id"))
 
-    assert decide(holding(an_issued_token(spec), an_asset_token(changed)), NOW) == Request(Reason.SPEC_CHANGED)
+    assert decided(holding(an_issued_token(spec), an_asset_token(changed)), NOW) == RequestToken(Reason.SPEC_CHANGED)
 
 
 @pytest.mark.parametrize(
@@ -199,7 +204,7 @@ def test_a_changed_key_of_the_credentials_is_a_changed_spec() -> None:
 def test_what_does_not_change_the_request_requests_nothing(changes: dict[str, Any]) -> None:
     token = an_issued_token(a_spec(scopes=("a", "b")))
 
-    assert isinstance(decide(holding(token, an_asset_token(a_spec(**({"scopes": ("a", "b")} | changes)))), NOW), Wait)
+    assert isinstance(decided(holding(token, an_asset_token(a_spec(**({"scopes": ("a", "b")} | changes)))), NOW), Wait)
 
 
 def test_a_spec_that_is_changed_back_is_served_by_the_token_it_had() -> None:
@@ -207,9 +212,9 @@ def test_a_spec_that_is_changed_back_is_served_by_the_token_it_had() -> None:
     other = an_issued_token(a_spec(scopes=("ledger:create",)), issued_at=NOW - SECOND, revision=2)
     first = an_issued_token(owner.spec, issued_at=NOW - MINUTE)
 
-    decision = decide(holding(other, owner, held=first), NOW)
+    decision = decided(holding(other, owner, last_issued=first), NOW)
 
-    assert isinstance(decision, Write)
+    assert isinstance(decision, ApplySecret)
     assert decision.manifest == secret_manifest(owner, first, ENDPOINTS)
 
 
@@ -233,8 +238,8 @@ def test_requests_nothing_while_suspended_but_does_after_resuming(
     secret = a_secret(suspended, token) if token else None
     seen = observed(suspended, secret=secret)
 
-    assert isinstance(decide(seen, NOW), Wait)
-    assert isinstance(decide(replace(seen, token=replace(suspended, spec=a_spec())), NOW), Request)
+    assert isinstance(decided(seen, NOW), Wait)
+    assert isinstance(decided(replace(seen, owner=replace(suspended, spec=a_spec())), NOW), RequestToken)
 
 
 def test_repairs_drift_while_suspended() -> None:
@@ -242,20 +247,20 @@ def test_repairs_drift_while_suspended() -> None:
     secret = a_secret(owner, a_due_token())
     tampered = replace(secret, labels={**secret.labels, MANAGED_BY_LABEL: "someone"})
 
-    assert_rewrites(decide(observed(owner, secret=tampered), NOW), tampered, owner, a_due_token())
+    assert_rewrites(decided(observed(owner, secret=tampered), NOW), tampered, owner, a_due_token())
 
 
 def test_writes_a_deleted_secret_again_while_suspended() -> None:
     owner = an_asset_token(a_spec(suspend=True))
 
-    assert isinstance(decide(observed(owner, held=an_issued_token()), NOW), Write)
+    assert isinstance(decided(observed(owner, last_issued=an_issued_token()), NOW), ApplySecret)
 
 
 # Drift
 
 
 def assert_rewrites(decision: Decision, secret: SecretState, owner: AssetToken, token: IssuedToken) -> None:
-    assert decision == Write(secret_manifest(owner, token, ENDPOINTS), secret.uid)
+    assert decision == a_write(secret_manifest(owner, token, ENDPOINTS), secret.uid)
 
 
 def altered(secret: SecretState, kind: str, name: str, value: str | None) -> SecretState:
@@ -286,7 +291,7 @@ def test_repairs_drift_with_the_token_that_is_held(kind: str, name: str, value: 
     owner, token = an_asset_token(), an_issued_token()
     secret = altered(a_secret(owner, token), kind, name, value)
 
-    assert_rewrites(decide(observed(owner, secret=secret, held=token), NOW), secret, owner, token)
+    assert_rewrites(decided(observed(owner, secret=secret, last_issued=token), NOW), secret, owner, token)
 
 
 @pytest.mark.parametrize(
@@ -301,7 +306,7 @@ def test_an_annotation_that_says_more_than_the_held_token_is_drift(name: str, va
     owner, token = an_asset_token(), an_issued_token()
     secret = altered(a_secret(owner, token), "annotation", name, value)
 
-    assert_rewrites(decide(observed(owner, secret=secret, held=token), NOW), secret, owner, token)
+    assert_rewrites(decided(observed(owner, secret=secret, last_issued=token), NOW), secret, owner, token)
 
 
 @pytest.mark.parametrize(
@@ -316,13 +321,13 @@ def test_repairs_derived_drift_after_a_restart_without_a_request(kind: str, name
     owner, token = an_asset_token(), an_issued_token()
     secret = altered(a_secret(owner, token), kind, name, value)
 
-    assert_rewrites(decide(observed(owner, secret=secret), NOW), secret, owner, token)
+    assert_rewrites(decided(observed(owner, secret=secret), NOW), secret, owner, token)
 
 
 def test_requests_once_when_the_token_itself_is_lost_over_a_restart() -> None:
     secret = altered(a_secret(), "data", "access_token", "Y2FuYXJ5")
 
-    assert decide(observed(secret=secret), NOW) == Request(Reason.DOES_NOT_EXIST)
+    assert decided(observed(secret=secret), NOW) == RequestToken(Reason.DOES_NOT_EXIST)
 
 
 @pytest.mark.parametrize(
@@ -364,7 +369,7 @@ def test_a_changed_look_of_the_secret_is_written_without_a_request(secret_spec: 
     owner = an_asset_token(a_spec(secret=secret_spec))
     secret = a_secret(an_asset_token(a_spec(secret=was)), an_issued_token())
 
-    decision = decide(observed(owner, secret=secret, credentials=CREDENTIALS), NOW)
+    decision = decided(observed(owner, secret=secret, credentials=CREDENTIALS), NOW)
 
     assert_rewrites(decision, secret, owner, an_issued_token())
 
@@ -373,52 +378,52 @@ def test_a_moved_endpoint_is_written_without_a_request() -> None:
     moved = ENDPOINTS | {Environment.SANDBOX: "http://127.0.0.1:8080"}
     seen = holding(an_issued_token(), endpoints=moved)
 
-    assert isinstance(decide(seen, NOW), Write)
+    assert isinstance(decided(seen, NOW), ApplySecret)
 
 
 def test_labels_and_keys_that_others_added_are_left_alone() -> None:
     secret = a_secret()
     decorated = replace(secret, labels={**secret.labels, "team": "ledger"}, data={**data_of(secret), "note": "aGk="})
 
-    assert isinstance(decide(observed(secret=decorated), NOW), Wait)
+    assert isinstance(decided(observed(secret=decorated), NOW), Wait)
 
 
 def test_writes_a_deleted_secret_again_with_the_held_token() -> None:
     owner, token = an_asset_token(), an_issued_token()
 
-    assert decide(observed(owner, held=token), NOW) == Write(secret_manifest(owner, token, ENDPOINTS), None)
+    assert decided(observed(owner, last_issued=token), NOW) == a_write(secret_manifest(owner, token, ENDPOINTS), None)
 
 
 def test_a_held_token_is_written_before_it_is_renewed() -> None:
     token = a_due_token()
 
-    assert isinstance(decide(observed(held=token), NOW), Write)
-    assert decide(holding(token, held=token), NOW) == Request(Reason.RENEWING)
+    assert isinstance(decided(observed(last_issued=token), NOW), ApplySecret)
+    assert decided(holding(token, last_issued=token), NOW) == RequestToken(Reason.RENEWING)
 
 
 def test_a_token_for_an_earlier_spec_stays_in_good_order_while_another_is_not_to_be_had() -> None:
     owner = an_asset_token(a_spec(environment=Environment.PRODUCTION))
     token = an_issued_token(a_spec())
-    seen = observed(owner, held=token)
+    seen = observed(owner, last_issued=token)
     seen = replace(seen, requests=failed_attempts(seen, at=NOW))
 
-    assert decide(seen, NOW) == Write(secret_manifest(owner, token, ENDPOINTS), None)
+    assert decided(seen, NOW) == a_write(secret_manifest(owner, token, ENDPOINTS), None)
 
 
 def test_an_expired_token_is_not_written_again() -> None:
     expired = an_issued_token(issued_at=NOW - HOUR, expires_at=NOW)
 
-    assert decide(observed(held=expired), NOW) == Request(Reason.EXPIRED)
+    assert decided(observed(last_issued=expired), NOW) == RequestToken(Reason.EXPIRED)
 
 
 def test_a_newer_token_in_the_secret_wins_over_the_one_in_memory() -> None:
     newer = an_issued_token(access_token=SecretStr("canary-newer"), revision=2, expires_at=NOW + HOUR + SECOND)
 
-    assert isinstance(decide(holding(newer, held=an_issued_token()), NOW), Wait)
+    assert isinstance(decided(holding(newer, last_issued=an_issued_token()), NOW), Wait)
 
 
 def test_a_write_does_not_show_the_token() -> None:
-    assert "canary" not in repr(decide(observed(held=an_issued_token()), NOW))
+    assert "canary" not in repr(decided(observed(last_issued=an_issued_token()), NOW))
 
 
 # secret.name changed
@@ -435,34 +440,38 @@ def test_writes_the_same_token_under_the_new_name_and_then_removes_the_old_secre
     owner, old = renamed()
     manifest = secret_manifest(owner, an_issued_token(), ENDPOINTS)
 
-    assert decide(observed(owner, others=(old,), credentials=CREDENTIALS), NOW) == Write(manifest, None)
-    assert decide(holding(an_issued_token(), owner, others=(old,), credentials=CREDENTIALS), NOW) == Remove(old)
-    assert decide(holding(an_issued_token(), owner), NOW) == Wait(NOW + DUE)
+    assert decided(observed(owner, old_secrets=(old,), credentials=CREDENTIALS), NOW) == a_write(manifest, None)
+    assert decided(
+        holding(an_issued_token(), owner, old_secrets=(old,), credentials=CREDENTIALS), NOW
+    ) == DeleteOldSecret(old)
+    assert decided(holding(an_issued_token(), owner), NOW) == Wait(NOW + DUE)
 
 
 def test_leaves_the_old_secret_where_it_shall_be_retained() -> None:
     owner, old = renamed(DeletionPolicy.RETAIN)
 
-    assert isinstance(decide(observed(owner, others=(old,), credentials=CREDENTIALS), NOW), Write)
-    assert isinstance(decide(holding(an_issued_token(), owner, others=(old,), credentials=CREDENTIALS), NOW), Wait)
+    assert isinstance(decided(observed(owner, old_secrets=(old,), credentials=CREDENTIALS), NOW), ApplySecret)
+    assert isinstance(
+        decided(holding(an_issued_token(), owner, old_secrets=(old,), credentials=CREDENTIALS), NOW), Wait
+    )
 
 
 def test_keeps_the_old_secret_until_the_new_one_can_be_written() -> None:
     owner, old = renamed()
-    seen = observed(owner, others=(old,), credentials=CREDENTIALS)
-    write = decide(seen, NOW)
-    assert isinstance(write, Write)
+    seen = observed(owner, old_secrets=(old,), credentials=CREDENTIALS)
+    write = decided(seen, NOW)
+    assert isinstance(write, ApplySecret)
     failure = Failure(NOW, Reason.CLUSTER_UNAVAILABLE, "no answer")
-    seen = replace(seen, writes=Attempts(write.cause(), (NOW,), 1, failure))
+    seen = replace(seen, writes=Attempts(write.cause, (NOW,), 1, failure))
 
-    assert isinstance(decide(seen, NOW), Wait)
+    assert isinstance(decided(seen, NOW), Wait)
 
 
 def test_keeps_the_old_secret_while_the_new_name_is_taken() -> None:
     owner, old = renamed()
     foreign = a_secret(owner, controller_uid=None, labels={}, annotations={})
 
-    assert isinstance(decide(observed(owner, secret=foreign, others=(old,)), NOW), Blocked)
+    assert isinstance(decided(observed(owner, secret=foreign, old_secrets=(old,)), NOW), SecretConflict)
 
 
 def test_renews_a_renamed_secret_under_its_new_name_only() -> None:
@@ -470,7 +479,7 @@ def test_renews_a_renamed_secret_under_its_new_name_only() -> None:
     due = a_due_token()
     old = a_secret(owner, due, name=old.key.name)
 
-    assert decide(holding(due, owner, others=(old,)), NOW) == Request(Reason.RENEWING)
+    assert decided(holding(due, owner, old_secrets=(old,)), NOW) == RequestToken(Reason.RENEWING)
 
 
 # What isn't ours
@@ -489,16 +498,16 @@ def test_renews_a_renamed_secret_under_its_new_name_only() -> None:
 def test_a_foreign_secret_is_never_written_and_nothing_is_requested(
     secret: SecretState, held: IssuedToken | None
 ) -> None:
-    decision = decide(observed(secret=secret, held=held), NOW)
+    decision = decided(observed(secret=secret, last_issued=held), NOW)
 
-    assert isinstance(decision, Blocked)
+    assert isinstance(decision, SecretConflict)
     assert decision.until > NOW
 
 
 def test_a_foreign_secret_stalls_and_the_message_says_what_to_do() -> None:
-    decision = decide(observed(secret=a_secret(type="Opaque")), NOW)
+    decision = decided(observed(secret=a_secret(type="Opaque")), NOW)
 
-    assert decision == Blocked(
+    assert decision == SecretConflict(
         "Secret ledger-writer-token exists and does not belong to this AssetToken, so it is left alone;"
         " delete it or set another spec.secret.name.",
         stalled=True,
@@ -507,15 +516,15 @@ def test_a_foreign_secret_stalls_and_the_message_says_what_to_do() -> None:
 
 
 def test_the_secret_of_a_deleted_namesake_is_waited_for() -> None:
-    decision = decide(observed(secret=a_secret(an_asset_token(uid="deleted"))), NOW)
+    decision = decided(observed(secret=a_secret(an_asset_token(uid="deleted"))), NOW)
 
-    assert isinstance(decision, Blocked)
+    assert isinstance(decision, SecretConflict)
     assert not decision.stalled
     assert "garbage-collected" in decision.message
 
 
 def test_starts_when_the_foreign_secret_is_gone() -> None:
-    assert decide(observed(secret=None), NOW) == Request(Reason.DOES_NOT_EXIST)
+    assert decided(observed(secret=None), NOW) == RequestToken(Reason.DOES_NOT_EXIST)
 
 
 def test_a_retained_secret_of_a_deleted_namesake_is_taken_on_but_its_token_is_not_believed() -> None:
@@ -523,17 +532,17 @@ def test_a_retained_secret_of_a_deleted_namesake_is_taken_on_but_its_token_is_no
     secret = a_secret(an_asset_token(retained(), uid="deleted"), an_issued_token())
     seen = observed(owner, secret=secret, credentials=CREDENTIALS)
 
-    assert decide(seen, NOW) == Request(Reason.DOES_NOT_EXIST)
-    assert isinstance(decide(replace(seen, held=an_issued_token(revision=2)), NOW), Write)
+    assert decided(seen, NOW) == RequestToken(Reason.DOES_NOT_EXIST)
+    assert isinstance(decided(replace(seen, last_issued=an_issued_token(revision=2)), NOW), ApplySecret)
 
 
 # Two AssetTokens that name one Secret
 
 
 def test_the_younger_of_two_that_name_one_secret_says_so() -> None:
-    decision = decide(observed(senior="ledger-reader"), NOW)
+    decision = decided(observed(senior="ledger-reader"), NOW)
 
-    assert isinstance(decision, Blocked)
+    assert isinstance(decision, SecretConflict)
     assert decision.stalled
     assert decision.message == (
         "AssetToken ledger-reader is older and names Secret ledger-writer-token too;"
@@ -550,9 +559,9 @@ def test_the_older_of_two_takes_the_secret_of_the_younger() -> None:
 
     seen = observed(secret=secret, juniors=frozenset({JUNIOR}), credentials=CREDENTIALS)
 
-    assert decide(seen, NOW) == Request(Reason.DOES_NOT_EXIST), "the younger's token is not its own"
+    assert decided(seen, NOW) == RequestToken(Reason.DOES_NOT_EXIST), "the younger's token is not its own"
     own = an_issued_token(revision=2)
-    assert_rewrites(decide(replace(seen, held=own), NOW), secret, an_asset_token(), own)
+    assert_rewrites(decided(replace(seen, last_issued=own), NOW), secret, an_asset_token(), own)
 
 
 def test_the_older_of_two_takes_the_retained_secret_of_the_younger() -> None:
@@ -562,7 +571,7 @@ def test_the_older_of_two_takes_the_retained_secret_of_the_younger() -> None:
 
     seen = observed(an_asset_token(retained()), secret=secret, juniors=frozenset({JUNIOR}), credentials=CREDENTIALS)
 
-    assert isinstance(decide(replace(seen, held=an_issued_token(revision=2)), NOW), Write)
+    assert isinstance(decided(replace(seen, last_issued=an_issued_token(revision=2)), NOW), ApplySecret)
 
 
 def replace_name(name: str) -> Any:
@@ -576,11 +585,11 @@ def test_waits_after_a_failure_and_then_tries_again() -> None:
     seen = observed()
     seen = replace(seen, requests=failed_attempts(seen, at=NOW))
 
-    decision = decide(seen, NOW)
+    decision = decided(seen, NOW)
 
     assert isinstance(decision, Wait)
     assert NOW < decision.until <= NOW + 5 * SECOND
-    assert decide(seen, decision.until) == Request(Reason.DOES_NOT_EXIST)
+    assert decided(seen, decision.until) == RequestToken(Reason.DOES_NOT_EXIST)
 
 
 @pytest.mark.parametrize("failures", range(1, 13), ids="failures={}".format)
@@ -588,17 +597,17 @@ def test_a_row_of_failures_waits_at_most_five_minutes(failures: int) -> None:
     seen = observed()
     seen = replace(seen, requests=failed_attempts(seen, at=NOW, failures=failures))
 
-    decision = decide(seen, NOW)
+    decision = decided(seen, NOW)
 
     assert isinstance(decision, Wait)
     assert NOW + SECOND <= decision.until <= NOW + min(5 * SECOND * 2 ** (failures - 1), 5 * MINUTE)
 
 
 def test_the_wait_after_a_failure_does_not_hold_up_a_write() -> None:
-    seen = observed(held=a_due_token())
+    seen = observed(last_issued=a_due_token())
     seen = replace(seen, requests=failed_attempts(seen, at=NOW))
 
-    assert isinstance(decide(seen, NOW), Write)
+    assert isinstance(decided(seen, NOW), ApplySecret)
 
 
 def test_looks_again_when_the_token_expires_although_the_next_attempt_is_later() -> None:
@@ -606,7 +615,7 @@ def test_looks_again_when_the_token_expires_although_the_next_attempt_is_later()
     seen = holding(token)
     seen = replace(seen, requests=failed_attempts(seen, at=NOW, failures=12))
 
-    assert decide(seen, NOW) == Wait(NOW + SECOND)
+    assert decided(seen, NOW) == Wait(NOW + SECOND)
 
 
 @pytest.mark.parametrize("failures", range(1, 13), ids="failures={}".format)
@@ -616,7 +625,7 @@ def test_tries_again_before_the_token_expires(failures: int) -> None:
     seen = holding(token)
     seen = replace(seen, requests=failed_attempts(seen, at=NOW, failures=failures))
 
-    assert decide(seen, token.expires_at - SECOND) == Request(Reason.RENEWING)
+    assert decided(seen, token.expires_at - SECOND) == RequestToken(Reason.RENEWING)
 
 
 STALLED = [reason for reason, recovery in RECOVERIES.items() if recovery in (Recovery.CHANGE, Recovery.CREDENTIALS)]
@@ -629,12 +638,12 @@ def test_what_somebody_has_to_change_is_only_probed_slowly(reason: Reason, failu
     seen = observed()
     seen = replace(seen, requests=failed_attempts(seen, at=NOW, failures=failures, reason=reason))
 
-    decision = decide(seen, NOW)
+    decision = decided(seen, NOW)
 
     assert isinstance(decision, Wait)
     assert decision.until == NOW + {1: MINUTE, 2: 2 * MINUTE, 30: 15 * MINUTE}[failures]
-    assert isinstance(decide(seen, decision.until - SECOND), Wait)
-    assert decide(seen, decision.until) == Request(Reason.DOES_NOT_EXIST)
+    assert isinstance(decided(seen, decision.until - SECOND), Wait)
+    assert decided(seen, decision.until) == RequestToken(Reason.DOES_NOT_EXIST)
 
 
 @pytest.mark.parametrize("failures", [1, 3, 30], ids="failures={}".format)
@@ -646,7 +655,7 @@ def test_while_a_token_is_valid_no_probe_waits_longer_than_a_quarter_of_what_it_
     seen = holding(an_issued_token(issued_at=NOW + left - HOUR, expires_at=NOW + left))
     attempts = failed_attempts(seen, at=NOW, failures=failures, reason=Reason.INVALID_SCOPE)
 
-    decision = decide(replace(seen, requests=attempts), NOW)
+    decision = decided(replace(seen, requests=attempts), NOW)
 
     assert isinstance(decision, Wait)
     assert decision.until == NOW + min(left / 4, min(2 ** (failures - 1), 15) * MINUTE)
@@ -664,7 +673,7 @@ def test_the_probes_begin_anew_when_the_token_expires(expired: timedelta, wait: 
     seen = holding(an_issued_token(issued_at=NOW - 9 * HOUR, expires_at=NOW - expired))
     attempts = failed_attempts(seen, at=NOW, failures=12, reason=Reason.REQUEST_REFUSED)
 
-    assert decide(replace(seen, requests=attempts), NOW) == Wait(NOW + wait)
+    assert decided(replace(seen, requests=attempts), NOW) == Wait(NOW + wait)
 
 
 @pytest.mark.parametrize("failures", range(1, 13), ids="failures={}".format)
@@ -677,7 +686,7 @@ def test_the_probes_begin_anew_when_the_token_expires(expired: timedelta, wait: 
 )
 def test_who_has_no_valid_token_asks_an_endpoint_that_failed_within_15_seconds(seen: Observed, failures: int) -> None:
     """Whatever the number of AssetTokens: with one or two no endpoint is taken for down."""
-    decision = decide(replace(seen, requests=failed_attempts(seen, at=NOW, failures=failures)), NOW)
+    decision = decided(replace(seen, requests=failed_attempts(seen, at=NOW, failures=failures)), NOW)
 
     assert isinstance(decision, Wait)
     assert NOW < decision.until <= NOW + 15 * SECOND
@@ -687,7 +696,7 @@ def test_the_budget_alone_says_when_a_request_that_was_too_much_is_sent_again() 
     seen = observed()
     seen = replace(seen, requests=failed_attempts(seen, at=NOW, failures=5, reason=Reason.RATE_LIMITED))
 
-    assert decide(seen, NOW) == Request(Reason.DOES_NOT_EXIST)
+    assert decided(seen, NOW) == RequestToken(Reason.DOES_NOT_EXIST)
 
 
 @pytest.mark.parametrize(
@@ -702,7 +711,7 @@ def test_a_new_cause_is_tried_at_once_after_failures(changed: AssetToken, reason
     seen = observed()
     attempts = failed_attempts(seen, at=NOW, failures=12, reason=reason)
 
-    assert isinstance(decide(observed(changed, requests=attempts), NOW), Request)
+    assert isinstance(decided(observed(changed, requests=attempts), NOW), RequestToken)
 
 
 @pytest.mark.parametrize("before", [None, CREDENTIALS], ids=["missing before", "corrected"])
@@ -710,17 +719,17 @@ def test_changed_credentials_are_tried_at_once_after_failures(before: Credential
     seen = observed(credentials=before)
     seen = replace(seen, requests=failed_attempts(seen, at=NOW, reason=Reason.INVALID_SCOPE))
 
-    assert isinstance(decide(seen, NOW), Wait)
+    assert isinstance(decided(seen, NOW), Wait)
     changed = replace(CREDENTIALS, client_secret=SecretStr("other"))
-    assert isinstance(decide(replace(seen, credentials=changed), NOW), Request)
+    assert isinstance(decided(replace(seen, credentials=changed), NOW), RequestToken)
 
 
 def requested(seen: Observed, *seconds: int) -> Attempts:
     """Requests for the present cause, each of which was made when it was allowed and succeeded."""
     attempts = seen.requests
     for second in seconds:
-        assert isinstance(decide(replace(seen, requests=attempts), NOW + second * SECOND), Request)
-        attempts = attempts.begin(seen.request_cause(), NOW + second * SECOND).succeeded()
+        assert isinstance(decided(replace(seen, requests=attempts), NOW + second * SECOND), RequestToken)
+        attempts = attempts.begin(seen.request_cause, NOW + second * SECOND).succeeded()
     return attempts
 
 
@@ -728,19 +737,21 @@ def test_at_most_three_requests_a_minute_for_one_cause_whatever_they_end_with() 
     seen = observed()
     seen = replace(seen, requests=requested(seen, 0, 1, 2))
 
-    decision = decide(seen, NOW + 4 * SECOND)
+    decision = decided(seen, NOW + 4 * SECOND)
 
     assert isinstance(decision, Wait)
     assert NOW + MINUTE <= decision.until <= NOW + MINUTE + 5 * SECOND
-    assert isinstance(decide(seen, NOW + MINUTE - SECOND), Wait)
-    assert isinstance(decide(seen, decision.until), Request)
+    assert isinstance(decided(seen, NOW + MINUTE - SECOND), Wait)
+    assert isinstance(decided(seen, decision.until), RequestToken)
 
 
 def test_one_more_is_left_for_a_cause_that_was_fixed() -> None:
     seen = observed()
     attempts = requested(seen, 0, 1, 2)
 
-    assert isinstance(decide(observed(an_asset_token(renew_request="1"), requests=attempts), NOW + 3 * SECOND), Request)
+    assert isinstance(
+        decided(observed(an_asset_token(renew_request="1"), requests=attempts), NOW + 3 * SECOND), RequestToken
+    )
 
 
 def test_at_most_four_requests_a_minute_whatever_the_causes() -> None:
@@ -750,18 +761,18 @@ def test_at_most_four_requests_a_minute_whatever_the_causes() -> None:
         attempts = requested(observed(an_asset_token(renew_request=str(second)), requests=attempts), second)
     latest = observed(an_asset_token(renew_request="latest"), requests=attempts)
 
-    decision = decide(latest, NOW + 4 * SECOND)
+    decision = decided(latest, NOW + 4 * SECOND)
 
     assert decision == Wait(NOW + 62 * SECOND)
-    assert isinstance(decide(latest, decision.until), Request)
+    assert isinstance(decided(latest, decision.until), RequestToken)
 
 
 def written(seen: Observed, *moments: timedelta) -> Observed:
     """The same, after the content that is due was written at those times."""
     for moment in moments:
-        write = decide(seen, NOW + moment)
-        assert isinstance(write, Write)
-        seen = replace(seen, writes=seen.writes.begin(write.cause(), NOW + moment).succeeded())
+        write = decided(seen, NOW + moment)
+        assert isinstance(write, ApplySecret)
+        seen = replace(seen, writes=seen.writes.begin(write.cause, NOW + moment).succeeded())
     return seen
 
 
@@ -770,14 +781,14 @@ FREE = [second * SECOND for second in range(6)]
 
 
 def test_a_secret_that_is_changed_back_again_and_again_is_put_right_later_each_time() -> None:
-    seen = written(observed(held=an_issued_token()), *FREE)
+    seen = written(observed(last_issued=an_issued_token()), *FREE)
     latest = NOW + FREE[-1]
 
     waits = []
     for _ in range(5):
-        decision = decide(seen, latest)
+        decision = decided(seen, latest)
         assert isinstance(decision, Wait)
-        assert isinstance(decide(seen, decision.until - SECOND), Wait)
+        assert isinstance(decided(seen, decision.until - SECOND), Wait)
         waits.append(decision.until - latest)
         latest = decision.until
         seen = written(seen, latest - NOW)
@@ -786,77 +797,79 @@ def test_a_secret_that_is_changed_back_again_and_again_is_put_right_later_each_t
 
 
 def test_a_war_that_has_ended_is_forgotten_after_ten_minutes() -> None:
-    seen = written(observed(held=an_issued_token()), *FREE)
+    seen = written(observed(last_issued=an_issued_token()), *FREE)
 
-    assert isinstance(decide(seen, NOW + 10 * MINUTE + FREE[-1]), Write)
-    assert not is_at_war(seen, NOW + 10 * MINUTE + FREE[-1])
+    assert isinstance(decided(seen, NOW + 10 * MINUTE + FREE[-1]), ApplySecret)
+    assert not assess(seen, NOW + 10 * MINUTE + FREE[-1]).drifts
 
 
 @pytest.mark.parametrize(
-    ("seen", "at_war"),
+    ("seen", "drifts"),
     [
         pytest.param(observed(), False, id="no token"),
         pytest.param(holding(an_issued_token()), False, id="all in order"),
-        pytest.param(observed(held=an_issued_token()), False, id="deleted for the first time"),
-        pytest.param(written(observed(held=an_issued_token()), *FREE[:5]), False, id="deleted for the fifth time"),
-        pytest.param(written(observed(held=an_issued_token()), *FREE), True, id="deleted for the sixth time"),
+        pytest.param(observed(last_issued=an_issued_token()), False, id="deleted for the first time"),
         pytest.param(
-            replace(written(observed(held=an_issued_token()), *FREE), held=an_issued_token(revision=2)),
+            written(observed(last_issued=an_issued_token()), *FREE[:5]), False, id="deleted for the fifth time"
+        ),
+        pytest.param(written(observed(last_issued=an_issued_token()), *FREE), True, id="deleted for the sixth time"),
+        pytest.param(
+            replace(written(observed(last_issued=an_issued_token()), *FREE), last_issued=an_issued_token(revision=2)),
             True,
             id="other content is due, which ends no war",
         ),
         pytest.param(
-            replace(written(observed(held=an_issued_token()), *FREE), secret=a_secret(token=an_issued_token())),
+            replace(written(observed(last_issued=an_issued_token()), *FREE), secret=a_secret(token=an_issued_token())),
             True,
             id="put right, until the next blow",
         ),
     ],
 )
-def test_drift_that_returns_again_and_again_is_a_war(seen: Observed, *, at_war: bool) -> None:
-    assert is_at_war(seen, NOW + FREE[-1]) is at_war
+def test_drift_that_returns_again_and_again_is_told(seen: Observed, *, drifts: bool) -> None:
+    assert assess(seen, NOW + FREE[-1]).drifts is drifts
 
 
 def test_other_content_is_written_at_once_although_the_same_would_have_to_wait() -> None:
-    seen = written(observed(held=an_issued_token()), *FREE)
+    seen = written(observed(last_issued=an_issued_token()), *FREE)
 
-    assert isinstance(decide(seen, NOW + FREE[-1]), Wait)
-    assert isinstance(decide(replace(seen, held=an_issued_token(revision=2)), NOW + FREE[-1]), Write)
+    assert isinstance(decided(seen, NOW + FREE[-1]), Wait)
+    assert isinstance(decided(replace(seen, last_issued=an_issued_token(revision=2)), NOW + FREE[-1]), ApplySecret)
 
 
 def test_a_used_up_write_limit_does_not_hold_up_the_renewal() -> None:
-    seen = written(observed(held=a_due_token()), *FREE)
+    seen = written(observed(last_issued=a_due_token()), *FREE)
 
-    assert isinstance(decide(seen, NOW + FREE[-1]), Request)
+    assert isinstance(decided(seen, NOW + FREE[-1]), RequestToken)
 
 
 def test_a_failed_write_is_tried_again_with_a_back_off() -> None:
-    seen = observed(held=an_issued_token())
-    write = decide(seen, NOW)
-    assert isinstance(write, Write)
+    seen = observed(last_issued=an_issued_token())
+    write = decided(seen, NOW)
+    assert isinstance(write, ApplySecret)
     failure = Failure(NOW, Reason.CLUSTER_UNAVAILABLE, "no answer")
-    seen = replace(seen, writes=Attempts(write.cause(), (NOW,), 1, failure))
+    seen = replace(seen, writes=Attempts(write.cause, (NOW,), 1, failure))
 
-    decision = decide(seen, NOW)
+    decision = decided(seen, NOW)
 
     assert isinstance(decision, Wait)
     assert NOW < decision.until <= NOW + 5 * SECOND
-    assert decide(seen, decision.until) == write
+    assert decided(seen, decision.until) == write
 
 
 def unwritten(left: timedelta) -> Observed:
     """A token was issued and can't be written, for long; the one in the Secret has that left."""
     old = an_issued_token(issued_at=NOW + left - HOUR, expires_at=NOW + left)
     new = an_issued_token(access_token=SecretStr("new"), issued_at=NOW, expires_at=NOW + HOUR, revision=2)
-    seen = replace(holding(old), held=new)
-    write = decide(seen, NOW)
-    assert isinstance(write, Write)
+    seen = replace(holding(old), last_issued=new)
+    write = decided(seen, NOW)
+    assert isinstance(write, ApplySecret)
     failure = Failure(NOW, Reason.CLUSTER_REFUSED, "denied")
-    return replace(seen, writes=Attempts(write.cause(), (NOW,), 12, failure, write.uid))
+    return replace(seen, writes=Attempts(write.cause, (NOW,), 12, failure, write.uid))
 
 
 @pytest.mark.parametrize("left", [8 * MINUTE, 4 * MINUTE, MINUTE], ids="{0.seconds} s left".format)
 def test_a_failed_write_is_tried_again_the_sooner_the_nearer_the_expiry_of_what_is_served(left: timedelta) -> None:
-    decision = decide(unwritten(left), NOW)
+    decision = decided(unwritten(left), NOW)
 
     assert isinstance(decision, Wait)
     assert decision.until <= NOW + max(left / 8, 5 * SECOND)
@@ -864,28 +877,28 @@ def test_a_failed_write_is_tried_again_the_sooner_the_nearer_the_expiry_of_what_
 
 def test_a_token_in_hand_that_cannot_be_written_is_not_renewed_before_it_is_about_to_expire() -> None:
     seen = unwritten(MINUTE)
-    held = seen.held
+    held = seen.last_issued
     assert held is not None
-    due = seen.renews_at(held)
+    due = renewal_time(held, seen.owner.spec, seen.owner.uid)
     failure = Failure(due, Reason.CLUSTER_REFUSED, "denied")
     seen = replace(seen, writes=replace(seen.writes, times=(due,), failure=failure))
 
-    assert isinstance(decide(seen, due), Wait)
-    assert decide(replace(seen, writes=Attempts()), due) != Request(Reason.RENEWING), "it is written first"
-    about_to_expire = about_to_expire_at(seen, held)
+    assert isinstance(decided(seen, due), Wait)
+    assert decided(replace(seen, writes=Attempts()), due) != RequestToken(Reason.RENEWING), "it is written first"
+    about_to_expire = due + (held.expires_at - due) * 2 / 3
     failure = replace(failure, at=about_to_expire)
     seen = replace(seen, writes=replace(seen.writes, failure=failure))
-    assert decide(seen, about_to_expire) == Request(Reason.RENEWING)
+    assert decided(seen, about_to_expire) == RequestToken(Reason.RENEWING)
 
 
 def test_a_write_that_was_refused_is_tried_at_once_when_the_secret_in_the_way_was_deleted() -> None:
     """An immutable one of ours, say: deleting it is the cure that its message names."""
-    seen = observed(held=an_issued_token())
-    write = decide(seen, NOW)
-    assert isinstance(write, Write)
-    refused = Attempts(write.cause(), (NOW,), 5, Failure(NOW, Reason.CLUSTER_REFUSED, "immutable"), target="uid-of-old")
+    seen = observed(last_issued=an_issued_token())
+    write = decided(seen, NOW)
+    assert isinstance(write, ApplySecret)
+    refused = Attempts(write.cause, (NOW,), 5, Failure(NOW, Reason.CLUSTER_REFUSED, "immutable"), target="uid-of-old")
 
-    assert decide(replace(seen, writes=refused), NOW) == write
+    assert decided(replace(seen, writes=refused), NOW) == write
 
 
 @pytest.mark.parametrize("left", [20 * MINUTE, 4 * MINUTE, MINUTE], ids="{0.seconds} s left".format)
@@ -894,7 +907,7 @@ def test_the_nearer_the_expiry_the_sooner_it_is_tried_again(left: timedelta) -> 
     waits = []
     for number in range(50):
         seen = holding(token, an_asset_token(uid=f"uid-{number}"))
-        decision = decide(replace(seen, requests=failed_attempts(seen, at=NOW, failures=12)), NOW)
+        decision = decided(replace(seen, requests=failed_attempts(seen, at=NOW, failures=12)), NOW)
         assert isinstance(decision, Wait)
         waits.append(decision.until - NOW)
 
@@ -912,59 +925,59 @@ def test_a_failure_from_before_the_clock_was_set_back_holds_nothing_up(ahead: ti
     seen = observed()
     seen = replace(seen, requests=failed_attempts(seen, at=NOW + ahead, reason=reason))
 
-    assert isinstance(decide(seen, NOW + 10 * MINUTE), Request)
+    assert isinstance(decided(seen, NOW + 10 * MINUTE), RequestToken)
 
 
 def test_a_clock_that_was_set_back_by_minutes_makes_no_back_off_longer_than_it_is() -> None:
     seen = observed()
     seen = replace(seen, requests=failed_attempts(seen, at=NOW + 15 * MINUTE))
 
-    decision = decide(seen, NOW)
+    decision = decided(seen, NOW)
 
-    assert isinstance(decision, Request) or until(decision) <= NOW + 5 * SECOND
+    assert isinstance(decision, RequestToken) or until(decision) <= NOW + 5 * SECOND
 
 
 def test_the_limit_of_requests_does_not_hold_up_longer_than_a_minute_after_the_clock_was_set_back() -> None:
     seen = observed()
-    seen = replace(seen, requests=Attempts(seen.request_cause(), (NOW + 15 * MINUTE,) * 4))
+    seen = replace(seen, requests=Attempts(seen.request_cause, (NOW + 15 * MINUTE,) * 4))
 
-    decision = decide(seen, NOW)
+    decision = decided(seen, NOW)
 
-    assert isinstance(decision, Request) or until(decision) <= NOW + 62 * SECOND
+    assert isinstance(decision, RequestToken) or until(decision) <= NOW + 62 * SECOND
 
 
 def test_drift_is_repaired_within_the_usual_back_off_after_the_clock_was_set_back() -> None:
-    seen = written(observed(held=an_issued_token()), *FREE)
+    seen = written(observed(last_issued=an_issued_token()), *FREE)
 
-    decision = decide(seen, NOW - 10 * MINUTE)
+    decision = decided(seen, NOW - 10 * MINUTE)
 
-    assert isinstance(decision, Write) or until(decision) <= NOW - 9 * MINUTE
+    assert isinstance(decision, ApplySecret) or until(decision) <= NOW - 9 * MINUTE
 
 
 @pytest.mark.parametrize("skew", [-10 * MINUTE, timedelta(), 10 * MINUTE], ids=["behind", "even", "ahead"])
 @pytest.mark.parametrize("seen_since", [True, False], ids=["seen since the start", "known by the Secret"])
 def test_a_token_is_renewed_and_expires_by_assets_clock(skew: timedelta, *, seen_since: bool) -> None:
     token = an_issued_token(skew=skew)
-    seen = holding(token, skew=skew if seen_since else None)
+    seen = holding(token, skews=Skews(proved=skew if seen_since else None))
 
-    assert decide(seen, NOW - skew) == Wait(NOW + DUE - skew)
-    assert isinstance(decide(seen, NOW + DUE - skew - SECOND), Wait)
-    assert decide(seen, NOW + DUE - skew) == Request(Reason.RENEWING)
-    assert decide(seen, NOW + HOUR - skew - SECOND) == Request(Reason.RENEWING)
-    assert decide(seen, NOW + HOUR - skew) == Request(Reason.EXPIRED)
+    assert decided(seen, NOW - skew) == Wait(NOW + DUE - skew)
+    assert isinstance(decided(seen, NOW + DUE - skew - SECOND), Wait)
+    assert decided(seen, NOW + DUE - skew) == RequestToken(Reason.RENEWING)
+    assert decided(seen, NOW + HOUR - skew - SECOND) == RequestToken(Reason.RENEWING)
+    assert decided(seen, NOW + HOUR - skew) == RequestToken(Reason.EXPIRED)
 
 
 def test_the_skew_of_the_latest_answer_counts_more_than_that_of_the_token() -> None:
     """Our clock was set right since the token was issued."""
-    seen = holding(an_issued_token(skew=10 * MINUTE), skew=timedelta())
+    seen = holding(an_issued_token(skew=10 * MINUTE), skews=Skews(proved=timedelta()))
 
-    assert decide(seen, NOW) == Wait(NOW + DUE)
+    assert decided(seen, NOW) == Wait(NOW + DUE)
 
 
 def test_a_token_of_an_earlier_life_is_renewed_in_time_though_our_clock_was_set_back_before_asset_answered() -> None:
-    seen = holding(an_issued_token(skew=10 * MINUTE), set_back=HOUR)
+    seen = holding(an_issued_token(skew=10 * MINUTE), skews=Skews(set_back=HOUR))
 
-    assert decide(seen, NOW - HOUR - 10 * MINUTE) == Wait(NOW - HOUR + DUE - 10 * MINUTE)
+    assert decided(seen, NOW - HOUR - 10 * MINUTE) == Wait(NOW - HOUR + DUE - 10 * MINUTE)
 
 
 @pytest.mark.parametrize("seconds", ["99999999999", "-99999999999", "9999999999999", "-62135596800"], ids="{} s".format)
@@ -972,7 +985,7 @@ def test_an_absurd_skew_in_the_annotations_is_survived(seconds: str) -> None:
     """Whoever may alter the annotation must not be able to stop the token's renewal."""
     secret = altered(a_secret(), "annotation", "auth.getasset.com/clock-skew-seconds", seconds)
 
-    assert decide(observed(secret=secret), NOW) is not None
+    assert decided(observed(secret=secret), NOW) is not None
 
 
 # A token that doesn't work yet
@@ -981,26 +994,26 @@ def test_an_absurd_skew_in_the_annotations_is_survived(seconds: str) -> None:
 @pytest.mark.parametrize("later", [SECOND, 5 * MINUTE, 30 * MINUTE, 12 * HOUR], ids=str)
 def test_a_token_is_not_written_before_it_works(later: timedelta) -> None:
     held = an_issued_token(not_before=NOW + later, expires_at=NOW + 24 * HOUR)
-    seen = observed(held=held)
+    seen = observed(last_issued=held)
 
-    assert decide(seen, NOW) == Wait(NOW + min(later, HOUR))
-    assert isinstance(decide(seen, NOW + later - SECOND), Wait)
-    assert decide(seen, NOW + later) == Write(secret_manifest(an_asset_token(), held, ENDPOINTS), None)
+    assert decided(seen, NOW) == Wait(NOW + min(later, HOUR))
+    assert isinstance(decided(seen, NOW + later - SECOND), Wait)
+    assert decided(seen, NOW + later) == a_write(secret_manifest(an_asset_token(), held, ENDPOINTS), None)
 
 
 @pytest.mark.parametrize("skew", [-MINUTE, MINUTE], ids=["behind", "ahead"])
 def test_when_a_token_begins_to_work_is_told_by_assets_clock(skew: timedelta) -> None:
-    seen = observed(held=an_issued_token(not_before=NOW + 5 * MINUTE, skew=skew))
+    seen = observed(last_issued=an_issued_token(not_before=NOW + 5 * MINUTE, skew=skew))
 
-    assert decide(seen, NOW) == Wait(NOW + 5 * MINUTE - skew)
-    assert isinstance(decide(seen, NOW + 5 * MINUTE - skew), Write)
+    assert decided(seen, NOW) == Wait(NOW + 5 * MINUTE - skew)
+    assert isinstance(decided(seen, NOW + 5 * MINUTE - skew), ApplySecret)
 
 
 def test_the_old_token_stays_until_the_new_one_works() -> None:
     new = an_issued_token(access_token=SecretStr("canary-new"), not_before=NOW + MINUTE, revision=2)
-    seen = holding(an_issued_token(), held=new)
+    seen = holding(an_issued_token(), last_issued=new)
 
-    assert decide(seen, NOW) == Wait(NOW + MINUTE)
+    assert decided(seen, NOW) == Wait(NOW + MINUTE)
 
 
 # Asset's endpoint is down
@@ -1037,14 +1050,14 @@ def unavailable(seen: Observed, at: datetime = NOW) -> Observed:
     ],
 )
 def test_an_endpoint_that_is_down_or_up_again_replaces_the_back_off(seen: Observed, *, requests: bool) -> None:
-    assert isinstance(decide(seen, NOW), Request) is requests
+    assert isinstance(decided(seen, NOW), RequestToken) is requests
 
 
 def test_an_endpoint_that_is_down_gets_at_most_four_requests_a_minute_from_one_token() -> None:
     seen = unavailable(observed(endpoint_down=True))
     seen = replace(seen, requests=replace(seen.requests, times=(NOW,) * 4))
 
-    assert decide(seen, NOW) == Wait(NOW + 62 * SECOND)
+    assert decided(seen, NOW) == Wait(NOW + 62 * SECOND)
 
 
 # Credentials that Asset doesn't accept
@@ -1067,16 +1080,16 @@ PARKED = Attempts("", (NOW,), 1, Failure(NOW, Reason.INVALID_CLIENT, "the creden
     ],
 )
 def test_credentials_that_are_not_accepted_hold_up_every_token_that_uses_them(seen: Observed) -> None:
-    assert decide(seen, NOW) == Wait(NOW + MINUTE)
-    assert isinstance(decide(seen, NOW + MINUTE), Request), "a slow probe"
+    assert decided(seen, NOW) == Wait(NOW + MINUTE)
+    assert isinstance(decided(seen, NOW + MINUTE), RequestToken), "a slow probe"
 
 
 def test_who_is_asked_for_by_hand_tries_credentials_that_are_not_accepted_at_once_and_once() -> None:
     seen = observed(an_asset_token(renew_request="1"), parked=PARKED)
 
-    assert decide(seen, NOW) == Request(Reason.DOES_NOT_EXIST)
-    tried = seen.requests.begin(seen.request_cause(), NOW).failed(Failure(NOW, Reason.INVALID_CLIENT, "no"))
-    assert decide(replace(seen, requests=tried), NOW) == Wait(NOW + MINUTE)
+    assert decided(seen, NOW) == RequestToken(Reason.DOES_NOT_EXIST)
+    tried = seen.requests.begin(seen.request_cause, NOW).failed(Failure(NOW, Reason.INVALID_CLIENT, "no"))
+    assert decided(replace(seen, requests=tried), NOW) == Wait(NOW + MINUTE)
 
 
 def test_credentials_that_are_not_accepted_are_tried_at_most_four_times_a_minute() -> None:
@@ -1084,25 +1097,27 @@ def test_credentials_that_are_not_accepted_are_tried_at_most_four_times_a_minute
     often = replace(PARKED, times=(NOW,) * 4, of_cause=4)
     seen = holding(an_issued_token(issued_at=NOW + left - HOUR, expires_at=NOW + left), parked=often)
 
-    assert isinstance(decide(seen, NOW + 2 * SECOND), Wait)
+    assert isinstance(decided(seen, NOW + 2 * SECOND), Wait)
 
 
 @pytest.mark.parametrize("ahead", [SECOND, 5 * MINUTE, HOUR], ids=str)
 def test_credentials_that_were_refused_before_the_clock_was_set_back_hold_nothing_up(ahead: timedelta) -> None:
-    assert isinstance(decide(observed(parked=PARKED), NOW - ahead), Request)
+    assert isinstance(decided(observed(parked=PARKED), NOW - ahead), RequestToken)
 
 
 def test_an_endpoint_that_is_up_again_does_not_make_refused_credentials_good() -> None:
     seen = unavailable(observed(parked=PARKED, endpoint_up_since=NOW))
 
-    assert isinstance(decide(seen, NOW), Wait)
+    assert isinstance(decided(seen, NOW), Wait)
 
 
 def test_credentials_that_are_not_accepted_hold_up_no_repair() -> None:
-    assert isinstance(decide(observed(held=an_issued_token(), parked=PARKED), NOW), Write)
+    assert isinstance(decided(observed(last_issued=an_issued_token(), parked=PARKED), NOW), ApplySecret)
 
 
 # Who goes first
+
+ASKED_FOR = an_asset_token(renew_request="1")
 
 
 @pytest.mark.parametrize(
@@ -1110,9 +1125,25 @@ def test_credentials_that_are_not_accepted_hold_up_no_repair() -> None:
     [
         pytest.param(observed(), Reason.DOES_NOT_EXIST, Urgency.MISSING, id="no token"),
         pytest.param(holding(a_due_token()), Reason.RENEWING, Urgency.ROUTINE, id="just due"),
-        pytest.param(holding(an_issued_token()), Reason.CREDENTIALS_CHANGED, Urgency.ROUTINE, id="rotated credentials"),
-        pytest.param(holding(an_issued_token()), Reason.RENEW_REQUESTED, Urgency.FORCED, id="asked for by hand"),
-        pytest.param(holding(an_issued_token()), Reason.SPEC_CHANGED, Urgency.FORCED, id="changed spec"),
+        pytest.param(
+            holding(
+                an_issued_token(),
+                last_issued=an_issued_token(),
+                credentials=replace(CREDENTIALS, client_secret=SecretStr("rotated")),
+            ),
+            Reason.CREDENTIALS_CHANGED,
+            Urgency.ROUTINE,
+            id="rotated credentials",
+        ),
+        pytest.param(
+            holding(an_issued_token(), ASKED_FOR), Reason.RENEW_REQUESTED, Urgency.FORCED, id="asked for by hand"
+        ),
+        pytest.param(
+            holding(an_issued_token(a_spec()), an_asset_token(a_spec(scopes=("ledger:create",)))),
+            Reason.SPEC_CHANGED,
+            Urgency.FORCED,
+            id="changed spec",
+        ),
         pytest.param(
             holding(an_issued_token(issued_at=NOW - HOUR, expires_at=NOW)),
             Reason.EXPIRED,
@@ -1132,7 +1163,7 @@ def test_credentials_that_are_not_accepted_hold_up_no_repair() -> None:
             id="a third of its window is left",
         ),
         pytest.param(
-            holding(an_issued_token(issued_at=NOW - 54 * MINUTE, expires_at=NOW + 6 * MINUTE)),
+            holding(an_issued_token(issued_at=NOW - 54 * MINUTE, expires_at=NOW + 6 * MINUTE), ASKED_FOR),
             Reason.RENEW_REQUESTED,
             Urgency.EXPIRING,
             id="about to expire and asked for by hand",
@@ -1150,10 +1181,13 @@ def test_credentials_that_are_not_accepted_hold_up_no_repair() -> None:
             id="due before the endpoint came up",
         ),
         pytest.param(
-            holding(an_issued_token(), skew=54 * MINUTE), Reason.RENEWING, Urgency.EXPIRING, id="Asset's clock is ahead"
+            holding(an_issued_token(), skews=Skews(proved=54 * MINUTE)),
+            Reason.RENEWING,
+            Urgency.EXPIRING,
+            id="Asset's clock is ahead",
         ),
         pytest.param(
-            holding(an_issued_token(issued_at=NOW - HOUR, expires_at=NOW), skew=-HOUR),
+            holding(an_issued_token(issued_at=NOW - HOUR, expires_at=NOW), ASKED_FOR, skews=Skews(proved=-HOUR)),
             Reason.RENEW_REQUESTED,
             Urgency.FORCED,
             id="Asset's clock is behind",
@@ -1161,12 +1195,13 @@ def test_credentials_that_are_not_accepted_hold_up_no_repair() -> None:
     ],
 )
 def test_the_sooner_a_token_is_lost_the_more_urgent_it_is(seen: Observed, reason: Reason, urgency: Urgency) -> None:
-    assert urgency_of(seen, reason, NOW)[0] is urgency
+    assert assess(seen, NOW).reason is reason
+    assert assess(seen, NOW).urgency is urgency
 
 
 def test_of_equal_urgency_the_nearest_expiry_on_our_clock_counts() -> None:
     missing, first, second = (
-        urgency_of(seen, Reason.RENEWING, NOW)[1]
+        assess(seen, NOW).expires_at
         for seen in (observed(), holding(an_issued_token(skew=MINUTE)), holding(an_issued_token()))
     )
 
@@ -1174,7 +1209,7 @@ def test_of_equal_urgency_the_nearest_expiry_on_our_clock_counts() -> None:
     assert (first, second) == (NOW + HOUR - MINUTE, NOW + HOUR)
 
 
-# A place in the tenant's budget is waited for
+# A slot in the tenant's budget is waited for
 
 
 @pytest.mark.parametrize(
@@ -1182,18 +1217,22 @@ def test_of_equal_urgency_the_nearest_expiry_on_our_clock_counts() -> None:
     [
         pytest.param(observed(), 30 * SECOND, id="long enough to say so in status"),
         pytest.param(holding(a_due_token()), 30 * SECOND, id="the token lasts longer"),
-        pytest.param(holding(an_issued_token(expires_at=NOW + 7 * SECOND)), 7 * SECOND, id="the token expires before"),
+        pytest.param(holding(a_due_token(expires_at=NOW + 7 * SECOND)), 7 * SECOND, id="the token expires before"),
         pytest.param(
-            holding(an_issued_token(expires_at=NOW + 7 * SECOND), skew=5 * SECOND), 2 * SECOND, id="by Asset's clock"
+            holding(a_due_token(expires_at=NOW + 7 * SECOND), skews=Skews(proved=5 * SECOND)),
+            2 * SECOND,
+            id="by Asset's clock",
         ),
         pytest.param(holding(an_issued_token(expires_at=NOW)), 30 * SECOND, id="it has expired"),
         pytest.param(
-            observed(held=an_issued_token(not_before=NOW + 3 * SECOND)), 3 * SECOND, id="it begins to work before"
+            observed(last_issued=an_issued_token(not_before=NOW + 3 * SECOND)),
+            3 * SECOND,
+            id="it begins to work before",
         ),
     ],
 )
-def test_who_waits_for_a_place_looks_again_when_time_brings_something(seen: Observed, until: timedelta) -> None:
-    assert wait_for_place(seen, NOW) == Wait(NOW + until)
+def test_who_waits_for_a_slot_looks_again_when_time_brings_something(seen: Observed, until: timedelta) -> None:
+    assert decided(replace(seen, slot=SlotState.QUEUED), NOW) == Wait(NOW + until)
 
 
 # Only its own Secrets under other names are removed
@@ -1214,9 +1253,9 @@ def test_a_secret_under_an_earlier_name_is_removed_only_under_delete(
     owner = an_asset_token(a_spec(secret=SecretSpec("new-name", deletion_policy=policy)))
     old = a_secret(controller_uid=controller)
 
-    decision = decide(holding(an_issued_token(), owner, others=(old,), credentials=CREDENTIALS), NOW)
+    decision = decided(holding(an_issued_token(), owner, old_secrets=(old,), credentials=CREDENTIALS), NOW)
 
-    assert decision == Remove(old) if removes else isinstance(decision, Wait)
+    assert decision == DeleteOldSecret(old) if removes else isinstance(decision, Wait)
 
 
 def test_the_only_secret_with_a_valid_token_stays_while_the_one_under_the_present_name_cannot_be_written() -> None:
@@ -1226,19 +1265,19 @@ def test_the_only_secret_with_a_valid_token_stays_while_the_one_under_the_presen
         access_token=SecretStr("canary-old-token"), issued_at=NOW - 2 * HOUR, expires_at=NOW - HOUR
     )
     other = replace(a_secret(owner, an_issued_token(revision=2), name="new-name"), controller_uid=owner.uid)
-    seen = holding(expired, owner, others=(other,), credentials=CREDENTIALS)
-    write = decide(seen, NOW)
-    assert isinstance(write, Write)
+    seen = holding(expired, owner, old_secrets=(other,), credentials=CREDENTIALS)
+    write = decided(seen, NOW)
+    assert isinstance(write, ApplySecret)
 
-    refused = Attempts(write.cause(), (NOW,), 1, Failure(NOW, Reason.CLUSTER_UNAVAILABLE, "It failed."), write.uid)
+    refused = Attempts(write.cause, (NOW,), 1, Failure(NOW, Reason.CLUSTER_UNAVAILABLE, "It failed."), write.uid)
 
-    assert isinstance(decide(replace(seen, writes=refused), NOW), Wait)
+    assert isinstance(decided(replace(seen, writes=refused), NOW), Wait)
 
 
 def test_what_is_observed_does_not_show_the_credentials() -> None:
     credentials = Credentials(SecretStr("canary-id"), SecretStr("canary-secret"))
 
-    assert "canary" not in repr(observed(credentials=credentials, held=an_issued_token()))
+    assert "canary" not in repr(observed(credentials=credentials, last_issued=an_issued_token()))
 
 
 # Attempts
@@ -1284,8 +1323,8 @@ def test_only_the_latest_attempts_are_kept() -> None:
 def test_what_the_secret_of_another_holds_is_not_taken_for_ours() -> None:
     seen = observed(secret=a_secret(type="Opaque"))
 
-    assert seen.stored() is None
-    assert seen.current() is None
+    assert Evidence(seen).stored is None
+    assert Evidence(seen).current is None
 
 
 def test_the_written_secret_is_what_was_wanted() -> None:
@@ -1313,16 +1352,16 @@ def test_of_two_tokens_the_greater_revision_is_served_whatever_the_clocks_say() 
     first = a_token_called("canary-1", revision=1, issued_at=NOW + HOUR, expires_at=NOW + 2 * HOUR)
     second = a_token_called("canary-2", revision=2)
 
-    assert holding(first, held=second).current() == second
-    assert holding(second, held=first).current() == stored_token(a_secret(token=second))
+    assert Evidence(holding(first, last_issued=second)).current == second
+    assert Evidence(holding(second, last_issued=first)).current == stored_token(a_secret(token=second))
 
 
 def test_of_two_tokens_of_one_revision_two_operators_choose_the_same() -> None:
     one, other = a_token_called("canary-1"), a_token_called("canary-2")
     later = max((one, other), key=lambda token: token.fingerprint)
 
-    for seen in (holding(one, held=other), holding(other, held=one)):
-        current = seen.current()
+    for seen in (holding(one, last_issued=other), holding(other, last_issued=one)):
+        current = Evidence(seen).current
         assert current is not None
         assert current.fingerprint == later.fingerprint
 
@@ -1331,15 +1370,15 @@ def test_a_token_for_the_present_spec_is_served_before_a_later_one_for_another()
     present = a_token_called("canary-1", revision=1)
     another = a_token_called("canary-2", revision=2, spec_hash="another")
 
-    assert holding(another, held=present).current() == present
+    assert Evidence(holding(another, last_issued=present)).current == present
 
 
 def test_a_token_that_is_held_is_believed_before_what_its_secret_says_of_it() -> None:
     held = an_issued_token(revision=1)
 
-    assert holding(an_issued_token(revision=5), held=held).current() == held
-    seen = observed(secret=by_metadata(a_secret()), held=held)
-    assert seen.current() == held, "and it has the token, which metadata hasn't"
+    assert Evidence(holding(an_issued_token(revision=5), last_issued=held)).current == held
+    seen = observed(secret=by_metadata(a_secret()), last_issued=held)
+    assert Evidence(seen).current == held, "and it has the token, which metadata hasn't"
 
 
 def test_with_what_it_was_in_sync_is_read_as_it_was_written() -> None:
@@ -1360,7 +1399,7 @@ def settled(**changes: Any) -> Observed:
     fields: dict[str, Any] = {
         "secret": by_metadata(a_secret()),
         "credentials_version": VERSION_1,
-        "synced": whole.in_sync(),
+        "synced": assess(whole, NOW).synced,
     }
     return observed(**(fields | changes))
 
@@ -1368,11 +1407,11 @@ def settled(**changes: Any) -> Observed:
 def test_what_was_in_order_and_is_the_same_needs_no_call() -> None:
     seen = settled()
 
-    assert not seen.lacks_secret()
-    assert not seen.lacks_others()
-    assert not seen.lacks_credentials()
-    assert until(decide(seen, NOW)) > NOW
-    assert seen.in_sync() == seen.synced
+    assert not Evidence(seen).lacks_secret()
+    assert not Evidence(seen).lacks_old_secrets()
+    assert not Evidence(seen).lacks_credentials()
+    assert until(decided(seen, NOW)) > NOW
+    assert assess(seen, NOW).synced == seen.synced
 
 
 @pytest.mark.parametrize(
@@ -1392,7 +1431,7 @@ def test_what_was_in_order_and_is_the_same_needs_no_call() -> None:
     ],
 )
 def test_its_secret_is_read_where_metadata_does_not_tell(changes: dict[str, Any], *, lacks: bool) -> None:
-    assert settled(**changes).lacks_secret() is lacks
+    assert Evidence(settled(**changes)).lacks_secret() is lacks
 
 
 @pytest.mark.parametrize(
@@ -1407,37 +1446,41 @@ def test_its_secret_is_read_where_metadata_does_not_tell(changes: dict[str, Any]
     ],
 )
 def test_its_credentials_are_read_where_they_may_be_others(changes: dict[str, Any], *, lacks: bool) -> None:
-    assert settled(**changes).lacks_credentials() is lacks
+    assert Evidence(settled(**changes)).lacks_credentials() is lacks
 
 
 def test_a_token_that_is_only_in_a_secret_of_an_earlier_name_is_read_there() -> None:
     old = by_metadata(a_secret(name="old-name"))
 
-    assert settled(secret=None, others=(old,)).lacks_others()
-    assert settled(others=(old,)).lacks_others(), "it is in both, so the old one is to be removed"
-    assert not settled(others=(replace(old, controller_uid=None),)).lacks_others(), "it was retained, so it stays"
+    assert Evidence(settled(secret=None, old_secrets=(old,))).lacks_old_secrets()
+    assert Evidence(settled(old_secrets=(old,))).lacks_old_secrets(), "it is in both, so the old one is to be removed"
+    assert not Evidence(settled(old_secrets=(replace(old, controller_uid=None),))).lacks_old_secrets(), (
+        "it was retained, so it stays"
+    )
     kept = an_asset_token(retained())
     secret = by_metadata(a_secret(kept))
-    assert not settled(token=kept, secret=secret, others=(old,), held=an_issued_token()).lacks_others()
-    assert not settled(secret=None).lacks_others()
+    assert not Evidence(
+        settled(owner=kept, secret=secret, old_secrets=(old,), last_issued=an_issued_token())
+    ).lacks_old_secrets()
+    assert not Evidence(settled(secret=None)).lacks_old_secrets()
 
 
 def test_it_is_in_sync_only_when_the_data_was_seen_to_be() -> None:
     in_order = holding(an_issued_token(), credentials=CREDENTIALS, credentials_version=VERSION_1)
     altered = replace(in_order, secret=a_secret(data={**data_of(a_secret()), "base_url": "YQ=="}))
 
-    assert in_order.in_sync() == settled().synced
-    assert altered.in_sync() == in_order.in_sync()._replace(data="")
-    assert settled(synced=NEVER).in_sync() == NEVER, "metadata doesn't tell"
+    assert assess(in_order, NOW).synced == settled().synced
+    assert assess(altered, NOW).synced == assess(in_order, NOW).synced._replace(data="")
+    assert assess(settled(synced=NEVER), NOW).synced == NEVER, "metadata doesn't tell"
 
 
 def test_credentials_are_the_same_only_when_they_were_compared_with_the_token() -> None:
     others = Credentials(SecretStr("client"), SecretStr("canary-another"))
     seen = holding(an_issued_token(), credentials=others, credentials_version=VERSION_1)
 
-    assert seen.in_sync().credentials == ""
-    assert replace(seen, credentials=CREDENTIALS).in_sync().credentials == settled().synced.credentials
-    assert replace(seen, secret=None).in_sync() == NEVER
+    assert assess(seen, NOW).synced.credentials == ""
+    assert assess(replace(seen, credentials=CREDENTIALS), NOW).synced.credentials == settled().synced.credentials
+    assert assess(replace(seen, secret=None), NOW).synced == NEVER
 
 
 def test_a_token_that_is_not_at_hand_is_not_requested_for_other_credentials() -> None:
@@ -1445,5 +1488,5 @@ def test_a_token_that_is_not_at_hand_is_not_requested_for_other_credentials() ->
     others = Credentials(SecretStr("client"), SecretStr("canary-another"))
     seen = settled(credentials=others)
 
-    assert isinstance(decide(seen, NOW), Wait)
-    assert isinstance(decide(replace(seen, secret=a_secret()), NOW), Request)
+    assert isinstance(decided(seen, NOW), Wait)
+    assert isinstance(decided(replace(seen, secret=a_secret()), NOW), RequestToken)

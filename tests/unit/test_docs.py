@@ -7,8 +7,9 @@ from typing import Any, Final
 import yaml
 
 from asset_token_operator.__main__ import run
-from asset_token_operator.model import Reason, parse_asset_token
-from asset_token_operator.outcome import Event
+from asset_token_operator.model import Reason
+from asset_token_operator.parsing import parse_asset_token
+from asset_token_operator.report import Event
 from asset_token_operator.scheduler import Scheduler
 from asset_token_operator.state_metrics import OperatorMetrics, TokenMetrics, tokens
 from tests.faults.findings import Guarantee
@@ -124,5 +125,17 @@ def field_paths(schema: dict[str, Any], path: str = "") -> set[str]:
 
 
 def test_events_that_are_no_conditions_reason_are_those_documented() -> None:
-    source = (ROOT / "operator/asset_token_operator/outcome.py").read_text()
+    source = (ROOT / "operator/asset_token_operator/report.py").read_text()
     assert set(re.findall(rf'{Event.__name__}\("Normal", "(\w+)"', source)) == EVENTS
+
+
+def test_each_place_where_something_is_decided_is_there() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text().partition("## Where is it decided")[2].partition("\n## ")[0]
+    places = re.findall(r"^\| .* \| `(\w+)\.(\w+)` \|$", text, re.MULTILINE)
+    assert len(places) >= 20
+    source = "\n".join(path.read_text() for path in (ROOT / "operator/asset_token_operator").glob("*.py"))
+    for owner, name in places:
+        module = ROOT / f"operator/asset_token_operator/{owner}.py"
+        found = module.read_text() if module.exists() else source[source.index(f"\nclass {owner}") :]
+        assert re.search(rf"^( *(async )?def|class|{name}: Final)\b", found, re.MULTILINE), f"{owner}.{name}"
+        assert re.search(rf"\b{name}\b", found), f"{owner}.{name}"

@@ -19,7 +19,8 @@ from aiohttp import web
 
 from asset_token_operator.handlers import KopfThread, kopf_settings
 from asset_token_operator.logs import configure_logging
-from asset_token_operator.model import AssetToken, Key, parse_asset_token
+from asset_token_operator.model import AssetToken, Key
+from asset_token_operator.parsing import parse_asset_token
 from tests.support.api_server import Answer, a_kubeconfig, an_api_server, answering, forget_settings
 from tests.support.clock import settle
 from tests.support.loggers import loggers_of_its_own

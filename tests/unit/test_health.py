@@ -67,24 +67,24 @@ async def get(address: str, path: str, method: str = "GET") -> httpx.Response:
 class TestHealth:
     async def test_nothing_is_stuck_as_long_as_each_part_is_heard_of(self, health: Health, clock: ManualClock) -> None:
         for _ in range(3):
-            health.beat("scheduler")
+            health.heartbeat("scheduler")
             await pass_seconds(clock, SECONDS)
             assert health.stuck() == []
 
     async def test_a_part_that_is_silent_for_longer_is_named_until_it_is_heard_of(
         self, health: Health, clock: ManualClock
     ) -> None:
-        health.beat("scheduler")
+        health.heartbeat("scheduler")
         await pass_seconds(clock, SECONDS)
-        health.beat("watch")
+        health.heartbeat("watch")
         await pass_seconds(clock, 1)
         assert health.stuck() == ["scheduler"]
 
-        health.beat("scheduler")
+        health.heartbeat("scheduler")
         assert health.stuck() == []
 
     async def test_a_part_may_ask_for_more_patience(self, health: Health, clock: ManualClock) -> None:
-        health.beat("watch", 2 * PATIENCE)
+        health.heartbeat("watch", 2 * PATIENCE)
         await pass_seconds(clock, 2 * SECONDS)
         assert health.stuck() == []
 
@@ -97,7 +97,7 @@ class TestHealth:
         assert health.stuck() == []
 
     async def test_a_suspended_machine_finds_nobody_stuck(self, health: Health, clock: ManualClock) -> None:
-        health.beat("scheduler")
+        health.heartbeat("scheduler")
         await clock.suspend(timedelta(hours=8))
         await pass_seconds(clock, 1)
 
@@ -135,7 +135,7 @@ class TestServing:
     async def test_what_is_stuck_is_said_with_503(
         self, health: Health, clock: ManualClock, log: pytest.LogCaptureFixture
     ) -> None:
-        health.beat("scheduler")
+        health.heartbeat("scheduler")
         await pass_seconds(clock, SECONDS + 1)
         async with serving(health, metrics, ANY, None):
             answer = await get(addresses(log)[0], "/healthz")
@@ -177,7 +177,7 @@ class TestServing:
     async def test_one_that_is_ready_and_stuck_is_both(
         self, health: Health, clock: ManualClock, log: pytest.LogCaptureFixture
     ) -> None:
-        health.beat("scheduler")
+        health.heartbeat("scheduler")
         await pass_seconds(clock, SECONDS + 1)
         async with serving(health, metrics, ANY, None):
             answer = await get(addresses(log)[0], "/readyz")

@@ -19,6 +19,7 @@ from asset_token_operator.manifests import (
     stored_token,
 )
 from asset_token_operator.model import DeletionPolicy, Key, SecretSpec, token_fingerprint
+from asset_token_operator.status import NOT_SEEN_YET
 from tests.support.builders import (
     CREDENTIALS,
     NOW,
@@ -239,7 +240,7 @@ def test_a_token_that_was_believed_without_its_credentials_is_proved_under_its_n
     world.reconcile()
     world.kube.put_token(replace(world.token(), spec=a_spec(secret=SecretSpec("next"))))
     world.reconcile()
-    world.kube.put_token(replace(world.token(), status={"observedGeneration": -1}))
+    world.kube.put_token(replace(world.token(), status=NOT_SEEN_YET))
     world.restart()
 
     world.reconcile()

@@ -9,7 +9,9 @@ import pytest
 from pydantic import SecretStr
 
 from asset_token_operator.answers import Reply
-from asset_token_operator.decision import Attempts, Observed, Request
+from asset_token_operator.assess import assess
+from asset_token_operator.attempts import Attempts
+from asset_token_operator.decision import RequestToken
 from asset_token_operator.errors import (
     AssetUnavailableError,
     BrokenAnswerError,
@@ -18,6 +20,7 @@ from asset_token_operator.errors import (
 )
 from asset_token_operator.manifests import stored_token
 from asset_token_operator.model import AssetToken, Credentials, CredentialsRef, Environment, Key, Reason, SecretSpec
+from asset_token_operator.observed import Observed, SlotState
 from asset_token_operator.renewal import renewal_time
 from tests.support.builders import CREDENTIALS, NOW, a_jwt, a_refusal, a_reply, a_spec, an_asset_token, an_issued_token
 from tests.support.builders import observed as seen_of
@@ -69,8 +72,13 @@ def look(world: World, seen: Observed) -> Observed:
     return drive(world.issuer.read_credentials(world.issuer.observe(seen)))
 
 
+def acquires(world: World, seen: Observed) -> bool:
+    """Whether a request may be sent now."""
+    return world.issuer.acquire_slot(assess(seen, world.clock.now())).slot is SlotState.GRANTED
+
+
 def in_flight(world: World) -> list[Key]:
-    """Who holds a place in any tenant's budget."""
+    """Who holds a slot in any tenant's budget."""
     accounts = world.budgets._accounts.values()  # noqa: SLF001 - they are shown nowhere else
     return [key for account in accounts for key in account.in_flight]
 
@@ -81,8 +89,8 @@ def failed(world: World) -> set[Key]:
 
 
 def reason(world: World, token: AssetToken) -> str:
-    conditions = world.kube.asset_tokens[token.key].status["conditions"]
-    return str(next(found["reason"] for found in conditions if found["type"] == "Issuing"))
+    conditions = world.kube.asset_tokens[token.key].status.conditions or ()
+    return next(found.reason for found in conditions if found.type == "Issuing")
 
 
 # The credentials
@@ -343,7 +351,7 @@ def test_no_credential_shows_in_what_is_kept_or_logged(world: World, caplog: pyt
     assert "canary" not in caplog.text
 
 
-# The place in the tenant's budget
+# The slot in the tenant's budget
 
 
 def cancelled(*_: object) -> None:
@@ -424,7 +432,7 @@ def test_the_place_is_given_back_when_the_secret_cannot_be_read_before_the_reque
 def test_the_place_of_an_asset_token_that_goes_is_given_back(world: World, go: Callable[[World], object]) -> None:
     world.add()
     seen = observe(world)
-    assert world.issuer.take_place(seen, Request(Reason.DOES_NOT_EXIST))
+    assert acquires(world, seen)
     assert in_flight(world) == [an_asset_token().key]
     go(world)
 
@@ -437,7 +445,7 @@ def test_a_place_is_taken_only_once(world: World) -> None:
     seen = observe(world)
 
     for _ in range(3):
-        assert world.issuer.take_place(seen, Request(Reason.DOES_NOT_EXIST))
+        assert acquires(world, seen)
 
     assert in_flight(world) == [an_asset_token().key]
 
@@ -445,16 +453,16 @@ def test_a_place_is_taken_only_once(world: World) -> None:
 def test_no_place_is_taken_where_there_is_nothing_to_send(world: World) -> None:
     world.kube.credentials.clear()
 
-    assert world.issuer.take_place(observe(world), Request(Reason.DOES_NOT_EXIST))
+    assert acquires(world, observe(world))
 
     assert in_flight(world) == []
 
 
 def test_until_the_first_answer_only_one_request_of_a_tenant_is_sent(world: World) -> None:
-    assert world.issuer.take_place(observe(world, a_token("a")), Request(Reason.DOES_NOT_EXIST))
+    assert acquires(world, observe(world, a_token("a")))
 
-    assert not world.issuer.take_place(observe(world, a_token("b")), Request(Reason.DOES_NOT_EXIST))
-    world.issuer.leave(a_token("a").key)
+    assert not acquires(world, observe(world, a_token("b")))
+    world.issuer.withdraw(a_token("a").key)
 
     world.serve()
     assert world.woken == [a_token("b").key]
@@ -464,7 +472,7 @@ def test_credentials_that_are_gone_since_the_place_was_taken_give_it_back(world:
     world.add()
     world.sync()
     seen = observe(world)
-    world.issuer.take_place(seen, Request(Reason.DOES_NOT_EXIST))
+    acquires(world, seen)
     world.kube.credentials.clear()
 
     world.reconcile()
@@ -580,7 +588,7 @@ def test_a_tenant_is_shown_by_its_credentials_secret(world: World) -> None:
 
 
 def skew(world: World, **changes: Any) -> timedelta | None:
-    return observe(world, an_asset_token(a_spec(**changes))).skew
+    return observe(world, an_asset_token(a_spec(**changes))).skews.proved
 
 
 def test_nothing_is_known_of_assets_clock_before_its_first_answer(world: World) -> None:
@@ -624,7 +632,7 @@ def test_the_skew_comes_from_answers_without_a_token_too(world: World, fault: Re
     world.reconcile()
 
     assert skew(world) is None, "what brings no token proves nothing"
-    found = observe(world).doubtful_skew
+    found = observe(world).skews.doubtful
     assert found is not None
     assert abs(found - 10 * MINUTE) <= SECOND
 
@@ -709,7 +717,7 @@ def test_a_renewal_whose_token_works_later_says_so_and_is_written_then() -> None
     assert world.conditions()["Ready"][0] == "True"
     world.pass_time(10 * MINUTE)
     assert world.reconcile() == NOW + 70 * MINUTE
-    assert world.conditions()["Ready"][:2] == ("False", "Expired")
+    assert world.conditions()["Ready"] == ("False", "NotYetValid")
     world.pass_time(10 * MINUTE)
     world.reconcile()
     assert world.conditions()["Ready"][0] == "True"
@@ -901,12 +909,13 @@ async def test_a_probe_of_an_endpoint_that_is_down_is_no_attempt_of_its_own(worl
     world.asset.faults.fail("request_token", AssetUnavailableError("Asset could not be reached."))
     seen = await world.issuer.read_credentials(world.issuer.observe(seen_of(token)))
     seen = replace(seen, requests=Attempts("before", (NOW,)))
-    request = Request(Reason.DOES_NOT_EXIST)
+    request = RequestToken(Reason.DOES_NOT_EXIST)
 
-    assert world.issuer.take_place(seen, request)
-    own = await world.issuer.request(seen, request)
-    assert world.issuer.take_place(seen, request)
-    probe = await world.issuer.request(replace(seen, endpoint_down=True, requests=own.requests), request)
+    assert acquires(world, seen)
+    own = await world.issuer.request(assess(seen, NOW), request)
+    assert acquires(world, seen)
+    down = replace(seen, endpoint_down=True, requests=own.requests)
+    probe = await world.issuer.request(assess(down, NOW), request)
 
     assert own.requests.times == (NOW, NOW), "a new cause counts, whatever came of it"
     assert probe.requests.times == own.requests.times
@@ -941,6 +950,6 @@ def test_each_request_is_a_line_with_its_outcome(world: World, caplog: pytest.Lo
     assert (issued["outcome"], issued["reason"], issued["seconds"]) == ("issued", "DoesNotExist", 2)
     assert failed == {"outcome": "failed", "reason": "AssetUnavailable", "seconds": 2}
     assert (renewed["outcome"], renewed["reason"]) == ("renewed", "Expired")
-    assert renewed["token_id"] == world.token().status["tokenId"]
-    assert renewed["expires_at"] == world.token().status["expirationTime"]
+    assert renewed["token_id"] == world.token().status.token_id
+    assert renewed["expires_at"] == world.token().status.to_json()["expirationTime"]
     assert "canary" not in caplog.text

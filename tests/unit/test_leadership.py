@@ -10,7 +10,14 @@ from typing import Any
 import pytest
 
 from asset_token_operator.errors import KubeRefusedError, KubeUnavailableError, NotFoundError, NotLeadingError
-from asset_token_operator.leadership import LASTS, LOOK_EVERY, ONCE_MORE, RENEW_EVERY, SHORTEST_SEND, Leadership
+from asset_token_operator.leadership import (
+    LEASE_DURATION,
+    ONCE_MORE,
+    RENEW_EVERY,
+    RETRY_PERIOD,
+    SHORTEST_SEND,
+    Leadership,
+)
 from tests.support.clock import ManualClock, settle
 
 SECOND = timedelta(seconds=1)
@@ -136,7 +143,7 @@ async def test_the_first_creates_the_lease_and_leads_at_once(leases: FakeLeases,
         assert leases.lease is not None
         assert leases.lease["spec"]["leaseDurationSeconds"] == 15
         assert leases.lease["spec"]["leaseTransitions"] == 0
-        assert member.leadership.time_left() == LASTS
+        assert member.leadership.time_left() == LEASE_DURATION
 
 
 async def test_two_of_one_name_are_not_taken_for_each_other(leases: FakeLeases, clock: ManualClock) -> None:
@@ -149,7 +156,7 @@ async def test_the_leader_renews_and_stays(leases: FakeLeases, clock: ManualCloc
         await pass_seconds(clock, 120)
 
         assert (leader.leads(), standby.leads()) == (True, False)
-        assert leader.leadership.time_left() >= LASTS - RENEW_EVERY
+        assert leader.leadership.time_left() >= LEASE_DURATION - RENEW_EVERY
         assert len(leases.writes) == 1 + 120 // 2
 
 
@@ -174,7 +181,7 @@ async def test_what_was_released_is_taken_at_the_next_look(leases: FakeLeases, c
         await leader.kill()
         assert not leader.may_send()
 
-        await clock.advance(LOOK_EVERY)
+        await clock.advance(RETRY_PERIOD)
 
         assert standby.leads()
 
@@ -229,7 +236,7 @@ async def test_a_leader_that_cannot_renew_stops_sending_before_the_lease_ends_an
         leases.fault, leases.hangs = faults.get(how), how == "hangs"
         for second in range(1, 20):
             await clock.advance(SECOND)
-            assert leader.may_send() == (second * SECOND <= LASTS - SHORTEST_SEND), second
+            assert leader.may_send() == (second * SECOND <= LEASE_DURATION - SHORTEST_SEND), second
 
         leases.fault, leases.hangs = None, False
         await pass_seconds(clock, 4)
@@ -307,7 +314,7 @@ async def test_a_connection_that_is_dead_costs_no_lease(leases: FakeLeases, cloc
         leases.hangs = False
         await clock.advance(ONCE_MORE)
 
-        assert leader.leadership.time_left() == LASTS - ONCE_MORE
+        assert leader.leadership.time_left() == LEASE_DURATION - ONCE_MORE
         assert leader.terms == 1
 
 
@@ -339,11 +346,11 @@ async def test_a_lease_that_was_let_go_and_deleted_is_taken_at_once(leases: Fake
     async with a_member(leases, clock, "a") as leader, a_member(leases, clock, "b") as standby:
         await leader.leadership.release()
         await leader.kill()
-        await clock.advance(LOOK_EVERY)
+        await clock.advance(RETRY_PERIOD)
         assert standby.leads()
         await standby.leadership.release()
         await standby.kill()
     async with a_member(leases, clock, "c") as third:
         leases.lease = None
-        await clock.advance(LOOK_EVERY)
+        await clock.advance(RETRY_PERIOD)
         assert third.leads()

@@ -30,9 +30,9 @@ from asset_token_operator.model import (
     Rival,
     SecretSpec,
     SecretState,
-    parse_secret,
     token_fingerprint,
 )
+from asset_token_operator.parsing import parse_secret
 from tests.support.builders import (
     CREDENTIALS,
     ENDPOINTS,

@@ -24,17 +24,12 @@ from asset_token_operator.model import (
     SecretSpec,
     SecretState,
     Spec,
-    SpecError,
     Urgency,
-    format_time,
-    parse_asset_token,
-    parse_duration,
-    parse_secret,
-    parse_secret_metadata,
-    parse_time,
     token_fingerprint,
-    whole_seconds,
 )
+from asset_token_operator.parsing import SpecError, parse_asset_token, parse_secret, parse_secret_metadata
+from asset_token_operator.status import NOT_SEEN_YET, Status
+from asset_token_operator.times import format_time, parse_duration, parse_time, whole_seconds
 from tests.support.builders import CREDENTIALS, NOW, a_secret, a_spec, an_asset_token, an_issued_token
 
 ALL_THAT_IS_ASKED = Spec(
@@ -288,7 +283,7 @@ class TestParseAssetToken:
             renew_request=None,
             deleting=False,
             version=4711,
-            status={},
+            status=NOT_SEEN_YET,
         )
 
     def test_all_that_is_given_is_taken(self) -> None:
@@ -335,7 +330,7 @@ class TestParseAssetToken:
             renew_request="1777640000",
             deleting=True,
             version=4711,
-            status={"observedGeneration": 2},
+            status=Status(observed_generation=2),
         )
 
     def test_a_percentage_is_taken(self) -> None:

@@ -11,8 +11,9 @@ import pytest
 from pydantic import SecretStr
 
 from asset_token_operator.answers import Reply
+from asset_token_operator.assess import assess
 from asset_token_operator.asset_client import AssetClient
-from asset_token_operator.decision import Request
+from asset_token_operator.decision import RECHECK_SENIOR
 from asset_token_operator.errors import (
     AssetUnavailableError,
     BrokenAnswerError,
@@ -26,9 +27,10 @@ from asset_token_operator.errors import (
 )
 from asset_token_operator.kube import KubeClient
 from asset_token_operator.manifests import stored_token
-from asset_token_operator.model import AssetToken, Credentials, Key, Reason, SecretSpec
-from asset_token_operator.reconciler import RECHECK_SENIOR
+from asset_token_operator.model import AssetToken, Credentials, Key, SecretSpec
+from asset_token_operator.observed import SlotState
 from asset_token_operator.renewal import renewal_time
+from asset_token_operator.status import NOT_SEEN_YET
 from tests.support.builders import (
     CREDENTIALS,
     NOW,
@@ -147,7 +149,7 @@ def test_a_renewal_makes_two_writes_and_no_event(issued: World) -> None:
 
     assert issued.calls() == RENEWAL
     assert access_token(issued) == "canary-access-token-2"
-    assert issued.token().status["revision"] == 2
+    assert issued.token().status.revision == 2
 
 
 def test_a_token_is_renewed_for_weeks_without_more_than_two_writes_each(issued: World) -> None:
@@ -158,7 +160,7 @@ def test_a_token_is_renewed_for_weeks_without_more_than_two_writes_each(issued: 
         assert issued.reconcile() == due
 
     assert issued.calls() == RENEWAL * 499
-    assert len(issued.token().status["history"]) == 10
+    assert len(issued.token().status.history or ()) == 10
 
 
 def test_a_renew_request_is_served_once(issued: World) -> None:
@@ -168,7 +170,7 @@ def test_a_renew_request_is_served_once(issued: World) -> None:
         issued.reconcile()
 
     assert len(issued.asset.requests) == 2
-    assert issued.token().status["lastHandledRenewRequest"] == "1"
+    assert issued.token().status.last_handled_renew_request == "1"
 
 
 def test_a_renew_request_during_suspension_is_served_once_after_resuming(issued: World) -> None:
@@ -190,7 +192,7 @@ def test_a_changed_spec_is_requested_at_once(issued: World) -> None:
     issued.reconcile()
 
     assert issued.calls() == RENEWAL
-    assert issued.token().status["observedGeneration"] == 2
+    assert issued.token().status.observed_generation == 2
 
 
 def test_a_renamed_secret_moves_without_a_request(issued: World) -> None:
@@ -203,7 +205,7 @@ def test_a_renamed_secret_moves_without_a_request(issued: World) -> None:
     assert set(issued.kube.secrets) == {Key("shop", "new-name")}
     assert old not in issued.kube.secrets
     assert access_token(issued) == "canary-access-token-1"
-    assert issued.token().status["secretName"] == "new-name"
+    assert issued.token().status.secret_name == "new-name"
 
 
 def test_a_renamed_secret_moves_after_a_restart_too(issued: World) -> None:
@@ -296,7 +298,7 @@ def test_a_token_whose_secret_could_not_be_written_is_not_requested_again(world:
 
     assert again is not None
     assert NOW < again <= NOW + 5 * SECOND
-    assert world.conditions() == {"Ready": ("False", "DoesNotExist"), "Issuing": ("True", "ClusterUnavailable")}
+    assert world.conditions() == {"Ready": ("False", "ClusterUnavailable"), "Issuing": ("True", "ClusterUnavailable")}
 
     world.pass_time(again - NOW)
     world.reconcile()
@@ -454,7 +456,7 @@ def test_missing_credentials_are_said_and_served_once_they_are_there(world: Worl
     assert [event.reason for event in world.events.posted] == ["CredentialsNotFound"]
     assert world.asset.requests == []
     assert world.conditions() == {
-        "Ready": ("False", "DoesNotExist"),
+        "Ready": ("False", "CredentialsNotFound"),
         "Issuing": ("True", "CredentialsNotFound"),
         "Stalled": ("True", "CredentialsNotFound"),
     }
@@ -503,7 +505,7 @@ def test_rotated_credentials_renew_the_token(issued: World) -> None:
     issued.reconcile()
 
     assert issued.calls() == ["read_credentials", *RENEWAL]
-    assert issued.token().status["history"][-1]["reason"] == "CredentialsChanged"
+    assert issued.token().status.to_json()["history"][-1]["reason"] == "CredentialsChanged"
 
 
 def test_labelled_credentials_renew_nothing(issued: World) -> None:
@@ -655,7 +657,7 @@ def test_another_token_of_the_same_tenant_waits_too_and_says_why(world: World) -
     world.reconcile(other)
 
     assert conditions_of(world, other) == {
-        "Ready": ("False", "DoesNotExist"),
+        "Ready": ("False", "WaitingForBudget"),
         "Issuing": ("True", "WaitingForBudget"),
     }
     assert len(world.asset.requests) == 1
@@ -750,7 +752,7 @@ def another() -> AssetToken:
 
 def conditions_of(world: World, token: AssetToken) -> dict[str, tuple[str, str]]:
     status = world.kube.asset_tokens[token.key].status
-    return {found["type"]: (found["status"], found["reason"]) for found in status.get("conditions", ())}
+    return {found.type: (found.status, found.reason) for found in status.conditions or ()}
 
 
 def run(world: World, until: timedelta, look: Callable[[], object] = lambda: None) -> None:
@@ -775,7 +777,7 @@ def test_an_outage_costs_one_status_write_a_minute_and_no_hammering(issued: Worl
     assert calls.count("write_status") <= 52
     assert calls.count("apply_secret") == 0
     assert 10 + 4 * 30 <= len(issued.asset.requests) - 1 <= 60 + 5 * 30, "every 12 to 15 s once it has expired"
-    assert issued.conditions()["Ready"] == ("False", "Expired")
+    assert issued.conditions()["Ready"] == ("False", "AssetUnavailable")
     assert [event.reason for event in issued.events.posted] == ["Issued", "AssetUnavailable"]
 
 
@@ -894,7 +896,7 @@ def test_renew_requests_twice_a_second_are_four_requests_a_minute_and_the_latest
     run(issued, until=3 * MINUTE)
 
     assert len(issued.asset.requests) <= 1 + 4 + 1
-    assert issued.token().status["lastHandledRenewRequest"] == "119"
+    assert issued.token().status.last_handled_renew_request == "119"
 
 
 def test_a_restart_while_failing_goes_on_with_the_back_off(issued: World) -> None:
@@ -945,7 +947,7 @@ def test_a_restart_with_caches_that_lag_requests_nothing(issued: World) -> None:
 
 def test_a_wiped_status_is_written_again_once_without_a_request(issued: World) -> None:
     before = issued.token().status
-    issued.kube.put_token(replace(issued.token(), status={"observedGeneration": -1}))
+    issued.kube.put_token(replace(issued.token(), status=NOT_SEEN_YET))
 
     issued.reconcile()
     issued.reconcile()
@@ -956,12 +958,12 @@ def test_a_wiped_status_is_written_again_once_without_a_request(issued: World) -
 
 def test_a_wiped_status_is_written_again_after_a_restart(issued: World) -> None:
     issued.restart()
-    issued.kube.put_token(replace(issued.token(), status={"observedGeneration": -1}))
+    issued.kube.put_token(replace(issued.token(), status=NOT_SEEN_YET))
 
     issued.reconcile()
 
     assert issued.calls() == ["read_credentials", "read_secret", "write_status"]
-    assert issued.token().status["revision"] == 1
+    assert issued.token().status.revision == 1
 
 
 def test_its_own_writes_that_the_watch_has_not_told_yet_are_not_repeated(world: World) -> None:
@@ -1015,7 +1017,7 @@ def test_a_404_that_something_else_answered_loses_no_asset_token(issued: World) 
 
     issued.reconcile()
 
-    assert issued.token().status["revision"] == 2
+    assert issued.token().status.revision == 2
 
 
 def test_a_status_of_an_asset_token_that_was_changed_since_is_left_until_its_watch_tells(issued: World) -> None:
@@ -1030,7 +1032,7 @@ def test_a_status_of_an_asset_token_that_was_changed_since_is_left_until_its_wat
 
     issued.kube.faults.mend()
     issued.reconcile()
-    assert issued.token().status["revision"] == 2
+    assert issued.token().status.revision == 2
 
 
 def test_an_asset_token_that_goes_while_its_scope_is_not_served_is_forgotten(issued: World) -> None:
@@ -1058,12 +1060,12 @@ def test_credentials_that_could_not_be_read_when_they_changed_are_compared_when_
 
 def test_what_is_remembered_of_an_asset_token_is_not_taken_for_its_namesake(issued: World) -> None:
     issued.kube.secrets.clear()
-    issued.add(an_asset_token(uid="another", status={"observedGeneration": -1}))
+    issued.add(an_asset_token(uid="another", status=NOT_SEEN_YET))
 
     issued.reconcile()
 
     assert len(issued.asset.requests) == 2
-    assert issued.token().status["revision"] == 1
+    assert issued.token().status.revision == 1
 
 
 def test_a_state_of_a_deleted_namesake_that_comes_late_changes_nothing(world: World) -> None:
@@ -1120,12 +1122,12 @@ def test_of_two_that_name_one_secret_the_older_has_it_and_the_other_says_so(worl
     assert world.secret() is not None
     assert world.secret().controller_uid == older.uid  # type: ignore[union-attr]
     status = world.kube.asset_tokens[younger.key].status
-    assert [(found["type"], found["reason"]) for found in status["conditions"]] == [
+    assert [(found.type, found.reason) for found in status.conditions or ()] == [
         ("Ready", "SecretConflict"),
         ("Issuing", "SecretConflict"),
         ("Stalled", "SecretConflict"),
     ]
-    assert "AssetToken ledger-writer is older" in status["conditions"][0]["message"]
+    assert "AssetToken ledger-writer is older" in status.to_json()["conditions"][0]["message"]
 
 
 def test_one_that_yields_reads_nothing_and_rests(world: World) -> None:
@@ -1206,10 +1208,9 @@ def test_a_token_in_memory_does_not_show_in_any_repr(issued: World) -> None:
 def test_a_short_wait_for_the_budget_is_not_worth_a_status_write(world: World) -> None:
     first, second = world.add(), world.add(another())
     world.sync()
-    place = Request(Reason.DOES_NOT_EXIST)
-    assert world.issuer.take_place(drive(world.issuer.read_credentials(world.issuer.observe(seen_of(first)))), place), (
-        "and it is in flight"
-    )
+    seen = drive(world.issuer.read_credentials(world.issuer.observe(seen_of(first))))
+    asked = world.issuer.acquire_slot(assess(seen, NOW))
+    assert asked.slot is SlotState.GRANTED, "and it is in flight"
     world.calls()
 
     world.reconcile(second)
@@ -1230,13 +1231,13 @@ def test_what_users_wait_for_is_told_also_during_a_short_wait_for_the_budget(wor
     change(world, scopes=("ledger:create",))
     world.reconcile()
     assert world.conditions()["Ready"] == world.conditions()["Issuing"] == ("False", "SpecChanged")
-    assert world.token().status["observedGeneration"] == 2
+    assert world.token().status.observed_generation == 2
 
     change(world, scopes=("ledger:read",))
-    world.kube.put_token(replace(world.token(), status={"observedGeneration": -1}, renew_request="1"))
+    world.kube.put_token(replace(world.token(), status=NOT_SEEN_YET, renew_request="1"))
     world.reconcile()
     assert world.conditions()["Ready"] == ("True", "SecretSynced")
-    assert world.token().status["observedGeneration"] == 3
+    assert world.token().status.observed_generation == 3
     assert len(world.asset.requests) == 1
 
 
@@ -1258,7 +1259,7 @@ def test_an_operator_that_does_not_lead_any_more_leaves_everything_to_the_leader
     world.reconcile()
     assert world.conditions()["Ready"][0] == "True"
     assert len(world.asset.requests) == (2 if method == "request_token" else 1), "what was issued is kept"
-    assert "failedAttempts" not in world.token().status
+    assert world.token().status.failed_attempts is None
 
 
 def test_a_repair_is_logged_as_such_and_the_write_of_a_new_token_is_not(

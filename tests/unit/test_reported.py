@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from asset_token_operator.account import Account, Place, Tenant
+from asset_token_operator.account import Account, Slot, Tenant
 from asset_token_operator.answers import Claims, RateHeaders
 from asset_token_operator.expiry import read_validity
 from asset_token_operator.model import AssetToken, Credentials, Environment, Key, Reserves, SecretSpec, Spec, Urgency
@@ -36,8 +36,8 @@ def a_token(name: str, **changes: Any) -> AssetToken:
     return an_asset_token(spec, key=Key("shop", name), uid=name)
 
 
-def a_place(name: str, urgency: Urgency, expires_at: datetime) -> Place:
-    return Place(Key("shop", name), TENANT, None, urgency, expires_at)
+def a_slot(name: str, urgency: Urgency, expires_at: datetime) -> Slot:
+    return Slot(Key("shop", name), TENANT, None, urgency, expires_at)
 
 
 def renew(world: World, value: str) -> None:
@@ -96,12 +96,12 @@ def test_a_date_that_is_behind_makes_no_window_longer(world: World) -> None:
 
 
 def test_one_that_has_expired_and_rests_for_5_minutes_holds_up_no_other_that_rests_for_less(world: World) -> None:
-    expired = a_place("expired", Urgency.EXPIRING, NOW - SECOND)
-    expiring = a_place("expiring", Urgency.EXPIRING, NOW + timedelta(minutes=2))
-    assert world.budgets.take(expired)
+    expired = a_slot("expired", Urgency.EXPIRING, NOW - SECOND)
+    expiring = a_slot("expiring", Urgency.EXPIRING, NOW + timedelta(minutes=2))
+    assert world.budgets.acquire(expired)
     world.budgets.answered(expired, a_reply(429, {"detail": "Too Many Requests"}, retry_after="3600"))
-    assert not world.budgets.take(expired)
-    assert not world.budgets.take(expiring)
+    assert not world.budgets.acquire(expired)
+    assert not world.budgets.acquire(expiring)
 
     world.pass_time(timedelta(seconds=41))  # a third of what it has left
     world.serve()
@@ -110,13 +110,13 @@ def test_one_that_has_expired_and_rests_for_5_minutes_holds_up_no_other_that_res
 
 
 def test_nothing_is_kept_of_asset_tokens_that_failed_and_are_gone(world: World) -> None:
-    other = a_place("other", Urgency.MISSING, NOW)
+    other = a_slot("other", Urgency.MISSING, NOW)
     for number in range(10):
-        gone = a_place(f"gone-{number}", Urgency.MISSING, NOW)
-        assert world.budgets.take(gone)
+        gone = a_slot(f"gone-{number}", Urgency.MISSING, NOW)
+        assert world.budgets.acquire(gone)
         world.budgets.failed(gone)
         world.budgets.forget(gone.key)
-        assert world.budgets.take(other)
+        assert world.budgets.acquire(other)
         world.budgets.answered(other, a_reply(200))
 
     assert not world.budgets.endpoint(Environment.SANDBOX).suspects
@@ -151,10 +151,10 @@ def test_what_an_answer_costs_grows_not_with_the_requests_of_its_window() -> Non
     def seconds(requests: int) -> float:
         account, now, began = Account(), NOW, time.process_time()
         for number in range(requests):
-            place = a_place(str(number), Urgency.MISSING, NOW)
-            account.free_at(place, Reserves(), now)
-            account.send(place, now)
-            account.in_flight.pop(place.key)
+            slot = a_slot(str(number), Urgency.MISSING, NOW)
+            account.free_at(slot, Reserves(), now)
+            account.send(slot, now)
+            account.in_flight.pop(slot.key)
             account.learn(RateHeaders(60_000, 60_000 - number - 1, 3600, timedelta(hours=1)), now)
             now += timedelta(milliseconds=5)
         return time.process_time() - began

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from asset_token_operator.metrics import Metrics
 from asset_token_operator.scheduler import AFTER_CRASH, Scheduler
 from tests.support.builders import NOW
 from tests.support.clock import ManualClock, settle
@@ -222,6 +223,20 @@ async def test_a_crash_of_one_key_stops_no_other_and_is_tried_again(
     assert len(job.runs) == 2
     await clock.advance(SECOND)
     assert job.runs[2:] == [("bad", AFTER_CRASH)]
+
+
+async def test_each_crash_is_counted(job: Job, clock: ManualClock) -> None:
+    metrics = Metrics()
+    scheduler: Scheduler[str] = Scheduler(clock, WORKERS, crashed=metrics.reconcile_failed)
+    scheduler.open()
+    job.errors["bad"] = RuntimeError("boom")
+    scheduler.wake("bad")
+    scheduler.wake("good")
+    work = scheduler.start(job)
+    await settle()
+    work.cancel()
+
+    assert metrics.registry.get_sample_value("asset_token_operator_reconcile_errors_total") == 1
 
 
 async def test_more_crashes_than_workers_stop_nothing(scheduler: Scheduler[str], job: Job) -> None:

@@ -19,7 +19,10 @@ SECRETIVE = re.compile(
 UNSUSPICIOUS = {
     "CredentialsRef.client_secret_key": "what a key is called",
     "IssuedToken.credentials_fingerprint": "a fingerprint, which the Secret's annotations have too",
+    "Observed.credentials_are_live": "a flag",
     "Observed.credentials_version": "a version",
+    "Observed.old_secrets_are_live": "a flag",
+    "Observed.secret_is_live": "a flag",
     "SecretSpec.annotations": "the user's, in the AssetToken's spec",
 }
 

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 WHAT_HELPS: Final[Mapping[str, str]] = MappingProxyType(
     {
-        Reason.DOES_NOT_EXIST: "wait; if it lasts, `Issuing` says why",
-        Reason.SPEC_CHANGED: "wait; if it lasts, `Issuing` says why",
-        Reason.EXPIRED: "`Issuing` says why it wasn't renewed",
+        Reason.DOES_NOT_EXIST: "wait: a token is about to be requested",
+        Reason.SPEC_CHANGED: "wait: a token is about to be requested",
+        Reason.EXPIRED: "wait",
         Reason.SUSPENDED: "set it to false",
         Reason.RENEW_BEFORE_TOO_LONG: "lower `renewBefore`, or ask for a longer `lifetime`",
         Reason.NOT_YET_VALID: "nothing; if it is long, check Asset's clock and this machine's",

@@ -13,7 +13,8 @@ from asset_token_operator.kubectl.change import key_of
 from asset_token_operator.kubectl.cluster import tokens_path
 from asset_token_operator.kubectl.problems import UsageProblem
 from asset_token_operator.kubectl.tool import Tool, full_name, options
-from asset_token_operator.model import GROUP, KIND, VERSION, DeletionPolicy, Environment, parse_duration
+from asset_token_operator.model import GROUP, KIND, VERSION, DeletionPolicy, Environment
+from asset_token_operator.times import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from asset_token_operator.expiry import ASSUMED_LIFETIME
-from asset_token_operator.kubectl.words import moment_of
 from asset_token_operator.model import Environment, IssuedToken, Reserves, Urgency
 from asset_token_operator.renewal import renew_before_fits, renewal_time, wanted_renew_before
 
@@ -117,11 +116,10 @@ def _load(tenant: str, tokens: Sequence[AssetToken], now: datetime, minutes: int
 def issued_token(token: AssetToken) -> IssuedToken | None:
     """The token that its status tells of; None where there is none."""
     status = token.status
-    issued, expires = moment_of(status.get("issuanceTime")), moment_of(status.get("expirationTime"))
-    revision = status.get("revision")
+    issued, expires = status.issuance_time, status.expiration_time
     if issued is None or expires is None or expires <= issued:
         return None
-    return _token(token.spec.environment, issued, expires, revision if isinstance(revision, int) else 1)
+    return _token(token.spec.environment, issued, expires, status.revision or 1)
 
 
 def renewals(token: AssetToken, issued: IssuedToken | None, now: datetime, until: datetime) -> tuple[list[int], float]:

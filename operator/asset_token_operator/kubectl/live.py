@@ -12,7 +12,7 @@ from asset_token_operator.kubectl.problems import Exit, ForbiddenProblem, NotFou
 from asset_token_operator.kubectl.screens import table
 from asset_token_operator.kubectl.state import TokenState, read_state
 from asset_token_operator.kubectl.tool import Tool, options
-from asset_token_operator.model import format_time
+from asset_token_operator.times import format_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,7 +16,9 @@ from asset_token_operator.kubectl.forecast import Load, by_tenant, forecast, hor
 from asset_token_operator.kubectl.problems import Exit, Problem, UsageProblem
 from asset_token_operator.kubectl.tool import Tool, finish, options
 from asset_token_operator.kubectl.words import duration
-from asset_token_operator.model import KIND, AssetToken, Key, SpecError, digest, format_time, parse_asset_token
+from asset_token_operator.model import KIND, AssetToken, Key, digest
+from asset_token_operator.parsing import SpecError, parse_asset_token
+from asset_token_operator.times import format_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

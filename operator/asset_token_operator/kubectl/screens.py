@@ -9,7 +9,7 @@ from rich.text import Text
 
 from asset_token_operator.kubectl.state import State, TokenState
 from asset_token_operator.kubectl.words import bar, duration, life_left, relative
-from asset_token_operator.model import format_time
+from asset_token_operator.times import format_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

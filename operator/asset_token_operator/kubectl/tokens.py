@@ -18,7 +18,8 @@ from asset_token_operator.kubectl.cluster import decode, metadata, part
 from asset_token_operator.kubectl.problems import Problem
 from asset_token_operator.kubectl.words import clean, moment_of, relative
 from asset_token_operator.manifests import ENVIRONMENT, EXPIRATION_TIME, OWNER, TOKEN_FINGERPRINT
-from asset_token_operator.model import MANAGED_BY_LABEL, OPERATOR, SECRET_TYPE, format_time, token_fingerprint
+from asset_token_operator.model import MANAGED_BY_LABEL, OPERATOR, SECRET_TYPE, token_fingerprint
+from asset_token_operator.times import format_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -118,7 +118,7 @@ class Tool:
         click.echo(text)
 
     def show(self, *screens: RenderableType) -> None:
-        """Write screens; where nobody looks, without the blanks that fill them up."""
+        """ApplySecret screens; where nobody looks, without the blanks that fill them up."""
         if self.console.is_terminal:
             self.console.print(*screens, sep="\n")
             return
@@ -127,7 +127,7 @@ class Tool:
         self.write("\n".join(line.rstrip() for line in captured.get().rstrip().splitlines()))
 
     def write_data(self, data: object) -> None:
-        """Write JSON or YAML, as was asked for."""
+        """ApplySecret JSON or YAML, as was asked for."""
         if self.output == "yaml":
             import yaml  # noqa: PLC0415
 

@@ -16,7 +16,8 @@ from asset_token_operator.errors import AssetError
 from asset_token_operator.kubectl.checkup import Check
 from asset_token_operator.kubectl.cluster import core_path, decode, part
 from asset_token_operator.kubectl.reach import connect, why
-from asset_token_operator.model import Credentials, SpecError, parse_asset_token
+from asset_token_operator.model import Credentials
+from asset_token_operator.parsing import SpecError, parse_asset_token
 from asset_token_operator.proxies import ProxyError, is_loopback, proxy_for
 from asset_token_operator.token_request import TOKEN_PATH, token_form, trim_credential
 

@@ -6,7 +6,7 @@ import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from asset_token_operator.model import parse_time
+from asset_token_operator.times import parse_time
 
 if TYPE_CHECKING:
     from datetime import datetime

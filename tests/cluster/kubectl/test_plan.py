@@ -8,7 +8,7 @@ from typing import Final
 import yaml
 
 from asset_token_operator.kubectl.forecast import issued_token
-from asset_token_operator.model import parse_asset_token, parse_time
+from asset_token_operator.parsing import parse_asset_token
 from asset_token_operator.renewal import renewal_time
 from tests.support.operator_process import OperatorProcess
 from tests.support.plugin import Plugin
@@ -32,7 +32,7 @@ def test_the_picture_shows_the_renewals_that_the_operator_will_make(
     token = parse_asset_token(shop.wait_until_ready("ledger"))
     issued = issued_token(token)
     assert issued is not None
-    assert renewal_time(issued, token.spec, token.uid) == parse_time(token.status["renewalTime"])
+    assert renewal_time(issued, token.spec, token.uid) == token.status.renewal_time
     shown = viewer.screen("plan", "--hours=1", columns=80)
     assert shown.code == 0, shown.output
     assert f"sandbox {shop.namespace}/asset-credentials: 1 AssetTokens" in shown.output

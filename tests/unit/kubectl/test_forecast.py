@@ -7,7 +7,9 @@ import pytest
 
 from asset_token_operator.kubectl.budget_report import budgets
 from asset_token_operator.kubectl.forecast import forecast, horizon, serve
-from asset_token_operator.model import AssetToken, format_time, parse_asset_token
+from asset_token_operator.model import AssetToken
+from asset_token_operator.parsing import parse_asset_token
+from asset_token_operator.times import format_time
 
 NOW: Final = datetime(2026, 11, 24, 7, tzinfo=UTC)
 

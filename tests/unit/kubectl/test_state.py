@@ -6,7 +6,7 @@ from typing import Any, Final
 import pytest
 
 from asset_token_operator.kubectl.state import State, TokenState, read_state
-from asset_token_operator.model import format_time
+from asset_token_operator.times import format_time
 
 NOW: Final = datetime(2026, 11, 24, 7, tzinfo=UTC)
 

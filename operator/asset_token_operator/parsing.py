@@ -1,0 +1,168 @@
+"""Reads AssetTokens and Secrets as the API server tells of them, into frozen values."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+from asset_token_operator.model import (
+    ANNOTATION_PREFIX,
+    KIND,
+    MANAGED_BY_LABEL,
+    OPERATOR,
+    RENEW_ANNOTATION,
+    AssetToken,
+    CredentialsRef,
+    DeletionPolicy,
+    Environment,
+    Key,
+    SecretSpec,
+    SecretState,
+    Spec,
+    digest,
+)
+from asset_token_operator.status import parse_status
+from asset_token_operator.times import parse_duration, parse_time
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import timedelta
+
+LONGEST_RENEW_REQUEST: Final = 128
+"""Characters of a renew request that are kept as they are; a longer one is known by its digest."""
+
+
+class SpecError(ValueError):
+    """A spec that can't be read."""
+
+
+def parse_asset_token(body: Mapping[str, Any]) -> AssetToken:
+    """Read an AssetToken.
+
+    Raises:
+        SpecError: It isn't one that the CRD's schema admits, so the CRD is of another version than the operator.
+    """
+    try:
+        return _parse_asset_token(body)
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise SpecError(f"{type(error).__name__}: {error}") from None
+
+
+def _parse_asset_token(body: Mapping[str, Any]) -> AssetToken:
+    metadata = body["metadata"]
+    renew_request = metadata.get("annotations", {}).get(RENEW_ANNOTATION)
+    if renew_request and len(renew_request) > LONGEST_RENEW_REQUEST:
+        renew_request = digest(renew_request)
+    return AssetToken(
+        key=Key(metadata["namespace"], metadata["name"]),
+        uid=metadata["uid"],
+        generation=metadata["generation"],
+        created=parse_time(metadata["creationTimestamp"]),
+        spec=_parse_spec(body["spec"], metadata["name"]),
+        renew_request=renew_request or None,
+        deleting="deletionTimestamp" in metadata,
+        version=int(metadata["resourceVersion"]),
+        status=parse_status(body.get("status", {})),
+    )
+
+
+def _parse_spec(spec: Mapping[str, Any], name: str) -> Spec:
+    credentials = spec["credentialsSecretRef"]
+    secret = spec.get("secret", {})
+    return Spec(
+        environment=Environment(spec["environment"]),
+        credentials=CredentialsRef(
+            credentials["name"],
+            credentials.get("clientIdKey", "client_id"),
+            credentials.get("clientSecretKey", "client_secret"),
+        ),
+        secret=SecretSpec(
+            name=secret.get("name", name),
+            labels=secret.get("labels", {}),
+            annotations=secret.get("annotations", {}),
+            deletion_policy=DeletionPolicy(secret.get("deletionPolicy", DeletionPolicy.DELETE)),
+        ),
+        business_id=spec.get("businessId"),
+        scopes=tuple(spec.get("scopes", ())),
+        resources=tuple(spec.get("resources", ())),
+        lifetime=_duration(spec.get("lifetime")),
+        renew_before=_duration(spec.get("renewBefore")),
+        renew_before_percentage=spec.get("renewBeforePercentage"),
+        suspend=spec.get("suspend", False),
+    )
+
+
+def _duration(text: str | None) -> timedelta | None:
+    return None if text is None else parse_duration(text)
+
+
+def parse_secret(body: Mapping[str, Any]) -> SecretState:
+    """Read a Secret, whoever wrote it."""
+    return replace(_parse_metadata(body["metadata"]), type=body.get("type", ""), data=body.get("data") or {})
+
+
+def parse_secret_metadata(body: Mapping[str, Any]) -> SecretState:
+    """Read a Secret's metadata (`PartialObjectMetadata`), of which nothing is kept where it isn't one of ours."""
+    metadata = body["metadata"]
+    if _looks_like_ours(metadata):
+        return _parse_metadata(metadata)
+    return SecretState(
+        Key(metadata["namespace"], metadata["name"]),
+        metadata["uid"],
+        None,
+        version=int(metadata["resourceVersion"]),
+        data=None,
+    )
+
+
+def _looks_like_ours(metadata: Mapping[str, Any]) -> bool:
+    """Whether it says so of itself, which anybody may."""
+    if (metadata.get("labels") or {}).get(MANAGED_BY_LABEL) == OPERATOR:
+        return True
+    if any(name.startswith(ANNOTATION_PREFIX) for name in metadata.get("annotations") or ()):
+        return True
+    return any(owner.get("kind") == KIND for owner in metadata.get("ownerReferences") or ())
+
+
+def _parse_metadata(metadata: Mapping[str, Any]) -> SecretState:
+    controllers = [owner["uid"] for owner in metadata.get("ownerReferences") or () if owner.get("controller")]
+    return SecretState(
+        key=Key(metadata["namespace"], metadata["name"]),
+        uid=metadata["uid"],
+        type=None,
+        labels=_interned(metadata.get("labels")),
+        annotations=_interned(metadata.get("annotations")),
+        controller_uid=controllers[0] if controllers else None,
+        version=int(metadata["resourceVersion"]),
+        data=None,
+        applied=_same(frozenset(_applied_fields(metadata.get("managedFields") or ()))),
+    )
+
+
+def _interned(texts: Mapping[str, str] | None) -> Mapping[str, str]:
+    """The same with names that are in memory once for all Secrets."""
+    return {sys.intern(name): text for name, text in (texts or {}).items()}
+
+
+@lru_cache(maxsize=1024)
+def _same(fields: frozenset[tuple[str, str]]) -> frozenset[tuple[str, str]]:
+    """The same set, once in memory for all Secrets that look alike."""
+    return fields
+
+
+def _applied_fields(managed_fields: Any) -> set[tuple[str, str]]:  # noqa: ANN401 - JSON
+    """What the operator's own applies put there, by the API server's book-keeping (`metadata.managedFields`)."""
+    applied: set[tuple[str, str]] = set()
+    for entry in managed_fields:
+        if entry.get("manager") == OPERATOR and entry.get("operation") == "Apply":
+            fields = entry.get("fieldsV1", {})
+            metadata = fields.get("f:metadata", {})
+            for kind, tree in (
+                ("label", metadata.get("f:labels", {})),
+                ("annotation", metadata.get("f:annotations", {})),
+                ("data", fields.get("f:data", {})),
+            ):
+                applied |= {(kind, name.removeprefix("f:")) for name in tree if name != "."}
+    return applied
