@@ -250,7 +250,7 @@ def applied(stage: Stage, first: int, count: int) -> list[float]:
     for number in range(first, first + count):
         key = token_key(number)
         sent = stage.each(token_calls(1, first=number))[key]
-        while key not in stage.observer.ready:
+        while key not in stage.observer.ready or key not in stage.observer.secrets:  # two watches, in either order
             if monotonic() > sent + APPLIED_SECONDS:
                 raise WaitTimeoutError(f"{key} isn't ready after {APPLIED_SECONDS} s")
             time.sleep(0.01)

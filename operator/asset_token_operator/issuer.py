@@ -6,23 +6,21 @@ accept, and how far Asset's clock is ahead.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections import Counter, defaultdict
-from dataclasses import dataclass, replace
+from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from asset_token_operator.account import Slot, Tenant
 from asset_token_operator.answers import gets_through, read_answer, unavailable_for
 from asset_token_operator.attempts import Attempts, failure_of
+from asset_token_operator.credentials import CredentialsReader, Identity
 from asset_token_operator.errors import (
     AssetError,
     AssetUnavailableError,
-    CredentialsInvalidError,
     CredentialsNotFoundError,
     InvalidClientError,
-    KubeRefusedError,
     OperatorError,
 )
 from asset_token_operator.expiry import read_validity
@@ -47,25 +45,13 @@ if TYPE_CHECKING:
     from asset_token_operator.decision import RequestToken
     from asset_token_operator.kube import KubeClient
     from asset_token_operator.metrics import Metrics
-    from asset_token_operator.model import AssetToken, CredentialsRef, IssuedToken, Key, Reason
+    from asset_token_operator.model import AssetToken, IssuedToken, Key, Reason
     from asset_token_operator.observed import Observed
 
 logger = logging.getLogger(__name__)
 
 
 TIDY_EVERY: Final = timedelta(minutes=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Read:
-    """What was found when a credentials Secret of that version was read."""
-
-    version: str | None
-    found: Credentials | OperatorError
-
-    def identity(self) -> str | None:
-        """What tells the credentials from others; None where they can't be used."""
-        return self.found.identity() if isinstance(self.found, Credentials) else None
 
 
 class Issuer:
@@ -95,44 +81,36 @@ class Issuer:
     ) -> None:
         self._metrics = metrics
         self._wake = wake
-        self._kube = kube
         self._asset = asset
         self._budgets = budgets
-        self._caches = caches
         self._clock = clock
         self._clocks = clocks
-        self._read: dict[tuple[str, CredentialsRef], Read] = {}
-        self._reading: defaultdict[tuple[str, CredentialsRef], asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._parked: dict[tuple[Environment, str], Attempts] = {}
-        self._accepted: Counter[tuple[Environment, str]] = Counter()
+        self._credentials = CredentialsReader(kube, caches)
+        self._parked: dict[Identity, Attempts] = {}
+        self._accepted: Counter[Identity] = Counter()
         """How often Asset has accepted which credentials."""
 
-        self._refused: dict[Key, tuple[tuple[Environment, str], int]] = {}
+        self._refused: dict[Key, tuple[Identity, int]] = {}
         """With which credentials an AssetToken was refused last, and how often they had been accepted by then."""
 
-        self._may_be_unused = False
         self._slots: dict[Key, Slot] = {}
 
     def observe(self, seen: Observed) -> Observed:
         """Add what is known of the AssetToken's credentials, its endpoint and Asset's clock."""
-        version = self._credentials_version(seen.owner)
-        read = self._read.get(_where(seen.owner))
-        found = read.found if read is not None and read.version == version else None
-        credentials = found if isinstance(found, Credentials) else None
-        return self._view(replace(seen, credentials=credentials, credentials_version=version))
+        version, known = self._credentials.version_of(seen.owner), self._credentials.known(seen.owner)
+        return self._view(replace(seen, credentials=known, credentials_version=version))
 
     async def read_credentials(self, seen: Observed) -> Observed:
-        """Add what the credentials Secret holds, where that isn't known.
+        """Add what the credentials Secret holds, or why that can't be used.
 
         Raises:
             KubeUnavailableError: It can't be read now.
         """
-        if seen.credentials is not None:
-            return replace(seen, credentials_are_live=True)
-        async with self._reading[_where(seen.owner)]:  # those who share them read them once
-            found = await self._credentials(seen.owner)
-        credentials = found if isinstance(found, Credentials) else None
-        return self._view(replace(seen, credentials=credentials, credentials_are_live=True))
+        found = seen.credentials or await self._credentials.read(seen.owner)
+        seen = replace(seen, credentials_are_live=True)
+        if isinstance(found, OperatorError):
+            return self._view(replace(seen, credentials_error=found))
+        return self._view(replace(seen, credentials=found))
 
     def _view(self, seen: Observed) -> Observed:
         environment = seen.owner.spec.environment
@@ -174,7 +152,7 @@ class Issuer:
         self.withdraw(key)
         self._budgets.forget(key)
         self._refused.pop(key, None)
-        self._may_be_unused = True
+        self._credentials.may_be_unused = True
 
     async def request(self, assessed: Assessment, decided: RequestToken) -> Observed:
         """Request a token; what came of it is in `last_issued` or in `requests`."""
@@ -183,10 +161,7 @@ class Issuer:
         seen = replace(seen, slot=SlotState.NOT_ASKED_FOR)
         try:
             if seen.credentials is None:
-                found = await self._credentials(seen.owner)
-                if isinstance(found, Credentials):  # they have just come: they need a slot first
-                    return self._view(replace(seen, credentials=found))
-                raise found
+                raise seen.credentials_error or CredentialsNotFoundError
             token = await self._issue(assessed, seen.credentials, decided.reason, sent_at)
         except OperatorError as error:
             said = {"outcome": "failed", "reason": error.reason, "seconds": self._seconds_since(sent_at)}
@@ -261,30 +236,28 @@ class Issuer:
         skew = validity.skew - (self._clocks.cluster_skew() or timedelta())
         return replace(issued_token(assessed, reason, answer, credentials, validity), ends=ends, skew=skew)
 
-    def _begin_probe(self, identity: tuple[Environment, str], now: datetime) -> None:
+    def _begin_probe(self, identity: Identity, now: datetime) -> None:
         """Where the credentials are parked this request probes them, and the others wait for what comes of it."""
         parked = self._parked.get(identity)
         if parked is not None and parked.failure is not None:
             begun = parked.begin("", now)
             self._parked[identity] = replace(begun, failure=replace(parked.failure, at=now))
 
-    def _is_its_own(self, key: Key, identity: tuple[Environment, str]) -> bool:
+    def _is_its_own(self, key: Key, identity: Identity) -> bool:
         """Whether a refusal is that AssetToken's own: Asset accepted its credentials for others since its last one."""
         accepted = self._accepted[identity]
         before = self._refused.get(key)
         self._refused[key] = (identity, accepted)
         return before is not None and before[0] == identity and before[1] < accepted
 
-    def _release(self, identity: tuple[Environment, str], by: Key) -> None:
+    def _release(self, identity: Identity, by: Key) -> None:
         """Asset accepts the credentials: where they were parked, all others that use them look again."""
         self._accepted[identity] += 1
         self._refused.pop(by, None)
         if self._parked.pop(identity, None) is None:
             return
-        environment, credentials = identity
-        slots = {where for where, read in self._read.items() if read.identity() == credentials}
-        for token in self._caches.asset_tokens():
-            if token.spec.environment is environment and _where(token) in slots and token.key != by:
+        for token in self._credentials.users(identity):
+            if token.key != by:
                 self._wake(token.key)
 
     async def _send(self, owner: AssetToken, credentials: Credentials) -> Reply:
@@ -311,59 +284,20 @@ class Issuer:
         """Forget now and then what nobody uses any more: credentials, tenants and what was parked; until cancelled."""
         while True:
             await self._clock.sleep(TIDY_EVERY.total_seconds())
-            if self._may_be_unused:
-                self._may_be_unused = False
+            if self._credentials.may_be_unused:
                 self.forget_unused()
 
     def forget_unused(self) -> None:
         """Forget the credentials, tenants and what was parked that no AssetToken uses."""
-        used: set[tuple[str, CredentialsRef]] = set()
-        identities: set[tuple[Environment, str | None]] = set()
-        tenants: set[Tenant] = set()
-        for token in self._caches.asset_tokens():
-            where = _where(token)
-            read = self._read.get(where)
-            if read is not None and self._caches.secret(token.credentials_key) is not None:
-                used.add(where)
-                identities.add((token.spec.environment, read.identity()))
-                if isinstance(read.found, Credentials):
-                    tenants.add(_tenant(token, read.found))
-        self._read = {where: read for where, read in self._read.items() if where in used}
-        for where in [where for where, lock in self._reading.items() if where not in used and not lock.locked()]:
-            del self._reading[where]
-        self._parked = {identity: parked for identity, parked in self._parked.items() if identity in identities}
-        self._accepted = Counter(
-            {identity: count for identity, count in self._accepted.items() if identity in identities}
-        )
-        self._budgets.keep(tenants)
+        users = self._credentials.keep_used()
+        used = {(token.spec.environment, credentials.identity()) for token, credentials in users}
+        self._parked = {identity: parked for identity, parked in self._parked.items() if identity in used}
+        self._accepted = Counter({identity: count for identity, count in self._accepted.items() if identity in used})
+        self._budgets.keep({_tenant(token, credentials) for token, credentials in users})
 
     def refused(self, tokens: Iterable[AssetToken]) -> Counter[Environment]:
         """How many credentials Asset refuses of those that these AssetTokens use now."""
-        used = {(token.spec.environment, token.key.namespace, token.spec.credentials) for token in tokens}
-        read = ((environment, self._read.get((namespace, ref))) for environment, namespace, ref in used)
-        known = {(environment, found.identity()) for environment, found in read if found is not None}
-        return Counter(environment for environment, _ in known & self._parked.keys())
-
-    def _credentials_version(self, token: AssetToken) -> str | None:
-        """Which credentials Secret there is, and in which version; None where there is none."""
-        secret = self._caches.secret(token.credentials_key)
-        return None if secret is None else f"{secret.uid}/{secret.version}"
-
-    async def _credentials(self, token: AssetToken) -> Credentials | OperatorError:
-        """What the credentials Secret holds, or why that can't be used; read once for each of its versions."""
-        where, version = _where(token), self._credentials_version(token)
-        known = self._read.pop(where, None)
-        if known is None or known.version != version:
-            self._may_be_unused = True
-            try:
-                known = Read(version, await self._kube.read_credentials(*where))
-            except CredentialsInvalidError as error:
-                known = Read(version, error)
-            except (CredentialsNotFoundError, KubeRefusedError) as error:
-                return error  # a right may be granted, without that the Secret changes
-        if version is not None:
-            self._read[where] = known
-        return known.found
+        return Counter(environment for environment, _ in self._credentials.used_by(tokens) & self._parked.keys())
 
 
 def _is_retry_of_endpoint(seen: Observed) -> bool:
@@ -375,7 +309,3 @@ def _is_retry_of_endpoint(seen: Observed) -> bool:
 def _tenant(token: AssetToken, credentials: Credentials) -> Tenant:
     client = digest(credentials.client_id.get_secret_value())
     return Tenant(token.spec.environment, client, str(token.credentials_key))
-
-
-def _where(token: AssetToken) -> tuple[str, CredentialsRef]:
-    return token.key.namespace, token.spec.credentials

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from asset_token_operator.errors import OperatorError
     from asset_token_operator.model import AssetToken, Credentials, Environment, IssuedToken, Rival, SecretState
 
 
@@ -100,7 +101,8 @@ class Observed:
         juniors: Younger AssetTokens that do.
         synced: With what it was last seen that the Secret's data is in order.
         credentials: What the credentials Secret holds; None where it can't be read, or hasn't been.
-        credentials_are_live: Whether it was asked for them in this run.
+        credentials_error: Why they can't be used, where they were read and can't be.
+        credentials_are_live: Whether they were asked for in this run.
         credentials_version: Which one that is, and in which version; None where there is none.
         parked: Attempts of all AssetTokens with these credentials, while Asset doesn't accept them.
         endpoint_down: Whether Asset's endpoint is taken for down; then its probes replace each token's back-off.
@@ -126,6 +128,7 @@ class Observed:
     juniors: frozenset[Rival] = frozenset()
     synced: Synced = NEVER
     credentials: Credentials | None = field(default=None, repr=False)
+    credentials_error: OperatorError | None = None
     credentials_are_live: bool = False
     credentials_version: str | None = None
     parked: Attempts = NO_ATTEMPTS

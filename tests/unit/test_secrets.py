@@ -20,6 +20,7 @@ UNSUSPICIOUS = {
     "CredentialsRef.client_secret_key": "what a key is called",
     "IssuedToken.credentials_fingerprint": "a fingerprint, which the Secret's annotations have too",
     "Observed.credentials_are_live": "a flag",
+    "Observed.credentials_error": "an error in our own words",
     "Observed.credentials_version": "a version",
     "Observed.old_secrets_are_live": "a flag",
     "Observed.secret_is_live": "a flag",
