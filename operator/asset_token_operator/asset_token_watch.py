@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from asset_token_operator.caches import Caches
     from asset_token_operator.clock import Clock
-    from asset_token_operator.kube import KubeClient
     from asset_token_operator.model import AssetToken, Key
+    from asset_token_operator.ports import AssetTokenSource
     from asset_token_operator.scopes import Scopes
 
 logger = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class AssetTokenWatch:
 
     def __init__(  # noqa: PLR0913, PLR0917 - what it is wired to
         self,
-        kube: KubeClient,
+        kube: AssetTokenSource,
         caches: Caches,
         scopes: Scopes,
         wake: Callable[[Key], None],
@@ -97,7 +97,7 @@ class AssetTokenWatch:
         namespaces = [scope for scope in self._scopes.names if scope]
         kopf = KopfThread(namespaces, self, asyncio.get_running_loop(), self._selector)
         kopf.start()
-        fingerprint, silent = self._kube.api.fingerprint(), 0
+        fingerprint, silent = self._kube.fingerprint(), 0
         self._begin_epoch()
         try:
             while not kopf.ended.is_set():
@@ -108,7 +108,7 @@ class AssetTokenWatch:
                 for task in self._listing.values():
                     if task.done():
                         task.result()  # an error that nobody expected ends the operator, which is started anew
-                if self._has_gone_back() or silent >= SILENT_LOOKS or self._kube.api.fingerprint() != fingerprint:
+                if self._has_gone_back() or silent >= SILENT_LOOKS or self._kube.fingerprint() != fingerprint:
                     break
         finally:
             kopf.stop()

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from asset_token_operator.caches import Caches
-    from asset_token_operator.kube import KubeClient
     from asset_token_operator.model import AssetToken
+    from asset_token_operator.ports import CredentialsStore
 
 Where: TypeAlias = tuple[str, CredentialsRef]
 """In which namespace credentials are, and under which names."""
@@ -49,7 +49,7 @@ class CredentialsReader:
         caches: Which of them there are, and in which versions.
     """
 
-    def __init__(self, kube: KubeClient, caches: Caches) -> None:
+    def __init__(self, kube: CredentialsStore, caches: Caches) -> None:
         self._kube = kube
         self._caches = caches
         self._read: dict[Where, Read] = {}

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from asset_token_operator.clock import Clock
-    from asset_token_operator.kube import KubeClient
     from asset_token_operator.metrics import Metrics
     from asset_token_operator.model import AssetToken
+    from asset_token_operator.ports import EventSink
     from asset_token_operator.report import Event
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class EventPoster:
         metrics: Told of each that is lost.
     """
 
-    def __init__(self, kube: KubeClient, clock: Clock, instance: str, metrics: Metrics) -> None:
+    def __init__(self, kube: EventSink, clock: Clock, instance: str, metrics: Metrics) -> None:
         self._kube = kube
         self._clock = clock
         self._instance = instance

@@ -37,16 +37,15 @@ if TYPE_CHECKING:
 
     from asset_token_operator.answers import Reply
     from asset_token_operator.assess import Assessment
-    from asset_token_operator.asset_client import AssetClient
     from asset_token_operator.asset_clock import AssetClocks
     from asset_token_operator.budget import Budgets
     from asset_token_operator.caches import Caches
     from asset_token_operator.clock import Clock
     from asset_token_operator.decision import RequestToken
-    from asset_token_operator.kube import KubeClient
     from asset_token_operator.metrics import Metrics
     from asset_token_operator.model import AssetToken, IssuedToken, Key, Reason
     from asset_token_operator.observed import Observed
+    from asset_token_operator.ports import CredentialsStore, TokenEndpoint
 
 logger = logging.getLogger(__name__)
 
@@ -70,8 +69,8 @@ class Issuer:
 
     def __init__(  # noqa: PLR0913, PLR0917 - what it is wired to
         self,
-        kube: KubeClient,
-        asset: AssetClient,
+        kube: CredentialsStore,
+        asset: TokenEndpoint,
         budgets: Budgets,
         caches: Caches,
         clock: Clock,

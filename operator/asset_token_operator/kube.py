@@ -9,7 +9,7 @@ import base64
 import binascii
 from dataclasses import replace
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pydantic import SecretStr
 
@@ -37,7 +37,7 @@ from asset_token_operator.model import (
     SecretState,
     digest,
 )
-from asset_token_operator.parsing import parse_secret, parse_secret_metadata
+from asset_token_operator.parsing import SecretEvent, parse_secret, parse_secret_metadata
 from asset_token_operator.times import format_micro_time
 from asset_token_operator.token_request import trim_credential
 
@@ -67,20 +67,6 @@ LONGEST_TOKEN_ENCODED: Final = 4 * (LONGEST_TOKEN // 3 + 1)
 """Characters as a Secret has them; what is longer is neither, and isn't decoded."""
 
 
-class SecretEvent(NamedTuple):
-    """What happened to a Secret, or to none: a bookmark only tells how far the watch is.
-
-    Attributes:
-        kind: `ADDED`, `MODIFIED`, `DELETED` or `BOOKMARK`.
-        version: The resource version up to which the watch has told everything.
-        secret: The Secret's metadata.
-    """
-
-    kind: str
-    version: int
-    secret: SecretState | None
-
-
 class KubeClient:
     """The calls that the operator makes.
 
@@ -92,6 +78,10 @@ class KubeClient:
     def __init__(self, api: ApiClient, time_left: Callable[[], timedelta]) -> None:
         self.api = api
         self._time_left = time_left
+
+    def fingerprint(self) -> str:
+        """Differs where the API server is reached another way than before."""
+        return self.api.fingerprint()
 
     async def serves_asset_tokens(self) -> bool:
         """Whether the cluster knows AssetTokens, so that their CRD is installed."""

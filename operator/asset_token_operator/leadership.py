@@ -30,8 +30,8 @@ from asset_token_operator.times import format_micro_time
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from asset_token_operator.api_server import ApiClient
     from asset_token_operator.clock import Clock
+    from asset_token_operator.ports import LeaseStore
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ class Leadership:
         clock: The clock.
     """
 
-    def __init__(self, api: ApiClient, namespace: str, name: str, instance: str, clock: Clock) -> None:
+    def __init__(self, api: LeaseStore, namespace: str, name: str, instance: str, clock: Clock) -> None:
         self._api = api
         self._namespace = namespace
         self._name = name

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from asset_token_operator.model import (
     ANNOTATION_PREFIX,
@@ -36,6 +36,20 @@ LONGEST_RENEW_REQUEST: Final = 128
 
 class SpecError(ValueError):
     """A spec that can't be read."""
+
+
+class SecretEvent(NamedTuple):
+    """What happened to a Secret, or to none: a bookmark only tells how far the watch is.
+
+    Attributes:
+        kind: `ADDED`, `MODIFIED`, `DELETED` or `BOOKMARK`.
+        version: The resource version up to which the watch has told everything.
+        secret: The Secret's metadata.
+    """
+
+    kind: str
+    version: int
+    secret: SecretState | None
 
 
 def parse_asset_token(body: Mapping[str, Any]) -> AssetToken:

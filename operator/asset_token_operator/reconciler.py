@@ -58,11 +58,10 @@ if TYPE_CHECKING:
     from asset_token_operator.caches import Caches
     from asset_token_operator.clock import Clock
     from asset_token_operator.decision import Rest, Step
-    from asset_token_operator.events import EventPoster
     from asset_token_operator.issuer import Issuer
-    from asset_token_operator.kube import KubeClient
     from asset_token_operator.metrics import Metrics
     from asset_token_operator.model import Environment, IssuedToken, Key, SecretState
+    from asset_token_operator.ports import EventQueue, SecretStore
     from asset_token_operator.scopes import Scopes
 
 logger = logging.getLogger(__name__)
@@ -120,10 +119,10 @@ class Reconciler:
         self,
         caches: Caches,
         scopes: Scopes,
-        kube: KubeClient,
+        kube: SecretStore,
         issuer: Issuer,
         wrote_secret: Callable[[SecretState], None],
-        events: EventPoster,
+        events: EventQueue,
         endpoints: Mapping[Environment, str],
         clock: Clock,
         metrics: Metrics,

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
     from asset_token_operator.caches import Caches
     from asset_token_operator.clock import Clock
-    from asset_token_operator.kube import KubeClient, SecretEvent
     from asset_token_operator.model import Key, SecretState
+    from asset_token_operator.parsing import SecretEvent
+    from asset_token_operator.ports import SecretSource
     from asset_token_operator.scopes import Scopes
 
 FIRST_RETRY: Final = timedelta(seconds=1)
@@ -45,7 +46,7 @@ class SecretReflector:
 
     def __init__(  # noqa: PLR0913, PLR0917 - what it is wired to
         self,
-        kube: KubeClient,
+        kube: SecretSource,
         caches: Caches,
         scopes: Scopes,
         wake: Callable[[Key], None],

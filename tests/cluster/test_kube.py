@@ -35,11 +35,11 @@ from asset_token_operator.errors import (
     SecretConflictError,
     TooLargeError,
 )
-from asset_token_operator.kube import KubeClient, SecretEvent
+from asset_token_operator.kube import KubeClient
 from asset_token_operator.leadership import forever
 from asset_token_operator.manifests import secret_manifest
 from asset_token_operator.model import AssetToken, CredentialsRef, DeletionPolicy, Key, SecretSpec, SecretState
-from asset_token_operator.parsing import parse_asset_token, parse_secret, parse_secret_metadata
+from asset_token_operator.parsing import SecretEvent, parse_asset_token, parse_secret, parse_secret_metadata
 from asset_token_operator.report import Event
 from asset_token_operator.status import NOT_SEEN_YET, parse_status
 from tests.support.api_server import (

@@ -273,6 +273,9 @@ class OneLookClock:
         self.again = self._clock.now() + timedelta(seconds=seconds)
         raise asyncio.CancelledError
 
+    async def sleep(self, seconds: float) -> None:
+        raise NotImplementedError
+
 
 @dataclass
 class World:
@@ -306,10 +309,10 @@ class World:
         self.metrics = Metrics()
         self.clocks = AssetClocks(self.clock)
         self._looks = OneLookClock(self.clock)
-        self.budgets = Budgets(self.woken.append, self._looks, self.reserves)  # type: ignore[arg-type]  # they never sleep
+        self.budgets = Budgets(self.woken.append, self._looks, self.reserves)
         self.issuer = Issuer(
-            self.kube,  # type: ignore[arg-type]  # a fake
-            self.asset,  # type: ignore[arg-type]  # a fake
+            self.kube,
+            self.asset,
             self.budgets,
             self.caches,
             self.clock,
@@ -320,10 +323,10 @@ class World:
         self.reconciler = Reconciler(
             self.caches,
             self.scopes,
-            self.kube,  # type: ignore[arg-type]  # a fake
+            self.kube,
             self.issuer,
             self._wrote,
-            self.events,  # type: ignore[arg-type]  # a fake
+            self.events,
             self.asset.endpoints,
             self.clock,
             self.metrics,

@@ -76,6 +76,9 @@ class SimulatedClock:
     async def wait(self, event: asyncio.Event, seconds: float) -> None:
         await _Pause(event, self.moment + timedelta(seconds=seconds))
 
+    async def sleep(self, seconds: float) -> None:
+        raise NotImplementedError
+
 
 @dataclass
 class Program:
@@ -150,7 +153,7 @@ class Simulation:
     ) -> None:
         self.limiter = limiter or Limiter()
         self.clock = SimulatedClock(NOW + timedelta(seconds=start))
-        self.budgets = Budgets(self._woken, self.clock, reserves or Reserves())  # type: ignore[arg-type]  # they never sleep
+        self.budgets = Budgets(self._woken, self.clock, reserves or Reserves())
         self.tokens: dict[Key, Token] = {}
         self.refused: defaultdict[Tenant, int] = defaultdict(int)
         self.most_in_flight: defaultdict[Tenant, int] = defaultdict(int)

@@ -30,16 +30,6 @@ UNREACHABLE = KubeUnavailableError("no answer from the API server.")
 FORBIDDEN = KubeRefusedError("the API server refused with 403 Forbidden.", 403)
 
 
-class FakeApi:
-    """How the API server is reached."""
-
-    def __init__(self) -> None:
-        self.now = "fingerprint-1"
-
-    def fingerprint(self) -> str:
-        return self.now
-
-
 class FakeKube:
     """Which AssetTokens there are.
 
@@ -54,7 +44,7 @@ class FakeKube:
     """
 
     def __init__(self) -> None:
-        self.api = FakeApi()
+        self.reached = "fingerprint-1"
         self.versions: dict[Key, int] = {}
         self.version = 100
         self.serves: bool | KubeError = True
@@ -73,6 +63,9 @@ class FakeKube:
         self.version += 1
         del self.versions[key]
         return self.version
+
+    def fingerprint(self) -> str:
+        return self.reached
 
     async def serves_asset_tokens(self) -> bool:
         if isinstance(self.serves, KubeError):
@@ -140,7 +133,7 @@ class Watch:
         self.beats = 0
         self._woken: list[Key] = []
         self.watch = AssetTokenWatch(
-            self.kube,  # type: ignore[arg-type]  # a fake
+            self.kube,
             self.caches,
             self.scopes,
             self._woken.append,
@@ -740,7 +733,7 @@ async def test_kopf_is_begun_anew_when_the_api_server_is_reached_another_way(eve
     """Its session was made with the old CA, say."""
     await everywhere.start()
     await everywhere.begin()
-    everywhere.kube.api.now = "fingerprint-2"
+    everywhere.kube.reached = "fingerprint-2"
     for _ in range(3):
         await everywhere.clock.advance(SECOND)
 
@@ -753,7 +746,7 @@ async def test_kopf_that_does_not_end_is_waited_for_for_five_seconds(
 ) -> None:
     monkeypatch.setattr(FakeKopf, "stubborn", True)
     await everywhere.start()
-    everywhere.kube.api.now = "fingerprint-2"
+    everywhere.kube.reached = "fingerprint-2"
     for _ in range(2):
         await everywhere.clock.advance(SECOND)
     assert everywhere.kopf.stopped

@@ -49,7 +49,7 @@ class Poster:
 
     def __init__(self) -> None:
         self.kube, self.clock, self.metrics = FakeKube(), ManualClock(), Metrics()
-        self.poster = EventPoster(self.kube, self.clock, "operator-1", self.metrics)  # type: ignore[arg-type]
+        self.poster = EventPoster(self.kube, self.clock, "operator-1", self.metrics)
 
     def post(self, *reasons: str) -> None:
         for reason in reasons:

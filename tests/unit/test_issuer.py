@@ -542,13 +542,8 @@ def test_a_down_endpoint_says_nothing_of_the_other_environment(world: World) -> 
 def remembered(world: World) -> list[object]:
     """All that is remembered of credentials and tenants."""
     issuer, budgets = world.issuer, world.budgets
-    kept = (
-        issuer._credentials._read,
-        issuer._credentials._reading,
-        issuer._parked,
-        budgets._accounts,
-        budgets._businesses,
-    )  # noqa: SLF001
+    credentials = issuer._credentials  # noqa: SLF001 - nobody else sees what is kept
+    kept = (credentials._read, credentials._reading, issuer._parked, budgets._accounts, budgets._businesses)  # noqa: SLF001
     return [item for mapping in kept for item in mapping]
 
 

@@ -99,7 +99,7 @@ class Member:
     """An operator that takes part: acquires the Lease and keeps it, again and again."""
 
     def __init__(self, leases: FakeLeases, clock: ManualClock, name: str) -> None:
-        self.leadership = Leadership(leases, "operators", "tokens", name, clock)  # type: ignore[arg-type]
+        self.leadership = Leadership(leases, "operators", "tokens", name, clock)
         self.terms = 0
         self._task = asyncio.create_task(self._serve())
 

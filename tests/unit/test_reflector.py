@@ -10,8 +10,9 @@ import pytest
 
 from asset_token_operator.caches import Caches
 from asset_token_operator.errors import KubeError, KubeRefusedError, KubeUnavailableError
-from asset_token_operator.kube import KubeClient, SecretEvent
+from asset_token_operator.kube import KubeClient
 from asset_token_operator.model import Key, SecretSpec, SecretState
+from asset_token_operator.parsing import SecretEvent
 from asset_token_operator.reflector import SecretReflector
 from asset_token_operator.scopes import EVERYWHERE, Scopes
 from asset_token_operator.versions import ASSET_TOKENS
@@ -151,7 +152,7 @@ class Reflection:
         self.beats: list[str] = []
         self._told: list[Key] = []
         self.secrets = SecretReflector(
-            self.kube,  # type: ignore[arg-type]  # a fake
+            self.kube,
             self.caches,
             self.scopes,
             self._told.append,
@@ -279,7 +280,7 @@ async def test_the_latest_is_known_when_it_is_told(everywhere: Reflection) -> No
     """Whoever is woken looks at once."""
     seen: list[tuple[Key, int | None]] = []
     secrets = SecretReflector(
-        everywhere.kube,  # type: ignore[arg-type]
+        everywhere.kube,
         everywhere.caches,
         everywhere.scopes,
         lambda key: seen.append((key, everywhere.known(key)[0])),
