@@ -106,10 +106,10 @@ def remembered_requests(owner: AssetToken) -> Attempts:
 def report(assessed: Assessment, decided: Rest) -> Status:
     """The status that tells of what was assessed and decided."""
     owner, stored, failed = assessed.seen.owner, assessed.stored, assessed.failed
-    hindrance = _hindrance(assessed, decided)
+    hindrance, in_secret = _hindrance(assessed, decided), _in_secret(assessed)
     findings = {
-        ConditionType.READY: _ready(assessed, hindrance),
-        ConditionType.ISSUING: _issuing(assessed, hindrance),
+        ConditionType.READY: _ready(in_secret, hindrance),
+        ConditionType.ISSUING: _issuing(assessed, in_secret, hindrance),
         ConditionType.STALLED: _stalled(hindrance),
         ConditionType.SCOPES_GRANTED: None if stored is None else _scopes_granted(owner.spec, stored.token),
     }
@@ -160,47 +160,42 @@ def _hindrance(assessed: Assessment, decided: Rest) -> Hindrance | None:
     return None
 
 
-def _lack(assessed: Assessment) -> Finding | None:
-    """What the Secret lacks to be usable; None where it lacks nothing."""
+def _in_secret(assessed: Assessment) -> Finding:
+    """Whether the Secret holds a usable token, whatever is in the way of the next."""
     stored, owner = assessed.stored, assessed.seen.owner
     name = owner.spec.secret.name
     if stored is None:
         return Finding(False, Reason.DOES_NOT_EXIST, f"Secret {name} holds no token yet.")
+    expiry = format_time(stored.token.expires_at)
     if stored.token.spec_hash != owner.spec.request_hash():
         return Finding(False, Reason.SPEC_CHANGED, f"Secret {name} holds a token that was issued for an earlier spec.")
     if stored.expires_at <= assessed.now:
-        expiry = format_time(stored.token.expires_at)
         return Finding(False, Reason.EXPIRED, f"The token in Secret {name} expired at {expiry}.")
-    return None
+    return Finding(True, Reason.SECRET_SYNCED, f"Secret {name} holds a token that is valid until {expiry}.")
 
 
-def _ready(assessed: Assessment, hindrance: Hindrance | None) -> Finding:
+def _ready(stored: Finding, hindrance: Hindrance | None) -> Finding:
     """Whether a usable token is in the Secret; where it isn't, what is in the way is what people read."""
-    lack, stored = _lack(assessed), assessed.stored
-    if hindrance is not None and hindrance.reason is Reason.SECRET_CONFLICT:
+    if hindrance is None:
+        return stored
+    if hindrance.reason is Reason.SECRET_CONFLICT:
         return Finding(False, hindrance.reason, hindrance.message)
-    if lack is not None and hindrance is not None:
-        cause = hindrance.message[: LONGEST_MESSAGE - len(lack.message) - 2].rstrip(".")
-        return Finding(False, hindrance.reason, f"{cause}. {lack.message}")
-    if lack is not None or stored is None:
-        return lack or Finding(False, Reason.DOES_NOT_EXIST, "")
-    expiry = format_time(stored.token.expires_at)
-    message = f"Secret {assessed.seen.owner.spec.secret.name} holds a token that is valid until {expiry}."
-    return Finding(True, Reason.SECRET_SYNCED, message)
+    cause = hindrance.message[: LONGEST_MESSAGE - len(stored.message) - 2].rstrip(".")
+    return stored if stored.holds else Finding(False, hindrance.reason, f"{cause}. {stored.message}")
 
 
-def _issuing(assessed: Assessment, hindrance: Hindrance | None) -> Finding:
-    lack, stored, spec = _lack(assessed), assessed.stored, assessed.seen.owner.spec
+def _issuing(assessed: Assessment, stored: Finding, hindrance: Hindrance | None) -> Finding:
+    spec, token = assessed.seen.owner.spec, assessed.evidence.stored
     if hindrance is not None:
         return Finding(hindrance.issuing, hindrance.reason, hindrance.message)
-    if lack is not None:
+    if not stored.holds:
         done = "written" if assessed.reason is None else "requested"
-        return Finding(False, lack.reason, f"A token is about to be {done}.")
-    if stored is None or renew_before_fits(stored.token, spec):
+        return Finding(False, stored.reason, f"A token is about to be {done}.")
+    if token is None or renew_before_fits(token, spec):
         return Finding(False, Reason.SECRET_SYNCED, "The token is up to date.")
     message = (
-        f"renewBefore is {wanted_renew_before(stored.token, spec)}, but Asset issued a token for"
-        f" {stored.token.lifetime} only: it is renewed a third of that before it expires."
+        f"renewBefore is {wanted_renew_before(token, spec)}, but Asset issued a token for {token.lifetime} only:"
+        " it is renewed a third of that before it expires."
     )
     return Finding(False, Reason.RENEW_BEFORE_TOO_LONG, message)
 
