@@ -50,6 +50,7 @@ spec:
 
 STATUS: Final = """
 observedGeneration: 1
+summary: Ready
 conditions:
   - type: Ready
     status: "True"
@@ -654,6 +655,7 @@ class TestStatus:
         condition = {"type": "Ready", "status": "True", "lastTransitionTime": TIME, "reason": "R", "message": ""}
         status = {
             "observedGeneration": -2,
+            "summary": "All is well",
             "conditions": [condition | {"type": f"Ready{number}"} for number in range(9)],
             "secretName": "n" * 254,
             "binding": {"name": "n" * 254},
@@ -678,6 +680,7 @@ class TestStatus:
         fields = {complaint.partition(": ")[0] for complaint in complaints(caught.value)}
         assert fields >= {
             "status.observedGeneration",
+            "status.summary",
             "status.conditions",
             "status.secretName",
             "status.binding.name",
@@ -712,17 +715,18 @@ class TestKubectl:
 
         header, row = controlplane.kubectl("get", "astok", f"--namespace={namespace}", "--output=wide").splitlines()
 
-        shown = dict(zip(header.split(), row.split(), strict=True))
+        shown = dict(zip(*(re.split(" {2,}", line.strip()) for line in (header, row)), strict=True))
         assert re.fullmatch(r"\d+m?s", shown.pop("AGE"))
         assert shown == {
             "NAME": "ledger-writer",
             "READY": "True",
+            "STATUS": "Ready",
             "ENVIRONMENT": "sandbox",
             "SECRET": "ledger-writer-token",
             "EXPIRES": "2999-05-01T18:39:28Z",
             "RENEWS": "2999-05-01T18:24:28Z",
             "BUSINESS": "biz_GA6EG2qFxA97NZHtxeLPUy",
-            "REASON": "SecretSynced",
+            "MESSAGE": "The token is in the Secret.",
         }
 
     def test_keeps_the_rest_for_the_wide_output(self, controlplane: Cluster, namespace: str) -> None:
@@ -730,7 +734,7 @@ class TestKubectl:
 
         header, row = controlplane.kubectl("get", "astok", f"--namespace={namespace}").splitlines()
 
-        assert header.split() == ["NAME", "READY", "ENVIRONMENT", "SECRET", "EXPIRES", "RENEWS", "AGE"]
+        assert header.split() == ["NAME", "READY", "STATUS", "ENVIRONMENT", "SECRET", "EXPIRES", "RENEWS", "AGE"]
         assert row.split()[:2] == ["ledger-writer", "sandbox"]
 
     def test_explains_every_field(self, controlplane: Cluster) -> None:
