@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from asset_token_operator.errors import WrongEnvironmentError
-from asset_token_operator.manifests import credentials_fingerprint, proof_key, safe_token_id
+from asset_token_operator.manifests import credentials_fingerprint, proof_key, safe_texts, safe_token_id
 from asset_token_operator.model import Environment, IssuedToken
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from asset_token_operator.answers import Claims, TokenAnswer
     from asset_token_operator.assess import Assessment
     from asset_token_operator.expiry import Validity
     from asset_token_operator.model import Credentials, Reason, Spec
-
-MOST_TEXTS: Final = 256
-SAFE_TEXT: Final = re.compile(r"[!-~]{1,256}")
 
 HOSTS: Final = {Environment.PRODUCTION: "api.getasset.com", Environment.SANDBOX: "api.sandbox.getasset.com"}
 """How Asset's own tokens name the environments, wherever the operator reaches them."""
@@ -51,14 +45,14 @@ def issued_token(
         environment=spec.environment,
         issued_at=validity.issued_at,
         expires_at=validity.expires_at,
-        scopes=_safe_texts(granted),
+        scopes=safe_texts(granted),
         token_id=safe_token_id(claims.jti if claims else None, answer.access_token),
         spec_hash=spec.request_hash(),
         credentials_fingerprint=credentials_fingerprint(credentials, answer.access_token),
         revision=max(before.revision if before else 0, owner.status.revision or 0) + 1,
         reason=reason,
         renew_request=owner.renew_request or (before.renew_request if before else None),
-        audience=_safe_texts(claims.audience if claims else ()),
+        audience=safe_texts(claims.audience if claims else ()),
         skew=validity.skew,
         not_before=validity.not_before,
         proof_key=proof_key(credentials, answer.access_token),
@@ -83,9 +77,3 @@ def _host(claim: str) -> str:
     except ValueError:
         host = None
     return (host or claim).lower().rstrip(".")
-
-
-def _safe_texts(texts: Iterable[str]) -> tuple[str, ...]:
-    """Whatever the API answers: what isn't printable ASCII without spaces, or fits no status, is left out."""
-    safe = {text for text in texts if SAFE_TEXT.fullmatch(text)}
-    return tuple(sorted(safe)[:MOST_TEXTS])

@@ -12,7 +12,7 @@ import hmac
 import json
 import re
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,6 +23,7 @@ from asset_token_operator.expiry import LARGEST_SKEW, LONGEST_LIFETIME, claimed_
 from asset_token_operator.model import (
     GROUP,
     KIND,
+    LONGEST_RENEW_REQUEST,
     MANAGED_BY_LABEL,
     OPERATOR,
     SECRET_TYPE,
@@ -35,7 +36,7 @@ from asset_token_operator.model import (
 from asset_token_operator.times import format_time, parse_time
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from asset_token_operator.model import AssetToken, Credentials, Key, Rival, SecretState
 
@@ -63,8 +64,14 @@ OUR_TYPES: Final = (SECRET_TYPE, None)
 LARGEST_REVISION: Final = 10**9
 """More tokens than that no AssetToken has had."""
 
+CALENDAR: Final = (datetime(1970, 1, 2, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC))
+"""Between these no time that is compared with a token's lies beyond the calendar, whatever clocks are ahead."""
+
 REASON: Final = re.compile(r"[A-Za-z]{1,64}")
 PRINTABLE: Final = re.compile(r"[ -~]{1,256}")
+SAFE_TEXT: Final = re.compile(r"[!-~]{1,256}")
+MOST_TEXTS: Final = 256
+LONGEST_HASH: Final = 64
 
 
 @lru_cache(maxsize=256)
@@ -103,9 +110,19 @@ def prove(secret: SecretState, owner: AssetToken, token: IssuedToken, key: bytes
     """The token that a Secret was found to hold, if it is proved that the operator put it there; else None."""
     known = replace(token, proof_key=key)
     expected = proof(owner.uid, secret.key, known)
-    if expected is None or token.proof is None or not hmac.compare_digest(expected.encode(), token.proof.encode()):
+    if (
+        expected is None
+        or token.proof is None
+        or not hmac.compare_digest(expected.encode(), token.proof.encode(errors="replace"))
+    ):
         return None
     return known
+
+
+def safe_texts(texts: Iterable[str]) -> tuple[str, ...]:
+    """Whoever says so: what isn't printable ASCII without spaces, or fits no status, is left out."""
+    safe = {text for text in texts if SAFE_TEXT.fullmatch(text)}
+    return tuple(sorted(safe)[:MOST_TEXTS])
 
 
 def safe_token_id(jti: str | None, access_token: SecretStr) -> str:
@@ -186,27 +203,39 @@ def stored_token(secret: SecretState) -> IssuedToken | None:
             expires_at = claimed
         if not 1 <= revision <= LARGEST_REVISION or not REASON.fullmatch(reason) or not PRINTABLE.fullmatch(token_id):
             return None
-        if not timedelta() < expires_at - issued_at <= LONGEST_LIFETIME:
+        if not _is_possible(issued_at, expires_at):
             return None
         return IssuedToken(
             access_token=access_token,
             environment=Environment(said[ENVIRONMENT]),
             issued_at=issued_at,
             expires_at=expires_at,
-            scopes=tuple(said[GRANTED_SCOPES].split()),
+            scopes=safe_texts(
+                said[GRANTED_SCOPES].split() if claims is None or claims.scopes is None else claims.scopes
+            ),
             token_id=token_id,
-            spec_hash=said[SPEC_HASH],
-            credentials_fingerprint=said[CREDENTIALS_FINGERPRINT],
+            spec_hash=said[SPEC_HASH][:LONGEST_HASH],
+            credentials_fingerprint=said[CREDENTIALS_FINGERPRINT][:LONGEST_HASH],
             revision=revision,
             reason=reason,
-            renew_request=said.get(RENEW_REQUEST) or None,
-            audience=tuple(said.get(AUDIENCE, "").split()),
+            renew_request=_unless_longer(said.get(RENEW_REQUEST), LONGEST_RENEW_REQUEST),
+            audience=safe_texts(said.get(AUDIENCE, "").split() if claims is None else claims.audience),
             skew=skew if abs(skew) < LARGEST_SKEW else timedelta(),
             proof=said.get(PROOF),
             fingerprint=fingerprint,
         )
     except (KeyError, ValueError, TypeError, OverflowError):
         return None
+
+
+def _is_possible(issued_at: datetime, expires_at: datetime) -> bool:
+    """Whether a token may have been valid from then to then."""
+    return CALENDAR[0] <= issued_at < expires_at < CALENDAR[1] and expires_at - issued_at <= LONGEST_LIFETIME
+
+
+def _unless_longer(text: str | None, longest: int) -> str | None:
+    """A text that the operator may have written there, else None."""
+    return text if text and len(text) <= longest else None
 
 
 def holds(secret: SecretState, token: IssuedToken) -> bool:

@@ -35,7 +35,7 @@ from tests.support.builders import CREDENTIALS, ENDPOINTS, a_secret, a_spec, an_
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-moments = st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC)).map(  # noqa: DTZ001 - `timezones` says which
+moments = st.datetimes(datetime(1970, 1, 2), datetime(2200, 1, 1), timezones=st.just(UTC)).map(  # noqa: DTZ001 - `timezones` says which
     lambda moment: moment.replace(microsecond=0)
 )
 b64tokens = st.from_regex(re.compile(r"[A-Za-z0-9\-._~+/]+=*", re.ASCII), fullmatch=True)
@@ -57,7 +57,7 @@ issued_tokens = st.builds(
     credentials_fingerprint=digests,
     revision=st.integers(1, 10**9),
     reason=st.sampled_from([reason.value for reason in Reason]),
-    audience=st.lists(scope_tokens, max_size=3).map(tuple),
+    audience=st.lists(scope_tokens, max_size=3, unique=True).map(lambda audience: tuple(sorted(audience))),
     skew=st.integers(-86_399, 86_399).map(lambda seconds: timedelta(seconds=seconds)),
     renew_request=st.none() | st.text(min_size=1, max_size=128),
 )

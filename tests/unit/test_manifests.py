@@ -203,7 +203,7 @@ class TestStoredToken:
             pytest.param(an_issued_token(scopes=()), id="no-scopes"),
             pytest.param(an_issued_token(scopes=("a", "b"), revision=12), id="more-scopes"),
             pytest.param(an_issued_token(environment=Environment.PRODUCTION), id="production"),
-            pytest.param(an_issued_token(audience=("https://a.example", "b")), id="audience"),
+            pytest.param(an_issued_token(audience=("b", "https://a.example")), id="audience"),
             pytest.param(an_issued_token(skew=timedelta(seconds=-90)), id="clock-skew"),
         ],
     )
