@@ -19,6 +19,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import aiohttp
+from aiohttp.http import HttpProcessingError
 
 from asset_token_operator import kubeconfig
 from asset_token_operator.admission import find_denial, find_silent_webhook, is_not_allowed
@@ -64,8 +65,8 @@ FIELD: Final = re.compile(r"[A-Za-z0-9_.\[\]/ -]{1,200}")
 ESCAPED: Final = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 """YAML refuses these as they are, or folds them as line breaks; it knows no surrogates, so all else goes as it is."""
 
-LARGEST_ANSWER: Final = 2**22
-"""Bytes of an answer: no object is as large, and reading as much keeps the Lease waiting for 50 ms at most."""
+LARGEST_OBJECT: Final = 20 * 2**20
+"""Bytes of an answer. The API server takes requests of 3 MiB, and in JSON a byte may become six, as an escape."""
 
 LONGEST_REFUSAL: Final = 2**18
 """Bytes of an answer that is none; a 422 has a cause for each field that it blames."""
@@ -124,6 +125,7 @@ class ApiClient:
         body: Mapping[str, Any] | None = None,
         content_type: str = "application/json",
         accept: str = "application/json",
+        largest: int | None = None,
         waits: bool = True,
     ) -> T:
         """Make a call; every failure leaves as a `KubeError`, none with a body's text.
@@ -136,6 +138,7 @@ class ApiClient:
             body: The body, as plain JSON.
             content_type: The body's type.
             accept: The answer's.
+            largest: How many bytes the answer may have; None for as many as an object may.
             waits: Whether it may wait for a connection, if all are in use.
         """
         what = f"{method} {path}"
@@ -144,10 +147,10 @@ class ApiClient:
         with _as_kube_errors(what):
             async with asyncio.timeout(TIMEOUT_SECONDS if method == "GET" else WRITE_SECONDS):
                 access = self._access
-                status, content = await self._exchange(method, path, request, waits=waits)
+                status, content = await self._exchange(method, path, request, largest, waits=waits)
                 if status == HTTPStatus.UNAUTHORIZED and find_denial(_read_object(content)) is None:
                     await self._log_in_anew(access)
-                    status, content = await self._exchange(method, path, request, waits=waits)
+                    status, content = await self._exchange(method, path, request, largest, waits=waits)
             answer = _read_object(content)
             _check(what, status, answer)
             return read(answer)
@@ -168,12 +171,14 @@ class ApiClient:
             finally:
                 _cut(response)
 
-    async def _exchange(self, method: str, path: str, request: Mapping[str, Any], *, waits: bool) -> tuple[int, bytes]:
+    async def _exchange(
+        self, method: str, path: str, request: Mapping[str, Any], largest: int | None, *, waits: bool
+    ) -> tuple[int, bytes]:
         async with await self._send(method, path, request, waits=waits) as response:
             date = read_date(response.headers.get("Date"))
             if date is not None:
                 self._heard(date)
-            return response.status, await _read_answer(response)
+            return response.status, await _read_answer(response, largest)
 
     async def _send(self, method: str, path: str, request: Mapping[str, Any], *, waits: bool) -> aiohttp.ClientResponse:
         headers = await self._access.headers() | request["headers"]
@@ -226,7 +231,7 @@ def _is_cancelled() -> bool:
 def _as_kube_errors(what: str) -> Iterator[None]:
     try:
         yield
-    except (aiohttp.ClientError, TimeoutError, OSError, RuntimeError, AssertionError) as error:
+    except (aiohttp.ClientError, HttpProcessingError, TimeoutError, OSError, RuntimeError, AssertionError) as error:
         # The last two are how aiohttp says that a session was closed, which happens when it is replaced.
         raise KubeUnavailableError(f"{what}: no answer from the API server ({type(error).__name__}).") from None
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
@@ -257,10 +262,10 @@ def _cut(response: aiohttp.ClientResponse) -> None:
     response.close()
 
 
-async def _read_answer(response: aiohttp.ClientResponse) -> bytes:
+async def _read_answer(response: aiohttp.ClientResponse, largest: int | None = None) -> bytes:
     """All of it, but of a refusal only what one may have: what stands in front may send a page without an end."""
     is_refusal = response.status >= HTTPStatus.MULTIPLE_CHOICES
-    body, largest = bytearray(), LONGEST_REFUSAL if is_refusal else LARGEST_ANSWER
+    body, largest = bytearray(), LONGEST_REFUSAL if is_refusal else largest or LARGEST_OBJECT
     while len(body) < largest and (more := await response.content.read(largest - len(body))):
         body += more
     if not response.content.at_eof():
@@ -272,7 +277,7 @@ async def _read_answer(response: aiohttp.ClientResponse) -> bytes:
 
 async def _read_line(response: aiohttp.ClientResponse) -> bytes:
     async with asyncio.timeout(SILENCE_SECONDS):
-        line: bytes = await response.content.readline()
+        line: bytes = await response.content.readline(max_line_length=LARGEST_OBJECT)
         return line
 
 

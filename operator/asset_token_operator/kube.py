@@ -60,7 +60,10 @@ NO_VERSION: Final = "1"
 """No object has ever had it, so an apply that names it creates one, or is refused."""
 
 PAGE: Final = 250
-"""Objects a page at first. An annotation may hold a copy of the data: where a page is too large it is halved."""
+"""Objects a page. An annotation may hold a copy of the data: where a page is too large it is halved for a while."""
+
+LARGEST_PAGE: Final = 2**22
+"""Bytes of a page of several: reading as much keeps the Lease waiting for 50 ms at most."""
 
 LONGEST_CREDENTIAL: Final = 64 * 1024
 LONGEST_TOKEN_ENCODED: Final = 4 * (LONGEST_TOKEN // 3 + 1)
@@ -268,19 +271,22 @@ class KubeClient:
             page = [read(item) for item in answer["items"] or ()]
             return page, int(metadata["resourceVersion"]), metadata.get("continue")
 
-        query = {"limit": str(PAGE)} | ({} if selector is None else {"labelSelector": selector})
+        query, limit = {} if selector is None else {"labelSelector": selector}, PAGE
         while True:
+            query["limit"], largest = str(limit), LARGEST_PAGE if limit > 1 else None
             try:
-                page, version, rest = await self.api.call("GET", path, read_page, query=query, accept=METADATA_LIST)
+                page, version, rest = await self.api.call(
+                    "GET", path, read_page, query=query, accept=METADATA_LIST, largest=largest
+                )
             except TooLargeError:
-                if query["limit"] == "1":
+                if limit == 1:
                     raise
-                query = query | {"limit": str(int(query["limit"]) // 2)}
+                limit //= 2
                 continue
             yield page, version
             if not rest:
                 return
-            query = query | {"continue": rest}
+            query["continue"], limit = rest, min(PAGE, limit * 2)
 
 
 def _serves_asset_tokens(answer: dict[str, Any]) -> bool:

@@ -163,16 +163,34 @@ class TestConnections:
             assert await get(server, LEASE, waits=False) == {"path": LEASE}
 
 
-async def test_an_event_as_long_as_an_object_may_be_is_read(begin: Begin) -> None:
-    event = {"type": "ADDED", "object": {"metadata": {"annotations": {"a": "x" * 1_500_000}}}}
+@pytest.mark.parametrize("text", ["x" * 1_500_000, "<" * 1_500_000], ids=["plain", "escaped"])
+async def test_an_event_as_long_as_an_object_may_be_is_read(begin: Begin, text: str) -> None:
+    """The API server writes `<` as `\\u003c`, and checks no length of an owner's name."""
+    event = {"type": "ADDED", "object": {"metadata": {"ownerReferences": [{"name": text}]}}}
 
     async def answer(_: web.BaseRequest) -> web.StreamResponse:
-        return web.Response(body=json.dumps(event).encode() + b"\n")
+        return web.Response(body=json.dumps(event).replace("<", "\\u003c").encode() + b"\n")
 
     _, server = await begin(answer)
     seen = [seen async for seen in server.stream(WATCH, dict, {"watch": "true"}, "application/json")]
 
     assert seen == [event]
+
+
+async def test_a_line_without_an_end_is_told_as_our_own(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api_server, "LARGEST_OBJECT", 100_000)
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while True:
+            await response.write(b"canary" * 10_000)
+
+    _, server = await begin(answer)
+    with pytest.raises(KubeUnavailableError) as caught:
+        await anext(server.stream(WATCH, dict, {"watch": "true"}, "application/json"))
+
+    assert "canary" not in str(caught.value)
 
 
 @pytest.mark.parametrize("status", [302, 403, 502], ids=str)

@@ -1261,7 +1261,7 @@ class TestWhatIsLarge:
         for number in range(12):
             annotations = {"auth.getasset.com/copy": "x" * 200_000}
             space.create_secret(metadata={"name": f"large-{number}", "annotations": annotations})
-        monkeypatch.setattr(api_server, "LARGEST_ANSWER", 500_000)
+        monkeypatch.setattr(kube_module, "LARGEST_PAGE", 500_000)
         pages = [page async for page, _ in kube.list_secrets(space.name)]
         assert max(map(len, pages)) <= 2
         assert len({secret.key for page in pages for secret in page}) >= 12
@@ -1270,7 +1270,7 @@ class TestWhatIsLarge:
         self, kube: KubeClient, space: Space, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         space.create_secret(stringData={"a": "x" * 100_000})
-        monkeypatch.setattr(api_server, "LARGEST_ANSWER", 50_000)
+        monkeypatch.setattr(api_server, "LARGEST_OBJECT", 50_000)
         with pytest.raises(TooLargeError):
             await kube.read_secret(Key(space.name, NAME))
         annotations = {"auth.getasset.com/a": "x" * 100_000}
