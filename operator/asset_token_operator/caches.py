@@ -9,14 +9,14 @@ from __future__ import annotations
 import bisect
 from collections import defaultdict
 from dataclasses import replace
-from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar
 
-from asset_token_operator.manifests import owner_name
+from asset_token_operator.manifests import OWNER, owner_name
 from asset_token_operator.model import Key, Rival
 from asset_token_operator.versions import ASSET_TOKENS, SECRETS, Versions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
     from datetime import datetime
 
     from asset_token_operator.model import AssetToken, SecretState
@@ -25,6 +25,16 @@ Looked = TypeVar("Looked")
 
 Rank: TypeAlias = "tuple[datetime, str]"
 """Of two AssetTokens that name one Secret the one that is lower here has it: when it was created, and its name."""
+
+
+MOST_NAMES: Final = 256
+"""Labels, annotations and what else the operator is said to have put into a Secret; it puts 120 there at most."""
+
+MOST_CHARACTERS: Final = 32 * 1024
+"""Characters of these. The operator's own are some 2,000; a spec may ask for more, of which nobody is known."""
+
+LONGEST_NAME: Final = 253
+LONGEST_UID: Final = 64
 
 
 class Index(Generic[Looked]):
@@ -127,7 +137,7 @@ class Caches:
             return ()
         if secret.type is None and before is not None and before.uid == secret.uid:  # the type can't be changed
             secret = replace(secret, type=before.type)
-        return self._put_secret(secret)
+        return self._put_secret(trimmed(secret))
 
     def learn_type(self, secret: SecretState) -> None:
         """A Secret was read whole: its type, which metadata doesn't tell, never changes."""
@@ -210,6 +220,25 @@ def owner_of(secret: SecretState) -> Key | None:
     """The AssetToken that a Secret says it is of; None where it isn't one of the operator's."""
     name = owner_name(secret)
     return None if name is None else Key(secret.key.namespace, name)
+
+
+def trimmed(secret: SecretState) -> SecretState:
+    """The metadata as it is, or where that is more than any of the operator's has, only whose it is.
+
+    Whoever may create Secrets can make each a megabyte of names that look like ours, and all are kept. Before anything
+    is done one is read whole anyway.
+    """
+    uid = secret.controller_uid and secret.controller_uid[:LONGEST_UID]  # of one that is longer it stays nobody's
+    texts = (secret.labels, secret.annotations)
+    if sum(map(len, (*texts, secret.applied))) <= MOST_NAMES and _characters(texts) <= MOST_CHARACTERS:
+        return replace(secret, controller_uid=uid) if uid != secret.controller_uid else secret
+    owner = secret.annotations.get(OWNER, "")
+    annotations = {OWNER: owner} if 0 < len(owner) <= LONGEST_NAME else {}
+    return replace(secret, controller_uid=uid, labels={}, annotations=annotations, applied=frozenset())
+
+
+def _characters(texts: Iterable[Mapping[str, str]]) -> int:
+    return sum(len(name) + len(text) for each in texts for name, text in each.items())
 
 
 def _rank(token: AssetToken) -> Rank:

@@ -33,6 +33,8 @@ SECRET_TYPE: Final = f"{GROUP}/token"
 MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
 ANNOTATION_PREFIX: Final = f"{GROUP}/"
 RENEW_ANNOTATION: Final = f"{GROUP}/renew-requested-at"
+LONGEST_RENEW_REQUEST: Final = 128
+"""Characters of a renew request that are kept as they are; a longer one is known by its digest."""
 
 
 class Environment(StrEnum):

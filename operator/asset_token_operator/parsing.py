@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from asset_token_operator.model import (
     ANNOTATION_PREFIX,
     KIND,
+    LONGEST_RENEW_REQUEST,
     MANAGED_BY_LABEL,
     OPERATOR,
     RENEW_ANNOTATION,
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import timedelta
 
-LONGEST_RENEW_REQUEST: Final = 128
-"""Characters of a renew request that are kept as they are; a longer one is known by its digest."""
+MOST_SHARED: Final = 64
+"""Names in a set that is in memory once for all Secrets."""
 
 
 class SpecError(ValueError):
@@ -151,13 +152,18 @@ def _parse_metadata(metadata: Mapping[str, Any]) -> SecretState:
         controller_uid=controllers[0] if controllers else None,
         version=int(metadata["resourceVersion"]),
         data=None,
-        applied=_same(frozenset(_applied_fields(metadata.get("managedFields") or ()))),
+        applied=_kept_once(frozenset(_applied_fields(metadata.get("managedFields") or ()))),
     )
 
 
 def _interned(texts: Mapping[str, str] | None) -> Mapping[str, str]:
     """The same with names that are in memory once for all Secrets."""
     return {sys.intern(name): text for name, text in (texts or {}).items()}
+
+
+def _kept_once(fields: frozenset[tuple[str, str]]) -> frozenset[tuple[str, str]]:
+    """The same set; one that is larger than ours in practice, as somebody else made it, is kept no longer than that."""
+    return _same(fields) if len(fields) <= MOST_SHARED else fields
 
 
 @lru_cache(maxsize=1024)

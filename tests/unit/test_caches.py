@@ -1,3 +1,4 @@
+import weakref
 from collections.abc import Collection
 from dataclasses import replace
 from datetime import timedelta
@@ -6,7 +7,16 @@ from typing import Any
 import pytest
 
 from asset_token_operator.caches import Caches, Index, owner_of
-from asset_token_operator.model import AssetToken, CredentialsRef, Key, Rival, SecretSpec, SecretState
+from asset_token_operator.manifests import OWNER
+from asset_token_operator.model import (
+    AssetToken,
+    CredentialsRef,
+    Key,
+    Rival,
+    SecretSpec,
+    SecretState,
+)
+from asset_token_operator.parsing import parse_secret_metadata
 from tests.support.builders import NOW, a_secret, a_spec, an_asset_token
 
 DAY = timedelta(days=1)
@@ -360,3 +370,55 @@ def test_a_secret_is_of_the_asset_token_that_it_names_if_it_is_one_of_the_operat
     assert owner_of(replace(secret, labels={})) == WRITER
     assert owner_of(replace(secret, annotations={})) is None
     assert owner_of(replace(secret, type="Opaque")) is None
+
+
+HUGE: dict[str, dict[str, Any]] = {
+    "annotations": {"annotations": {f"auth.getasset.com/{number}": "" for number in range(25_000)}},
+    "one annotation": {"annotations": {"auth.getasset.com/copy": "x" * 200_000}},
+    "labels": {"labels": {f"label-{number}": "x" * 63 for number in range(10_000)}},
+    "book-keeping": {"applied": frozenset(("data", f"key-{number}") for number in range(50_000))},
+    "an owner": {"controller_uid": "x" * 1_000_000},
+}
+
+
+class TestAHugeSecret:
+    """Whoever may create Secrets may make each of them a megabyte that looks like ours."""
+
+    @pytest.mark.parametrize("huge", [pytest.param(huge, id=name) for name, huge in HUGE.items()])
+    def test_is_kept_only_as_far_as_it_says_whose_it_is(self, caches: Caches, huge: dict[str, Any]) -> None:
+        annotations = dict(ours().annotations) | huge.get("annotations", {})
+        caches.saw_secret(ours(**(huge | {"annotations": annotations})))
+
+        kept = caches.secret(SHARED)
+        assert kept is not None
+        assert len(repr((kept.labels, dict(kept.annotations), kept.applied, kept.controller_uid))) < 5_000
+        assert owner_of(kept) == WRITER
+        assert [found.key for found in caches.secrets_of(WRITER)] == [SHARED]
+        assert (kept.controller_uid == ours().controller_uid) == ("controller_uid" not in huge)
+
+    def test_with_an_owner_that_is_no_name_is_nobodys(self, caches: Caches) -> None:
+        caches.saw_secret(ours(annotations={OWNER: "x" * 100_000}))
+
+        kept = caches.secret(SHARED)
+        assert kept is not None
+        assert owner_of(kept) is None
+
+    def test_that_the_operator_wrote_is_kept_as_it_is(self, caches: Caches) -> None:
+        """A spec may ask for 32 labels and 32 annotations."""
+        texts = {f"example.com/{'a' * 50}-{number}": "x" * 63 for number in range(32)}
+        secret = replace(SecretSpec(SHARED.name), labels=texts, annotations=texts)
+        written = a_secret(an_asset_token(a_spec(secret=secret)), type=None, data=None)
+        caches.saw_secret(written)
+
+        assert caches.secret(SHARED) == written
+
+    def test_is_remembered_by_nothing_once_it_is_gone(self) -> None:
+        """The sets of names that Secrets share are kept for good, so only small ones are."""
+        fields = {f"f:key-{number}": {} for number in range(50_000)}
+        managed = [{"manager": "asset-token-operator", "operation": "Apply", "fieldsV1": {"f:data": fields}}]
+        metadata = {"namespace": "shop", "name": "a", "uid": "a", "resourceVersion": "1", "managedFields": managed}
+        metadata["labels"] = {"app.kubernetes.io/managed-by": "asset-token-operator"}
+
+        applied = weakref.ref(parse_secret_metadata({"metadata": metadata}).applied)
+
+        assert applied() is None
