@@ -11,6 +11,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from asset_token_operator.manifests import (
+    LARGEST_UNPROVED_REVISION,
+    TOKEN_FINGERPRINT,
     credentials_fingerprint,
     holds,
     is_owned,
@@ -73,6 +75,13 @@ class Evidence:
         """Whether it is proved that the operator made a Secret that was read."""
         token = stored_token(secret)
         return token is not None and self._prove(secret, token) is not None
+
+    def can_prove(self, secret: SecretState) -> bool:
+        """Whether it can be told at all: by the credentials, or by a token in hand that it says it holds."""
+        issued = self.seen.last_issued
+        if self.seen.credentials is not None or issued is None or issued.proof_key is None:
+            return self.seen.credentials is not None
+        return secret.annotations.get(TOKEN_FINGERPRINT) == issued.fingerprint
 
     def lacks_secret(self) -> bool:
         """Whether the Secret has to be read before it can be known that nothing is to be done.
@@ -137,7 +146,8 @@ class Evidence:
         if issued is not None and issued.proof_key is not None and token.fingerprint == issued.fingerprint:
             return prove(secret, seen.owner, token, issued.proof_key)
         if seen.credentials is None:
-            return token if secret.controller_uid == seen.owner.uid and secret.key == seen.owner.secret_key else None
+            is_left = secret.controller_uid == seen.owner.uid and secret.key == seen.owner.secret_key
+            return token if is_left and token.revision <= LARGEST_UNPROVED_REVISION else None
         if token.access_token is None:
             return None
         return prove(secret, seen.owner, token, proof_key(seen.credentials, token.access_token))

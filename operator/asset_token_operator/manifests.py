@@ -64,6 +64,9 @@ OUR_TYPES: Final = (SECRET_TYPE, None)
 LARGEST_REVISION: Final = 10**9
 """More tokens than that no AssetToken has had."""
 
+LARGEST_UNPROVED_REVISION: Final = 10**8
+"""So that whoever claims one leaves enough to the tokens that follow."""
+
 CALENDAR: Final = (datetime(1970, 1, 2, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC))
 """Between these no time that is compared with a token's lies beyond the calendar, whatever clocks are ahead."""
 

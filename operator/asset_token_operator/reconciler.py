@@ -263,13 +263,13 @@ class Reconciler:
         """Read them; what isn't its own is looked at once for each of its versions."""
         seen = await self._read_credentials(seen)
         evidence, memory, found, disproved = Evidence(seen), self._memories[seen.owner.key], [], set()
-        for old in seen.old_secrets:
+        for old in filter(evidence.can_prove, seen.old_secrets):
             secret = await self._read_secret(old.key)
             if secret is None or not is_owned(secret, seen.owner):
                 continue
             if evidence.is_proved(secret):
                 found.append(_with_token_only(secret))
-            elif seen.credentials is not None:
+            elif evidence.can_prove(secret):
                 disproved |= {(old.uid, old.version), (secret.uid, secret.version)}
         standing = {(old.uid, old.version) for old in self._caches.secrets_of(seen.owner.key)}
         memory.disproved = frozenset(memory.disproved & standing | disproved)
