@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from hypothesis import given
@@ -18,8 +19,9 @@ from asset_token_operator.manifests import (
     stored_token,
 )
 from asset_token_operator.model import SECRET_TYPE, DeletionPolicy, Key, SecretSpec, SecretState, token_fingerprint
+from asset_token_operator.status import NOT_SEEN_YET
 from tests.support.builders import CREDENTIALS, a_secret, a_spec, an_asset_token, an_issued_token
-from tests.support.fakes import World
+from tests.support.fakes import CREDENTIALS_KEY, World
 
 if TYPE_CHECKING:
     from asset_token_operator.model import AssetToken
@@ -32,7 +34,24 @@ NAMES = [*GENUINE.annotations, "auth.getasset.com/audience", "auth.getasset.com/
 
 texts = st.one_of(
     st.sampled_from(sorted(set(GENUINE.annotations.values()))),
-    st.sampled_from(["", "0", "-1", str(2**63), "9" * 300, "2126-05-01T12:00:00Z", "\ud800", "\x00", "ä", "null"]),
+    st.sampled_from(
+        [
+            "",
+            "0",
+            "-1",
+            "3600",
+            str(2**63),
+            str(10**9),
+            "9999-12-31T23:59:59Z",
+            "0001-01-01T00:00:01Z",
+            "9" * 300,
+            "2126-05-01T12:00:00Z",
+            "\ud800",
+            "\x00",
+            "ä",
+            "null",
+        ]
+    ),
     st.text(max_size=40),
 )
 sayings = st.dictionaries(st.sampled_from(NAMES), texts)
@@ -68,12 +87,13 @@ look_alikes: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
 looks = st.one_of(look_alikes, anything)
 
 
-def written_by_somebody(look: dict[str, Any], version: int) -> SecretState:
+def written_by_somebody(look: dict[str, Any], version: int, *, knows_credentials: bool = True) -> SecretState:
     """A Secret as somebody might write it; where it keeps the rest it is a genuine one that was altered."""
     said = (dict(GENUINE.annotations) if look["keeps"] else {}) | look["said"]
     if look["fits"]:
         said[TOKEN_FINGERPRINT] = token_fingerprint(SecretStr(MINE))
-        said[CREDENTIALS_FINGERPRINT] = credentials_fingerprint(CREDENTIALS, SecretStr(MINE))
+        known = CREDENTIALS if knows_credentials else replace(CREDENTIALS, client_secret=SecretStr("guessed"))
+        said[CREDENTIALS_FINGERPRINT] = credentials_fingerprint(known, SecretStr(MINE))
     key = Key("shop", look["name"])
     return SecretState(
         key, f"uid-{version}", SECRET_TYPE, look["labels"], said, look["controller_uid"], version, look["data"]
@@ -108,6 +128,43 @@ def test_no_token_of_somebody_else_is_served(
         assert token.access_token is not None
         assert token.access_token.get_secret_value().startswith("canary-access-token")
     assert len(world.asset.requests) <= 1 + len(after)
+
+
+@given(
+    owner=st.sampled_from([an_asset_token(), RETAIN]),
+    looks=st.lists(looks, min_size=1, max_size=3),
+    version=st.integers(1, 3),
+    restart=st.booleans(),
+    status_lost=st.booleans(),
+)
+def test_nothing_that_is_written_while_the_credentials_are_missing_outlasts_that(
+    owner: AssetToken, looks: list[dict[str, Any]], version: int, *, restart: bool, status_lost: bool
+) -> None:
+    """Then nothing can be proved, and what the AssetToken controls is reported as it stands."""
+    world = World()
+    world.add(owner)
+    world.reconcile()
+    del world.kube.credentials[CREDENTIALS_KEY]
+    for look in looks:
+        world.kube.put_secret(written_by_somebody(look, version, knows_credentials=False))
+        if restart:
+            world.restart()
+        if status_lost:
+            world.kube.put_token(replace(world.token(), status=NOT_SEEN_YET))
+        world.reconcile()
+    world.kube.put_credentials()
+    for _ in range(3):
+        world.reconcile()
+        world.pass_time(timedelta(minutes=1))
+    assert len(world.asset.requests) <= 2
+    secret = world.secret()
+    token = None if secret is None else stored_token(secret)
+    if world.conditions()["Ready"] == ("False", "SecretConflict"):  # it is somebody else's
+        return
+    assert world.conditions()["Ready"][0] == "True"
+    assert token is not None
+    assert token.access_token is not None
+    assert token.access_token.get_secret_value().startswith("canary-access-token")
 
 
 def test_the_genuine_one_is_believed() -> None:

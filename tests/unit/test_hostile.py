@@ -25,7 +25,7 @@ from asset_token_operator.manifests import (
     TOKEN_ID,
     stored_token,
 )
-from asset_token_operator.model import DeletionPolicy, Key, SecretSpec, token_fingerprint
+from asset_token_operator.model import CredentialsRef, DeletionPolicy, Key, SecretSpec, token_fingerprint
 from asset_token_operator.status import NOT_SEEN_YET
 from tests.support.builders import (
     CREDENTIALS,
@@ -235,12 +235,12 @@ def test_what_the_crd_refuses_is_never_told_whatever_was_written_while_it_was_aw
     reconcile_often(world)
 
     status = world.token().status
-    assert len(status["grantedScopes"]) <= 256
-    assert all(len(scope) <= 256 and scope.isprintable() and scope.isascii() for scope in status["grantedScopes"])
-    assert len(status.get("lastHandledRenewRequest", "")) <= 256
-    assert len(status["tokenId"]) <= 256
-    assert status["revision"] <= 3
-    assert all(len(entry["reason"]) <= 64 for entry in status["history"])
+    assert len(status.granted_scopes) <= 256
+    assert all(len(scope) <= 256 and scope.isprintable() and scope.isascii() for scope in status.granted_scopes)
+    assert len(status.last_handled_renew_request or "") <= 256
+    assert len(status.token_id or "") <= 256
+    assert status.revision <= 3
+    assert all(len(entry.reason) <= 64 for entry in status.history)
     found = world.secret()
     assert found is not None
     assert sum(map(len, found.annotations.values())) < 4000
@@ -261,7 +261,7 @@ def test_scopes_and_audience_of_a_jwt_are_those_that_it_carries_whatever_an_anno
 
     world.reconcile()
 
-    assert world.token().status["grantedScopes"] == ["ledger:read"]
+    assert world.token().status.granted_scopes == ["ledger:read"]
     assert world.secret() == replace(secret, version=world.kube.secrets[secret.key].version)
     assert len(world.asset.requests) == 1
 
@@ -344,7 +344,7 @@ def test_a_secret_with_more_metadata_than_is_kept_is_read_whole_and_served_on(po
     world, large = World(), {f"example.com/{number}": "x" * 4096 for number in range(32)}
     world.add(an_asset_token(a_spec(secret=SecretSpec("first", annotations=large, deletion_policy=policy))))
     world.reconcile()
-    for status in (world.token().status, {"observedGeneration": -1}):
+    for status in (world.token().status, NOT_SEEN_YET):
         world.kube.put_token(replace(world.token(), status=status))
         world.restart()
         world.calls()
@@ -380,7 +380,7 @@ def test_look_alikes_that_have_come_without_credentials_are_looked_at_when_these
     """Its own is moved then, without a request."""
     own = world.secret()
     assert own is not None
-    world.kube.put_token(replace(world.token(), spec=a_spec(secret=SecretSpec("next")), status={}))
+    world.kube.put_token(replace(world.token(), spec=a_spec(secret=SecretSpec("next")), status=NOT_SEEN_YET))
     del world.kube.credentials[CREDENTIALS_KEY]
     world.restart()
     world.kube.put_secret(forged(name="earlier"))
@@ -405,7 +405,7 @@ def test_a_revision_that_nobody_proves_leaves_some_to_the_tokens_that_follow(wor
     reconcile_often(world)
     world.kube.put_credentials()
     reconcile_often(world)
-    world.kube.put_token(replace(world.token(), status={"observedGeneration": -1}))
+    world.kube.put_token(replace(world.token(), status=NOT_SEEN_YET))
     world.restart()
 
     reconcile_often(world)
@@ -418,7 +418,7 @@ def test_a_revision_that_nobody_proves_leaves_some_to_the_tokens_that_follow(wor
 def test_a_genuine_one_is_left_as_it_is_while_the_credentials_and_the_status_are_lost(world: World) -> None:
     before = world.secret()
     del world.kube.credentials[CREDENTIALS_KEY]
-    world.kube.put_token(replace(world.token(), status={"observedGeneration": -1}))
+    world.kube.put_token(replace(world.token(), status=NOT_SEEN_YET))
     world.restart()
     reconcile_often(world)
     assert world.secret() == before
@@ -428,3 +428,128 @@ def test_a_genuine_one_is_left_as_it_is_while_the_credentials_and_the_status_are
 
     assert world.secret() == before
     assert len(world.asset.requests) == 1
+
+
+# Forms of the same that the issue doesn't name.
+
+
+def with_a_later_token(world: World) -> SecretState:
+    """Renew once; what the Secret was before."""
+    before = world.secret()
+    assert before is not None
+    world.kube.put_token(replace(world.token(), renew_request="1"))
+    world.reconcile()
+    assert served(world) == "canary-access-token-2"
+    return before
+
+
+def test_an_older_genuine_one_that_is_put_back_is_replaced_without_a_request(world: World) -> None:
+    before = with_a_later_token(world)
+    world.kube.put_secret(before)
+
+    reconcile_often(world)
+
+    assert served(world) == "canary-access-token-2"
+    assert len(world.asset.requests) == 2
+
+
+def test_an_older_genuine_one_that_is_put_back_while_it_is_away_costs_one_request(world: World) -> None:
+    """It is the operator's own, but serves an earlier renew request; and its revision isn't given twice."""
+    before = with_a_later_token(world)
+    world.kube.put_secret(before)
+    world.restart()
+
+    reconcile_often(world)
+
+    assert served(world) == "canary-access-token-3"
+    assert world.token().status.revision == 3
+    assert len(world.asset.requests) == 3
+
+
+@pytest.mark.parametrize("name", ["ledger-writer-token", "earlier"])
+@pytest.mark.parametrize("controlled", [True, False], ids=["controlled", "retained"])
+def test_the_secret_of_an_earlier_life_is_not_believed(world: World, name: str, *, controlled: bool) -> None:
+    """An AssetToken of the same name, with the same credentials and spec: its UID is another."""
+    secret = world.secret()
+    assert secret is not None
+    again = an_asset_token(uid="of-a-later-life")
+    uid = again.uid if controlled else None
+    del world.kube.asset_tokens[again.key], world.kube.secrets[secret.key]
+    world.sync()
+    world.kube.put_secret(replace(secret, key=Key("shop", name), controller_uid=uid))
+    world.add(again)
+
+    reconcile_often(world)
+
+    assert served(world) == "canary-access-token-2"
+    assert len(world.asset.requests) == 2
+    assert name == again.spec.secret.name or Key("shop", name) in world.kube.secrets
+
+
+def test_the_secret_of_a_namesake_in_another_namespace_is_not_believed(world: World) -> None:
+    """Restored there from a backup, with the UID of the AssetToken that is there now."""
+    secret = world.secret()
+    assert secret is not None
+    key = Key("elsewhere", "ledger-writer")
+    namesake = an_asset_token(key=key)
+    world.kube.put_credentials(key=Key("elsewhere", "asset-credentials"))
+    world.kube.put_secret(replace(secret, key=Key("elsewhere", "ledger-writer-token"), uid="restored"))
+    world.add(namesake)
+
+    world.reconcile(namesake)
+
+    assert len(world.asset.requests) == 2
+
+
+def test_the_proof_of_another_revision_proves_nothing(world: World) -> None:
+    """Else an older token could be said to be the latest, for ever."""
+    before = with_a_later_token(world)
+    world.kube.put_secret(replace(before, annotations=dict(before.annotations) | {REVISION: "9"}))
+    world.restart()
+
+    reconcile_often(world)
+
+    assert served(world) == "canary-access-token-3"
+    assert world.token().status.revision == 3
+
+
+def test_data_that_is_none_counts_as_no_token(world: World) -> None:
+    secret = world.secret()
+    assert secret is not None
+    world.kube.put_secret(replace(secret, data={}))
+    world.restart()
+
+    reconcile_often(world)
+
+    assert served(world) == "canary-access-token-2"
+
+
+def test_a_secret_whose_name_is_as_long_as_names_may_be_is_served() -> None:
+    world, name = World(), ".".join(["a" * 63] * 3 + ["b" * 61])
+    token = an_asset_token(a_spec(secret=SecretSpec(name)), key=Key("shop", name))
+    world.add(token)
+    world.reconcile(token)
+
+    assert len(name) == 253
+    assert world.kube.secrets[Key("shop", name)].annotations[OWNER] == name
+
+
+def test_credentials_that_are_another_ones_output_renew_once_for_each_of_its_tokens() -> None:
+    """A Secret that the operator writes may be what it reads; neither makes the other run in circles."""
+    world = World()
+    ref = CredentialsRef("ledger-writer-token", "access_token", "access_token")
+    reader = an_asset_token(
+        a_spec(secret=SecretSpec("reader-token"), credentials=ref), key=Key("shop", "reader"), uid="reader"
+    )
+    world.add()
+    world.reconcile()
+    secret = world.secret()
+    assert secret is not None
+    world.kube.put_credentials(replace(CREDENTIALS, client_id=SecretStr(served(world))), secret.key)
+    world.add(reader)
+    for _ in range(5):
+        world.reconcile()
+        world.reconcile(reader)
+        world.pass_time(timedelta(seconds=20))
+
+    assert len(world.asset.requests) == 2
