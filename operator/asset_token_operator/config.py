@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from asset_token_operator.model import Environment, Reserves
-from asset_token_operator.proxies import is_loopback
+from asset_token_operator.proxies import is_host, is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -167,6 +167,7 @@ def _url_problems(flag: str, url: str) -> list[str]:
         "must end with the path, without ? or #.": "?" in url or "#" in url,
         "would send credentials in the clear; use https (http is for loopback only).": parts.scheme == "http"
         and not is_loopback(host),
+        "names a host that is neither an address nor a name that DNS can have.": not is_host(host),
     }
     return [f"{flag}: {problem}" for problem, holds in problems.items() if holds][:1]
 

@@ -193,6 +193,8 @@ async def _listeners(address: Address) -> list[socket.socket]:
     except OSError as error:
         why, _, _ = (error.strerror or type(error).__name__).partition(" (")
         raise ListenError(f"{address} can't be listened on ({why}); choose another.") from None
+    except UnicodeError:
+        raise ListenError(f"{address} can't be listened on (no name that DNS can have); choose another.") from None
 
 
 def _everywhere(port: int) -> socket.socket:

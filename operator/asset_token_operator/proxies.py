@@ -24,7 +24,7 @@ Ip: TypeAlias = IPv4Address | IPv6Address
 PORTS: Final[Mapping[str, int]] = {"http": 80, "https": 443}
 """Where a server listens that doesn't say so."""
 
-HOST: Final = re.compile(r"[a-z0-9._-]+")
+NAME: Final = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\.?")
 PREFIX: Final = re.compile(r"[0-9a-f.:]+/[0-9]{1,3}")
 WITH_PORT: Final = re.compile(r"(?:\[([^\[\]]*)\]|([^\[\]:]*)):([^\[\]:]*)")
 MAPPED: Final = IPv6Network("::ffff:0:0/96")
@@ -78,7 +78,7 @@ def read_proxy(text: str, name: str) -> Proxy:
         raise ProxyError(f"{name} is not the URL of a proxy.") from None
     if parts.scheme not in PORTS:
         raise ProxyError(f"{name} names a proxy of another kind than http:// and https://, which is not supported.")
-    if not HOST.fullmatch(host) and not isinstance(_address(host), IPv6Address):
+    if not is_host(host):
         raise ProxyError(f"{name} is not the URL of a proxy.")
     shown = f"[{host}]" if ":" in host else host
     return Proxy(f"{parts.scheme}://{shown}:{PORTS[parts.scheme] if port is None else port}", _authorization(parts))
@@ -98,6 +98,13 @@ def _authorization(parts: SplitResult) -> str | None:
     user, _, password = login.partition(":")
     said = unquote_to_bytes(user) + b":" + unquote_to_bytes(password)
     return f"Basic {base64.b64encode(said).decode()}" if has_login else None
+
+
+def is_host(text: str) -> bool:
+    """Whether it is an address, or a name that DNS can have; one that ends with a number is meant as an address."""
+    if _address(text) is not None:
+        return True
+    return NAME.fullmatch(text) is not None and not text.rstrip(".").rpartition(".")[2].isdigit()
 
 
 def is_loopback(host: str) -> bool:

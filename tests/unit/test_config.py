@@ -208,6 +208,22 @@ def test_what_is_no_url_at_all_is_refused(url: str) -> None:
 @pytest.mark.parametrize(
     "url",
     [
+        pytest.param("https://api..example.com", id="empty-label"),
+        pytest.param(f"https://{'a' * 64}.example.com", id="long-label"),
+        pytest.param("https://256.1.1.1", id="no-address"),
+        pytest.param("https://10.1.2", id="address-in-short"),
+        pytest.param("https://api%2eexample.com", id="escaped"),
+    ],
+)
+def test_a_host_that_nobody_can_have_is_refused(url: str) -> None:
+    assert problems_with(url) == (
+        "--sandbox-url: names a host that is neither an address nor a name that DNS can have."
+    )
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
         pytest.param("https://api.example.com?debug=1", id="query"),
         pytest.param("https://api.example.com/#top", id="fragment"),
         pytest.param("https://api.example.com?", id="empty-query"),
