@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import ssl
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import aiohttp
 import pytest
@@ -132,6 +132,41 @@ async def test_a_server_is_refused_whose_ca_nobody_named(tmp_path: Path, reach: 
     _, server = chain(tmp_path, ({}, {}))
     async with an_api_server(answering(200), server.context) as api:
         assert not await reach(api.url, a_certificate(tmp_path / "another").path, "")
+
+
+@pytest.mark.parametrize("first", ["expired", "valid"])
+async def test_a_bundle_may_have_a_ca_that_expired_beside_the_one_that_renews_it(
+    tmp_path: Path, reach: Reach, first: str
+) -> None:
+    """Of one name and key, as where a company appends its renewed CA to the file."""
+    expired = a_certificate(tmp_path / "expired", host="ca.example", expired=True)
+    valid = a_certificate(tmp_path / "valid", host="ca.example", renews=expired)
+    server = a_certificate(tmp_path / "server", issuer=valid, ca=False)
+    order = [expired, valid] if first == "expired" else [valid, expired]
+    bundle = tmp_path / "bundle.crt"
+    bundle.write_text("# those of the company\n" + "\n".join(one.path.read_text() for one in order))
+    async with an_api_server(answering(200), server.context) as api:
+        assert await reach(api.url, bundle, "")
+
+
+async def test_a_server_is_refused_that_does_not_send_the_ca_between(tmp_path: Path, reach: Reach) -> None:
+    root = a_certificate(tmp_path / "root", host="root.example")
+    between = a_certificate(tmp_path / "between", host="ca.example", issuer=root)
+    server = a_certificate(tmp_path / "server", issuer=between, ca=False)
+    alone = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.path.write_text(server.path.read_text().partition("-----END")[0] + "-----END CERTIFICATE-----\n")
+    alone.load_cert_chain(server.path, server.key_path)
+    async with an_api_server(answering(200), alone) as api:
+        assert not await reach(api.url, root.path, "")
+        assert api.received == []
+
+
+@pytest.mark.parametrize("kind", ["RSA", "Ed25519"])
+async def test_keys_may_be_of_another_kind(tmp_path: Path, reach: Reach, kind: Literal["RSA", "Ed25519"]) -> None:
+    authority = a_certificate(tmp_path / "authority", host="ca.example", kind=kind)
+    server = a_certificate(tmp_path / "server", issuer=authority, ca=False, kind=kind)
+    async with an_api_server(answering(200), server.context) as api:
+        assert await reach(api.url, authority.path, "")
 
 
 async def test_what_is_trusted_may_be_an_intermediate_ca_alone(tmp_path: Path, reach: Reach) -> None:

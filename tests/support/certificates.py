@@ -2,14 +2,24 @@
 
 import ipaddress
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Final, Literal, TypeAlias
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import NameOID
+
+Key: TypeAlias = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
+
+KEYS: Final[dict[str, Callable[[], Key]]] = {
+    "EC": lambda: ec.generate_private_key(ec.SECP256R1()),
+    "RSA": lambda: rsa.generate_private_key(65537, 2048),
+    "Ed25519": ed25519.Ed25519PrivateKey.generate,
+}
 
 USAGES = (
     "digital_signature",
@@ -32,7 +42,7 @@ class Certificate:
     key_path: Path
     context: ssl.SSLContext
     x509: x509.Certificate
-    key: ec.EllipticCurvePrivateKey
+    key: Key
 
 
 def a_certificate(
@@ -44,6 +54,8 @@ def a_certificate(
     critical: bool = True,
     bare: bool = False,
     expired: bool = False,
+    renews: Certificate | None = None,
+    kind: Literal["EC", "RSA", "Ed25519"] = "EC",
 ) -> Certificate:
     """Make one, and a key.
 
@@ -55,9 +67,15 @@ def a_certificate(
         critical: Whether it says so as RFC 5280 wants it.
         bare: It has no key usage, and says nothing of its key's identifier and its issuer's.
         expired: It was valid once.
+        renews: The one whose name and key it has; None for ones of its own.
+        kind: Of which kind its key is.
     """
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"a test {x509.random_serial_number():x}")])
+    key = renews.key if renews else KEYS[kind]()
+    name = (
+        renews.x509.subject
+        if renews
+        else x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"a test {x509.random_serial_number():x}")])
+    )
     alternative = x509.DNSName(host) if host[0].isalpha() else x509.IPAddress(ipaddress.ip_address(host))
     begin = datetime.now(UTC) - timedelta(days=2)
     signer, issuing_key = (name, key) if issuer is None else (issuer.x509.subject, issuer.key)
@@ -76,12 +94,11 @@ def a_certificate(
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuing_key.public_key()), critical=False)
         )
-    return _kept(folder, builder.sign(issuing_key, hashes.SHA256()), key, issuer)
+    digest = None if isinstance(issuing_key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
+    return _kept(folder, builder.sign(issuing_key, digest), key, issuer)
 
 
-def _kept(
-    folder: Path, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey, issuer: Certificate | None
-) -> Certificate:
+def _kept(folder: Path, certificate: x509.Certificate, key: Key, issuer: Certificate | None) -> Certificate:
     folder.mkdir(parents=True, exist_ok=True)
     path, key_path = folder / "server.crt", folder / "server.key"
     chain = b"" if issuer is None else issuer.path.read_bytes()
