@@ -60,6 +60,9 @@ REASONS: Final = frozenset(
 )
 """The API server's own words (`metav1.StatusReason`)."""
 
+MESSAGE: Final = re.compile(rb'"message":"(?:[^"\\]|\\["\\])+')
+LONGEST_BEGINNING: Final = 2**12
+
 FIELD: Final = re.compile(r"[A-Za-z0-9_.\[\]/ -]{1,200}")
 
 ESCAPED: Final = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
@@ -151,7 +154,7 @@ class ApiClient:
                 if status == HTTPStatus.UNAUTHORIZED and find_denial(_read_object(content)) is None:
                     await self._log_in_anew(access)
                     status, content = await self._exchange(method, path, request, largest, waits=waits)
-            answer = _read_object(content)
+            answer = _read_object(content) or _read_beginning(content)
             _check(what, status, answer)
             return read(answer)
 
@@ -294,6 +297,12 @@ def _read_object(body: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return answer if isinstance(answer, dict) else {}
+
+
+def _read_beginning(body: bytes) -> dict[str, Any]:
+    """Of a Status that is too long, as a webhook says much, how its message begins: that is the API server's own."""
+    found = MESSAGE.search(body, 0, LONGEST_BEGINNING)
+    return {} if found is None else _read_object(b"{" + found[0] + b'"}')
 
 
 def _refusal(what: str, status: int, answer: Mapping[str, Any]) -> KubeRefusedError:

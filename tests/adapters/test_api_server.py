@@ -4,6 +4,7 @@ import asyncio
 import datetime as dt
 import json
 import logging
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
@@ -13,13 +14,14 @@ from typing import Any
 import pytest
 import yaml
 from aiohttp import web
+from cryptography.hazmat.primitives import serialization
 from kubernetes.aio.config import incluster_config
 
 from asset_token_operator import api_server, kubeconfig
 from asset_token_operator.api_server import CONNECTIONS, ApiClient
 from asset_token_operator.errors import KubeError, KubeUnavailableError
-from tests.support.api_server import Answer, StandIn, a_kubeconfig, an_api_server, forget_settings
-from tests.support.certificates import a_certificate
+from tests.support.api_server import Answer, StandIn, a_kubeconfig, an_api_server, answering, forget_settings
+from tests.support.certificates import Certificate, a_certificate
 
 SECRET, LEASE = "/api/v1/namespaces/shop/secrets/a", "/apis/coordination.k8s.io/v1/namespaces/shop/leases/a"
 WATCH = "/api/v1/namespaces/shop/secrets"
@@ -193,6 +195,16 @@ async def test_a_line_without_an_end_is_told_as_our_own(begin: Begin, monkeypatc
     assert "canary" not in str(caught.value)
 
 
+async def test_a_denial_that_goes_on_and_on_is_told_by_its_beginning(begin: Begin) -> None:
+    beginning = 'admission webhook "long.example.com" denied the request: ' + 1_000_000 * "canary"
+    _, server = await begin(
+        answering(403, json.dumps({"metadata": {}, "message": beginning}).replace('": ', '":').encode())
+    )
+
+    with pytest.raises(KubeError, match=r"admission webhook long\.example\.com denied it\.$"):
+        await get(server)
+
+
 @pytest.mark.parametrize("status", [302, 403, 502], ids=str)
 @pytest.mark.parametrize("watches", [False, True], ids=["call", "watch"])
 async def test_a_page_without_an_end_is_read_up_to_a_bound_and_told_in_our_words(
@@ -286,6 +298,35 @@ class TestLogin:
 
         assert len(api.received) == 2
         assert len(loads) == 1
+
+    async def test_a_client_certificate_that_a_plugin_renews_is_used_once_the_former_is_refused(
+        self, here: Path
+    ) -> None:
+        server, mine = a_certificate(here / "server"), [a_certificate(here / name, host="me.example") for name in "ab"]
+        server.context.verify_mode = ssl.CERT_REQUIRED
+        for one in mine:
+            server.context.load_verify_locations(one.path)
+        plugin, status = here / "plugin", {"expirationTimestamp": "2020-01-01T00:00:00Z"}
+
+        def give(one: Certificate) -> None:
+            given = {"clientCertificateData": one.path.read_text(), "clientKeyData": one.key_path.read_text()}
+            said = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": status | given}
+            plugin.write_text(f"#!/bin/sh\ncat <<'END'\n{json.dumps(said)}\nEND\n")
+            plugin.chmod(0o700)
+
+        async def answer(request: web.BaseRequest) -> web.StreamResponse:
+            assert request.transport is not None
+            peer = request.transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
+            is_first = peer == mine[0].x509.public_bytes(serialization.Encoding.DER)
+            return web.json_response({}, status=401 if is_first else 200)
+
+        give(mine[0])
+        async with an_api_server(answer, server.context) as api:
+            run = {"apiVersion": "client.authentication.k8s.io/v1", "command": str(plugin), "interactiveMode": "Never"}
+            a_kubeconfig(here, api.url, {"exec": run}, **{"certificate-authority": str(server.path)})
+            async with await ApiClient.connect() as client:
+                give(mine[1])
+                assert await get(client) == {}
 
     async def test_a_kubeconfig_that_cannot_be_read_just_now_is_no_other_error(self, here: Path, begin: Begin) -> None:
         async def answer(_: web.BaseRequest) -> web.StreamResponse:
