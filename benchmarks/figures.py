@@ -46,11 +46,12 @@ FIGURES: Final[Mapping[str, Figure]] = {
     "idle_cpu_ms": Figure("idle CPU ms/s", 1),
     "rss_mib": Figure("RSS MiB", 0),
     "peak_mib": Figure("peak RSS MiB", 0),
+    "probe_ms": Figure("longest probe ms"),
     "scrape_ms": Figure("scrape ms"),
     "scrape_kib": Figure("scrape KiB"),
     "others_cores": Figure("cores others used", 2),
 }
-"""Every figure, in the order of the columns. A token is a renewal in `steady`, and a Secret in `unrelated`."""
+"""Every figure, in the order of the columns. A token is a renewal in `steady`, a Secret where only these are many."""
 
 STARTS: Final = ("bring-up", "restart")
 """Scenarios in which the operator's start is part of its CPU."""

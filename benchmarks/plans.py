@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from benchmarks import others, scenarios
+from benchmarks import lookalikes, others, scenarios
 from benchmarks.scenarios import PHASES, Bench, Found
 
 COUNTS: Final = (100, 1_000, 4_000, 10_000)
@@ -14,8 +14,8 @@ STEADY_MOST: Final = 1_000
 CALLS_COUNT: Final = 200
 LARGE_COUNT: Final = 50_000
 
-SCENARIOS: Final = ("base", "apply", *PHASES, "steady", "unrelated", "calls", "large")
-OPT_IN: Final = frozenset({"large"})
+SCENARIOS: Final = ("base", "apply", *PHASES, "steady", "unrelated", "calls", "large", "lookalikes")
+OPT_IN: Final = frozenset({"large", "lookalikes"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def passes(bench: Bench, wanted: Sequence[str], counts: Sequence[int], rounds: i
         rounds: How often those over `counts` are repeated.
         quick: Whether the usual numbers are the small ones.
     """
-    large = max(counts, default=LARGE_COUNT)
+    large, asked = max(counts, default=LARGE_COUNT), bool(counts)
     counts = counts or (QUICK_COUNTS if quick else COUNTS)
     yield from _single(bench, wanted, {"base": 0, "apply": scenarios.APPLIED})
     for count in counts:
@@ -53,6 +53,9 @@ def passes(bench: Bench, wanted: Sequence[str], counts: Sequence[int], rounds: i
             title = f"N = {count:,}" + (f", round {number} of {rounds}" if rounds > 1 else "")
             yield from _rounds(bench, wanted, count, title)
     yield from _single(bench, wanted, {"calls": CALLS_COUNT, "large": large})
+    if "lookalikes" in wanted:
+        count = max(counts) if asked else lookalikes.COUNT
+        yield Pass("lookalikes", "lookalikes", count, partial(lookalikes.lookalikes, bench, count))
 
 
 def _single(bench: Bench, wanted: Sequence[str], counts: dict[str, int]) -> Iterator[Pass]:

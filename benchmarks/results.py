@@ -11,7 +11,18 @@ from benchmarks.figures import Measurement, call_rows, compared, medians, table
 
 BEGIN: Final = "<!-- figures: begin -->"
 END: Final = "<!-- figures: end -->"
-ORDER: Final = ("base", "apply", "bring-up", "restart", "spec-change", "delete", "steady", "unrelated", "large")
+ORDER: Final = (
+    "base",
+    "apply",
+    "bring-up",
+    "restart",
+    "spec-change",
+    "delete",
+    "steady",
+    "unrelated",
+    "large",
+    "lookalikes",
+)
 
 
 @dataclass
