@@ -165,7 +165,7 @@ class KubeClient:
             over: The one that is overwritten, as it was seen; None where there was none.
 
         Returns:
-            The Secret as it is then, with the data that was sent.
+            The Secret as it is then, with the data that was sent, or what a webhook made of that.
 
         Raises:
             SecretConflictError: A Secret that isn't ours stands there: its type can't be changed.
@@ -179,11 +179,10 @@ class KubeClient:
             written = await self.api.call(
                 "PATCH",
                 _secret_path(key),
-                parse_secret_metadata,
+                parse_secret,
                 query=MANAGER | {"force": "true"},
                 body={**manifest, "metadata": metadata},
                 content_type=APPLY,
-                accept=METADATA,
             )
         except KubeRefusedError as error:
             if "type" in error.fields:
@@ -196,7 +195,8 @@ class KubeClient:
                     error.fields,
                 ) from None
             raise
-        return replace(written, type=manifest["type"], data=manifest["data"])
+        found = written.data or {}
+        return replace(written, data={name: found[name] for name in manifest["data"] if name in found})
 
     async def delete_secret(self, secret: SecretState) -> None:
         """Delete exactly that Secret, as it was seen; one that is gone, or another since, is no error."""

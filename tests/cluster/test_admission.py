@@ -183,3 +183,90 @@ def test_roles_that_do_not_allow_it_are_blamed(shop: Shop, asset: AssetApi, oper
     assert said_of(shop, asset, operator, "ClusterRefused").endswith(
         "refused with 403 Forbidden; check the operator's Role there."
     )
+
+
+# Forms of the same that nobody had named
+
+STATUS = {"apiGroups": ["auth.getasset.com"], "apiVersions": ["v1alpha1"], "resources": ["assettokens/status"]}
+LEASE_WRITES = {"apiGroups": ["coordination.k8s.io"], "apiVersions": ["v1"], "resources": ["leases"]}
+
+
+def test_a_webhook_that_denies_at_length_is_named(
+    shop: Shop, asset: AssetApi, operator: OperatorProcess, tmp_path: Path
+) -> None:
+    denial = {"code": 403, "message": "canary" * 200_000}
+    with Webhook(shop.cluster, shop.namespace, tmp_path, names=("long.example.com",), denial=denial):
+        message = said_of(shop, asset, operator)
+    assert message.endswith("/secrets/ledger-writer: admission webhook long.example.com denied it.")
+
+
+def test_a_webhook_whose_server_is_gone_is_named(
+    shop: Shop, asset: AssetApi, operator: OperatorProcess, tmp_path: Path
+) -> None:
+    names = ("gone.example.com",)
+    with Webhook(shop.cluster, shop.namespace, tmp_path, names=names, failure_policy="Fail") as webhook:
+        webhook.stop_answering()
+        message = said_of(shop, asset, operator, "ClusterUnavailable")
+    assert message.endswith("the API server answered 500, as admission webhook gone.example.com can't be asked.")
+    shop.wait_until_ready("ledger-writer", 20)
+    assert len(asset.requests) == 1
+
+
+def test_a_webhook_that_denies_the_status_costs_no_request_and_is_named_in_the_log(
+    shop: Shop, asset: AssetApi, operator: OperatorProcess, tmp_path: Path
+) -> None:
+    names, denial = ("status.example.com",), {"code": 403, "message": "canary"}
+    with Webhook(shop.cluster, shop.namespace, tmp_path, names=names, resources=STATUS, denial=denial) as webhook:
+        shop.put("ledger-writer")
+        wait_until(lambda: webhook.asked >= 3, 40, "it was tried again")
+        assert asset.accepts(shop.data("ledger-writer")["access_token"])
+    shop.wait_until_ready("ledger-writer", 40)
+
+    assert "status: admission webhook status.example.com denied it." in operator.output()
+    assert "canary" not in operator.output()
+    assert len(asset.requests) == 1
+
+
+def test_a_webhook_that_is_slow_with_leases_only_costs_no_lease(
+    shop: Shop, asset: AssetApi, operator_for: Callable[..., OperatorProcess], tmp_path: Path
+) -> None:
+    operator = operator_for(shop, "--leader-elect")
+    wait_until(lambda: lease(shop).get("holderIdentity"), 15, "it leads")
+    names = ("leases.example.com",)
+    with Webhook(shop.cluster, shop.namespace, tmp_path, names=names, resources=LEASE_WRITES, seconds=6) as webhook:
+        wait_until(lambda: webhook.asked >= 4, 60, "it was renewed some times")
+        shop.wait_until_served("ledger-writer")
+
+    assert lease(shop)["leaseTransitions"] == 0
+    assert "does not lead any more" not in operator.output()
+
+
+def patched(path: str, value: str) -> list[dict[str, str]]:
+    return [{"op": "add", "path": path, "value": value}]
+
+
+@pytest.mark.parametrize(
+    ("path", "is_usable"),
+    [
+        pytest.param("/metadata/annotations/auth.getasset.com~1token-id", True, id="annotation"),
+        pytest.param("/metadata/labels/app.kubernetes.io~1managed-by", True, id="label"),
+        pytest.param("/data/base_url", True, id="another key"),
+        pytest.param("/data/access_token", False, id="token"),
+    ],
+)
+def test_a_webhook_that_changes_what_is_written_is_told_of_and_fought_with_reserve(
+    shop: Shop, asset: AssetApi, operator: OperatorProcess, tmp_path: Path, path: str, *, is_usable: bool
+) -> None:
+    value = "Y2FuYXJ5" if path.startswith("/data") else "another"
+    with Webhook(
+        shop.cluster, shop.namespace, tmp_path, names=("patch.example.com",), patch=patched(path, value)
+    ) as webhook:
+        shop.put("ledger-writer")
+        shop.wait_for_event("DriftRepeats")
+        ready = wait_until(lambda: shop.condition("ledger-writer", "Ready"), 15, "a status")
+        assert (ready["status"] == "True") == is_usable
+        assert webhook.asked <= 8
+    wait_until(lambda: asset.accepts(shop.data("ledger-writer")["access_token"]), 60, "it is written as it shall be")
+    shop.wait_until_ready("ledger-writer", 60)
+
+    assert len(asset.requests) == 1

@@ -1,16 +1,16 @@
-"""Admission webhooks of somebody else's, which are slow or deny what they are asked about."""
+"""Admission webhooks of somebody else's, which are slow, or deny or change what they are asked about."""
 
 import base64
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final, Self
 
 from tests.support.certificates import a_certificate
-from tests.support.cluster import Cluster
+from tests.support.cluster import Cluster, Json
 
 CONFIGURATIONS: Final = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 SECRETS: Final = {"apiGroups": [""], "apiVersions": ["v1"], "resources": ["secrets"]}
@@ -36,6 +36,7 @@ class Webhook:
         timeout: How long the API server waits for each.
         failure_policy: What follows from an answer that is late.
         denial: The status with which they deny; None where they allow.
+        patch: How they change it, as a JSON patch.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Webhook:
         timeout: int = 10,
         failure_policy: str = "Ignore",
         denial: Mapping[str, Any] | None = None,
+        patch: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         self._cluster = cluster
         self._name = f"{namespace}-{names[0]}"
@@ -57,6 +59,7 @@ class Webhook:
         self._stopped = threading.Event()
         self._seconds = seconds
         self._denial = denial
+        self._patch = patch
         self.asked = 0
         self._server = _Server(("127.0.0.1", 0), self._handler())
         self._server.socket = self._certificate.context.wrap_socket(self._server.socket, server_side=True)
@@ -91,10 +94,18 @@ class Webhook:
     def __exit__(self, *_: object) -> None:
         self._exit.close()
 
+    def stop_answering(self) -> None:
+        """Nothing listens any more where they are said to be."""
+        self._server.shutdown()
+        self._server.server_close()
+
     def _answer(self, uid: str) -> bytes:
         self.asked += 1
         self._stopped.wait(self._seconds)
-        verdict = {"allowed": True} if self._denial is None else {"allowed": False, "status": self._denial}
+        verdict: Json = {"allowed": True} if self._denial is None else {"allowed": False, "status": self._denial}
+        if self._patch:
+            encoded = base64.b64encode(json.dumps(self._patch).encode()).decode()
+            verdict |= {"patchType": "JSONPatch", "patch": encoded}
         review = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": {"uid": uid, **verdict}}
         return json.dumps(review).encode()
 
