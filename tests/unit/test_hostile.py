@@ -261,7 +261,7 @@ def test_scopes_and_audience_of_a_jwt_are_those_that_it_carries_whatever_an_anno
 
     world.reconcile()
 
-    assert world.token().status.granted_scopes == ["ledger:read"]
+    assert world.token().status.granted_scopes == ("ledger:read",)
     assert world.secret() == replace(secret, version=world.kube.secrets[secret.key].version)
     assert len(world.asset.requests) == 1
 
