@@ -414,10 +414,11 @@ class TestAHugeSecret:
 
     def test_is_remembered_by_nothing_once_it_is_gone(self) -> None:
         """The sets of names that Secrets share are kept for good, so only small ones are."""
-        fields = {f"f:key-{number}": {} for number in range(50_000)}
+        fields: dict[str, Any] = {f"f:key-{number}": {} for number in range(50_000)}
         managed = [{"manager": "asset-token-operator", "operation": "Apply", "fieldsV1": {"f:data": fields}}]
-        metadata = {"namespace": "shop", "name": "a", "uid": "a", "resourceVersion": "1", "managedFields": managed}
-        metadata["labels"] = {"app.kubernetes.io/managed-by": "asset-token-operator"}
+        labels = {"app.kubernetes.io/managed-by": "asset-token-operator"}
+        metadata: dict[str, Any] = {"namespace": "shop", "name": "a", "uid": "a", "resourceVersion": "1"}
+        metadata |= {"labels": labels, "managedFields": managed}
 
         applied = weakref.ref(parse_secret_metadata({"metadata": metadata}).applied)
 
