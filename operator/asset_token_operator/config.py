@@ -21,6 +21,8 @@ LOG_FORMATS: Final = ("text", "json")
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 PORT: Final = re.compile(r"[0-9]{1,5}")
 PRINTABLE: Final = re.compile(r"[!-~]+")
+URL: Final = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!&()*+,;=%-]+")
+"""The characters of RFC 3986, but for two that a shell minds in quotes: templates put a base URL there."""
 LABEL: Final = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 NAMESPACE: Final = re.compile(LABEL)
 OBJECT: Final = re.compile(rf"(?=.{{1,253}}$){LABEL}(\.{LABEL})*")
@@ -161,7 +163,7 @@ def _url_problems(flag: str, url: str) -> list[str]:
     except ValueError:
         return [f"{flag}: not a URL."]
     problems = {
-        "has white space or characters that no URL has.": not PRINTABLE.fullmatch(url),
+        "has white space or characters that a URL has only as %XX.": not URL.fullmatch(url),
         "must not have a user or password in it.": "@" in url,
         f"is not an https URL such as {SANDBOX_URL}.": parts.scheme not in ("https", "http") or not host,
         "must end with the path, without ? or #.": "?" in url or "#" in url,

@@ -67,8 +67,9 @@ class Evidence:
     @cached_property
     def present(self) -> Synced:
         """What a Secret that is in order now is noted with."""
-        seen = self.seen
-        made_of = (seen.secret and (seen.secret.uid, seen.secret.version), seen.endpoints[seen.owner.spec.environment])
+        seen, spec = self.seen, self.seen.owner.spec
+        version = seen.secret and (seen.secret.uid, seen.secret.version)
+        made_of = (version, seen.endpoints[spec.environment], *sorted(spec.secret.template.items()))
         return Synced(digest(repr(made_of))[:16], digest(repr(seen.credentials_version))[:16])
 
     def is_proved(self, secret: SecretState) -> bool:
@@ -121,7 +122,7 @@ class Evidence:
     def _read(self, secret: SecretState) -> IssuedToken | None:
         """The token that a Secret holds, as far as it is believed that the operator put it there.
 
-        Where it answers the present spec, that says which environment it is of.
+        Where it answers the present spec, that says which environment and business it is of.
         """
         seen = self.seen
         is_its_own = secret.key == seen.owner.secret_key
@@ -134,7 +135,7 @@ class Evidence:
             token = self._prove(secret, token)
         if token is None or token.spec_hash != seen.owner.spec.request_hash():
             return token
-        return replace(token, environment=seen.owner.spec.environment)
+        return replace(token, environment=seen.owner.spec.environment, business_id=seen.owner.spec.business_id)
 
     def _is_as_noted(self) -> bool:
         """Whether its Secret is what the operator noted in the status, which nobody else writes, to be in order."""

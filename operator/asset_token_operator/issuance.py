@@ -49,6 +49,7 @@ def issued_token(
         token_id=safe_token_id(claims.jti if claims else None, answer.access_token),
         spec_hash=spec.request_hash(),
         credentials_fingerprint=credentials_fingerprint(credentials, answer.access_token),
+        business_id=spec.business_id,
         revision=max(before.revision if before else 0, owner.status.revision or 0) + 1,
         reason=reason,
         renew_request=owner.renew_request or (before.renew_request if before else None),

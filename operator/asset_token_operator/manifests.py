@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import SecretStr
 
+from asset_token_operator import template
 from asset_token_operator.answers import read_claims
 from asset_token_operator.expiry import LARGEST_SKEW, LONGEST_LIFETIME, claimed_expiry
 from asset_token_operator.model import (
@@ -44,6 +45,7 @@ TOKEN_TYPE: Final = "Bearer"  # noqa: S105 - the only type there is
 
 OWNER: Final = f"{GROUP}/owner"
 ENVIRONMENT: Final = f"{GROUP}/environment"
+BUSINESS: Final = f"{GROUP}/business-id"
 ISSUANCE_TIME: Final = f"{GROUP}/issuance-time"
 ISSUANCE_REASON: Final = f"{GROUP}/issuance-reason"
 EXPIRATION_TIME: Final = f"{GROUP}/expiration-time"
@@ -57,6 +59,9 @@ SPEC_HASH: Final = f"{GROUP}/spec-hash"
 REVISION: Final = f"{GROUP}/revision"
 RENEW_REQUEST: Final = f"{GROUP}/served-renew-request"
 PROOF: Final = f"{GROUP}/proof"
+
+STANDARD_KEYS: Final = ("access_token", "token_type", "authorization", "expires_at", "base_url", "environment")
+"""What every Secret holds; `spec.secret.template` adds to them."""
 
 OUR_TYPES: Final = (SECRET_TYPE, None)
 """A type that isn't known may be ours: before anything is done the Secret is read whole."""
@@ -75,6 +80,7 @@ PRINTABLE: Final = re.compile(r"[ -~]{1,256}")
 SAFE_TEXT: Final = re.compile(r"[!-~]{1,256}")
 MOST_TEXTS: Final = 256
 LONGEST_HASH: Final = 64
+BUSINESS_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
 @lru_cache(maxsize=256)
@@ -149,22 +155,37 @@ def secret_manifest(owner: AssetToken, token: IssuedToken, endpoints: Mapping[En
     manifest = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": SECRET_TYPE}
     if token.access_token is None:
         return manifest
-    access_token = token.access_token.get_secret_value()
-    data = {
+    values = _values(token, token.access_token.get_secret_value(), endpoints)
+    further = template.render(owner.spec.secret.template, STANDARD_KEYS, values)
+    data = {name: values[name] for name in STANDARD_KEYS} | further
+    return manifest | {"data": {name: _encode(value) for name, value in data.items()}}
+
+
+def _values(token: IssuedToken, access_token: str, endpoints: Mapping[Environment, str]) -> dict[str, str]:
+    """What the Secret's keys hold, and templates are filled in with."""
+    return {
         "access_token": access_token,
         "token_type": TOKEN_TYPE,
         "authorization": f"{TOKEN_TYPE} {access_token}",
         "expires_at": format_time(token.expires_at),
+        "expires_at_unix": str(int(token.expires_at.timestamp())),
         "base_url": endpoints[token.environment],
         "environment": token.environment.value,
+        "business_id": token.business_id or "",
+        "scopes": template.plain_scopes(token.scopes),
     }
-    return manifest | {"data": {name: _encode(value) for name, value in data.items()}}
+
+
+def template_problem(owner: AssetToken) -> str | None:
+    """What is wrong with `spec.secret.template`, in a sentence that says what to do; None where nothing is."""
+    return template.find_problem(owner.spec.secret.template, STANDARD_KEYS)
 
 
 def _annotations(owner: AssetToken, token: IssuedToken) -> dict[str, str]:
     annotations = {
         OWNER: owner.key.name,
         ENVIRONMENT: token.environment.value,
+        BUSINESS: token.business_id or "",
         ISSUANCE_TIME: format_time(token.issued_at),
         ISSUANCE_REASON: token.reason,
         EXPIRATION_TIME: format_time(token.expires_at),
@@ -211,6 +232,7 @@ def stored_token(secret: SecretState) -> IssuedToken | None:
         return IssuedToken(
             access_token=access_token,
             environment=Environment(said[ENVIRONMENT]),
+            business_id=_business_id(said.get(BUSINESS, "")),
             issued_at=issued_at,
             expires_at=expires_at,
             scopes=safe_texts(
@@ -239,6 +261,11 @@ def _is_possible(issued_at: datetime, expires_at: datetime) -> bool:
 def _unless_longer(text: str | None, longest: int) -> str | None:
     """A text that the operator may have written there, else None."""
     return text if text and len(text) <= longest else None
+
+
+def _business_id(text: str) -> str | None:
+    """The business that an annotation names, as far as it is one: it goes into templates."""
+    return text if BUSINESS_ID.fullmatch(text) else None
 
 
 def holds(secret: SecretState, token: IssuedToken) -> bool:

@@ -65,6 +65,7 @@ class Reason(StrEnum):
     SUSPENDED = "Suspended"
     RENEW_BEFORE_TOO_LONG = "RenewBeforeTooLong"
     NOT_YET_VALID = "NotYetValid"
+    TEMPLATE_INVALID = "TemplateInvalid"
 
     SECRET_CONFLICT = "SecretConflict"  # noqa: S105 - a name
     CREDENTIALS_NOT_FOUND = "CredentialsNotFound"
@@ -172,12 +173,17 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class SecretSpec:
-    """How the Secret that the token goes to shall look."""
+    """How the Secret that the token goes to shall look.
+
+    Attributes:
+        template: The texts of further keys, by key, in which `${name}` is filled in.
+    """
 
     name: str
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     deletion_policy: DeletionPolicy = DeletionPolicy.DELETE
+    template: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +267,7 @@ class IssuedToken:
         issued_at: When it was requested, on Asset's clock, in whole seconds.
         expires_at: When it stops working, on Asset's clock, in whole seconds.
         scopes: What it carries.
+        business_id: The business that it was requested for, or None.
         audience: Whom it is for, where it says so.
         skew: How far Asset's clock was ahead of the API server's when it was issued; of ours, where that wasn't heard.
         not_before: When it starts to work, on Asset's clock, where that is still to come.
@@ -287,6 +294,7 @@ class IssuedToken:
     revision: int
     reason: str
     renew_request: str | None = None
+    business_id: str | None = None
     audience: tuple[str, ...] = ()
     skew: timedelta = timedelta()
     not_before: datetime | None = None

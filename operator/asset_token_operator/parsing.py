@@ -98,6 +98,7 @@ def _parse_spec(spec: Mapping[str, Any], name: str) -> Spec:
             labels=secret.get("labels", {}),
             annotations=secret.get("annotations", {}),
             deletion_policy=DeletionPolicy(secret.get("deletionPolicy", DeletionPolicy.DELETE)),
+            template=secret.get("template", {}),
         ),
         business_id=spec.get("businessId"),
         scopes=tuple(spec.get("scopes", ())),

@@ -16,6 +16,7 @@ from asset_token_operator.assess import LONG_WAIT
 from asset_token_operator.attempts import LONGEST_MESSAGE, Attempts, Failure
 from asset_token_operator.decision import SecretConflict
 from asset_token_operator.errors import RECOVERIES
+from asset_token_operator.manifests import template_problem
 from asset_token_operator.model import Reason
 from asset_token_operator.observed import SlotState
 from asset_token_operator.renewal import renew_before_fits, wanted_renew_before
@@ -110,7 +111,7 @@ def report(assessed: Assessment, decided: Rest) -> Status:
     findings = {
         ConditionType.READY: _ready(in_secret, hindrance),
         ConditionType.ISSUING: _issuing(assessed, in_secret, hindrance),
-        ConditionType.STALLED: _stalled(hindrance),
+        ConditionType.STALLED: _stalled(owner, hindrance),
         ConditionType.SCOPES_GRANTED: None if stored is None else _scopes_granted(owner.spec, stored.token),
     }
     fields: dict[str, Any] = {
@@ -200,8 +201,15 @@ def _issuing(assessed: Assessment, stored: Finding, hindrance: Hindrance | None)
     return Finding(False, Reason.RENEW_BEFORE_TOO_LONG, message)
 
 
-def _stalled(hindrance: Hindrance | None) -> Finding | None:
-    return Finding(True, hindrance.reason, hindrance.message) if hindrance is not None and hindrance.stalled else None
+def _stalled(owner: AssetToken, hindrance: Hindrance | None) -> Finding | None:
+    if hindrance is not None and hindrance.stalled:
+        return Finding(True, hindrance.reason, hindrance.message)
+    problem = template_problem(owner)
+    if problem is None:
+        return None
+    # The token is served and renewed all the same, so Ready is not False.
+    message = f"{problem} It is left out of Secret {owner.spec.secret.name}, which holds the token as ever."
+    return Finding(True, Reason.TEMPLATE_INVALID, message[:LONGEST_MESSAGE])
 
 
 def _scopes_granted(spec: Spec, token: IssuedToken) -> Finding:
@@ -221,6 +229,8 @@ def _summary(findings: Mapping[ConditionType, Finding | None], hindrance: Hindra
     """One word for people: what is wrong now, also while the token is good; else `Ready`."""
     if hindrance is not None:
         return hindrance.reason
+    if findings[ConditionType.STALLED] is not None:
+        return Reason.TEMPLATE_INVALID
     wrong = (found for found in (findings[ConditionType.READY], findings[ConditionType.SCOPES_GRANTED]) if found)
     return next((found.reason for found in wrong if not found.holds), "Ready")
 

@@ -9,6 +9,8 @@ from typing import Final
 import pytest
 import yaml
 
+from asset_token_operator.manifests import STANDARD_KEYS
+from asset_token_operator.template import LONGEST_VALUES
 from tests.support.cluster import Cluster, Json, KubectlError, wait_until
 
 CRD: Final = Path(__file__).parents[2] / "crds" / "auth.getasset.com_assettokens.yaml"
@@ -46,6 +48,10 @@ spec:
     labels: {example.com/team: ledger}
     annotations: {reloader.stakater.com/match: "true"}
     deletionPolicy: Delete
+    template:
+      .env: |
+        ASSET_ACCESS_TOKEN=${access_token}
+        PRICE=$$1
 """
 
 STATUS: Final = """
@@ -75,6 +81,7 @@ history:
   - {time: "2999-05-01T17:39:28Z", reason: Renewing, outcome: Issued, expirationTime: "2999-05-01T18:39:28Z"}
 """
 
+ALL_NAMES: Final = " ".join(f"${{{name}}}" for name in LONGEST_VALUES)
 TIME: Final = "2999-05-01T17:39:28Z"
 LABEL_KEY: Final = "example.com/team"
 LONGEST_KEY: Final = f"{'p' * 253}/{'n' * 63}"
@@ -134,6 +141,18 @@ OWN_ANNOTATIONS: Final = (
     "auth.getasset.com/... and kubectl.kubernetes.io/last-applied-configuration are not for users: remove them or use "
     "keys with another prefix"
 )
+NOT_A_TEMPLATE: Final = (
+    "not a template: fill in only ${access_token}, ${token_type}, ${authorization}, ${base_url}, ${environment}, "
+    "${business_id}, ${scopes}, ${expires_at} and ${expires_at_unix}, with braces, and write $$ for a $ that shall stay"
+)
+NOT_A_TEMPLATE_KEY: Final = (
+    'not a key of a Secret\'s data: use up to 253 letters, digits, "-", "_" and ".", not starting with "..", such as '
+    ".env"
+)
+STANDARD_KEY: Final = (
+    "access_token, token_type, authorization, expires_at, base_url and environment are in every token's Secret: give "
+    "the template another key, such as .env"
+)
 NOT_A_LABEL_VALUE: Final = (
     'not a label\'s value: use letters, digits, "-", "_" and ".", with a letter or digit at both ends, or leave it '
     "empty"
@@ -156,6 +175,11 @@ def numbered(count: int, length: int, prefix: str = "") -> str:
 def metadata(kind: str, count: int, value: str) -> str:
     """Give `spec.secret` as YAML with many labels or annotations."""
     return json.dumps({"secret": {kind: {f"key-{number}": value for number in range(count)}}})
+
+
+def template(texts: dict[str, str]) -> str:
+    """Give `spec.secret` as YAML with such a template."""
+    return json.dumps({"secret": {"template": texts}})
 
 
 def complaints(error: KubectlError) -> list[str]:
@@ -281,6 +305,15 @@ class TestAccepted:
                 metadata("annotations", 32, "v" * 4096), id="as many annotations of the greatest length as may be"
             ),
             pytest.param("secret: {deletionPolicy: Retain}", id="Retain"),
+            pytest.param("secret: {template: {}}", id="an empty template"),
+            pytest.param("secret: {template: {a: ''}}", id="an empty text"),
+            pytest.param(template({".env": ALL_NAMES}), id="all that is filled in"),
+            pytest.param(template({"a": "$$ $$$${x} } {\n\t\u0000é🚀"}), id="a text with all kinds of characters"),
+            pytest.param(template({"a": "$$" * 8192}), id="a text of dollars only, at its longest"),
+            pytest.param(
+                template({f"{'k' * 250}-{number:02}": "é" * 16384 for number in range(32)}),
+                id="as many templates of the greatest length as may be",
+            ),
             pytest.param("suspend: true", id="suspended"),
         ],
     )
@@ -571,6 +604,49 @@ class TestRefused:
                 "Too many: 33: must have at most 32 items",
                 id="too many annotations",
             ),
+            *(
+                pytest.param(
+                    template({".env": text}), "spec.secret.template[.env]", NOT_A_TEMPLATE, id=f"template: {problem}"
+                )
+                for problem, text in {
+                    "an unknown name": "A=${acess_token}",
+                    "a name in capitals": "${ACCESS_TOKEN}",
+                    "a name without braces": "$access_token",
+                    "a stray $": "costs 5$",
+                    "a $ before a known name that is escaped": "$$${access_token",
+                    "an odd number of $": "$$$",
+                    "an empty name": "${}",
+                    "a name with a blank": "${access_token }",
+                    "logic": "${access_token:-none}",
+                    "a $ at the end of a line": "$\n",
+                }.items()
+            ),
+            *(
+                pytest.param(
+                    template({key: ""}), "spec.secret.template", STANDARD_KEY, id=f"template: standard key {key}"
+                )
+                for key in STANDARD_KEYS
+            ),
+            *(
+                pytest.param(template({key: ""}), "spec.secret.template", NOT_A_TEMPLATE_KEY, id=f"template: {problem}")
+                for problem, key in {
+                    "an empty key": "",
+                    "a key with a slash": "a/b",
+                    "a key that is a folder": ".",
+                    "a key that starts with two dots": "..data",
+                    "a key with a line break": "a\n",
+                    "a key that is too long": "k" * 254,
+                }.items()
+            ),
+            pytest.param(
+                template({".env": "x" * 16385}), "spec.secret.template..env", TOO_LONG, id="template: text too long"
+            ),
+            pytest.param(
+                template({f"k{number}": "" for number in range(33)}),
+                "spec.secret.template",
+                "Too many: 33: must have at most 32 items",
+                id="too many templates",
+            ),
             pytest.param(
                 "secret: {deletionPolicy: Orphan}",
                 "spec.secret.deletionPolicy",
@@ -593,7 +669,7 @@ class TestRefused:
         ("spec", "field"),
         [
             pytest.param("scope: [ledger:read]", "spec.scope", id="misspelt"),
-            pytest.param("secret: {template: {}}", "spec.secret.template", id="below another"),
+            pytest.param("secret: {templates: {}}", "spec.secret.templates", id="below another"),
         ],
     )
     def test_an_unknown_field(self, controlplane: Cluster, untouched: str, spec: str, field: str) -> None:

@@ -19,6 +19,7 @@ PREFIX = "auth.getasset.com"
 OURS = (
     "owner",
     "environment",
+    "business-id",
     "issuance-time",
     "issuance-reason",
     "expiration-time",
@@ -75,7 +76,10 @@ UNKNOWABLE = {
 """With the operator down: what the token was requested with can't be told any more."""
 
 
-SAID = ("environment", "issuance-time", "issuance-reason", "expiration-time", "token-id", "granted-scopes", "audience")
+SAID = (
+    *("environment", "business-id", "issuance-time", "issuance-reason", "expiration-time"),
+    *("token-id", "granted-scopes", "audience"),
+)
 CHANGED = {f"annotation-{name}-changed" for name in SAID if name != "issuance-reason"}
 """The token itself, or the AssetToken, says it better than an annotation that was changed."""
 

@@ -60,6 +60,7 @@ issued_tokens = st.builds(
     audience=st.lists(scope_tokens, max_size=3, unique=True).map(lambda audience: tuple(sorted(audience))),
     skew=st.integers(-86_399, 86_399).map(lambda seconds: timedelta(seconds=seconds)),
     renew_request=st.none() | st.text(min_size=1, max_size=128),
+    business_id=st.none() | st.from_regex(r"[A-Za-z0-9_-]{1,128}", fullmatch=True),
 )
 tokens = st.builds(lambda token, life: replace(token, expires_at=token.issued_at + life), issued_tokens, lifetimes)
 owners = st.builds(

@@ -249,10 +249,14 @@ def test_no_url_at_all_is_refused() -> None:
         pytest.param("https://api.example.com\t/asset", id="tab"),
         pytest.param("https://api.exam\x00ple.com", id="nul"),
         pytest.param("https://api.ex\u00e4mple.com", id="umlaut"),
+        pytest.param('https://api.example.com/"', id="quote"),
+        pytest.param("https://api.example.com/\\", id="backslash"),
+        pytest.param("https://api.example.com/'", id="apostrophe"),
+        pytest.param("https://api.example.com/$(reboot)", id="dollar"),
     ],
 )
 def test_white_space_and_control_characters_in_a_url_are_refused(url: str) -> None:
-    assert problems_with(url) == "--sandbox-url: has white space or characters that no URL has."
+    assert problems_with(url) == "--sandbox-url: has white space or characters that a URL has only as %XX."
 
 
 @pytest.mark.parametrize(

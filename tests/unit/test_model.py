@@ -301,6 +301,7 @@ class TestParseAssetToken:
                 "labels": {"team": "books"},
                 "annotations": {"example.com/note": "ours"},
                 "deletionPolicy": "Retain",
+                "template": {".env": "TOKEN=${access_token}"},
             },
         )
         body["metadata"]["annotations"] = {"auth.getasset.com/renew-requested-at": "1777640000", "other": "x"}
@@ -319,6 +320,7 @@ class TestParseAssetToken:
                     {"team": "books"},
                     {"example.com/note": "ours"},
                     DeletionPolicy.RETAIN,
+                    {".env": "TOKEN=${access_token}"},
                 ),
                 business_id="biz_GA6EG2qFxA97NZHtxeLPUy",
                 scopes=("ledger:create", "ledger:read"),

@@ -32,6 +32,8 @@ class State(StrEnum):
     """No operator has looked at the present spec."""
     RENEWAL_STALLED = "renewal stalled"
     """The token is usable, and won't be renewed until somebody changes something."""
+    TEMPLATE = "template invalid"
+    """The token is usable and renewed, and keys of the Secret are missing."""
     RENEWAL_FAILING = "renewal failing"
     PENDING = "pending"
     OVERDUE = "overdue"
@@ -168,7 +170,8 @@ def condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
 
 def _state(body: Mapping[str, Any], *, usable: bool, now: datetime) -> State:
     spec, status = _object(body.get("spec")), _object(body.get("status"))
-    stalled = condition(status, "Stalled").get("status") == "True"
+    stall = condition(status, "Stalled")
+    stalled = stall.get("status") == "True"
     failing = str(condition(status, "Issuing").get("reason", "")) not in QUIET
     seen = _number(status.get("observedGeneration"), -1) >= _number(metadata(body).get("generation"))
     renews, expires = moment_of(status.get("renewalTime")), moment_of(status.get("expirationTime"))
@@ -180,6 +183,7 @@ def _state(body: Mapping[str, Any], *, usable: bool, now: datetime) -> State:
         (not usable and failing, State.FAILING),
         (not seen, State.UNSEEN),
         (not usable, State.PENDING),
+        (stalled and stall.get("reason") == Reason.TEMPLATE_INVALID, State.TEMPLATE),
         (stalled, State.RENEWAL_STALLED),
         (spec.get("suspend") is True, State.SUSPENDED),
         (failing, State.RENEWAL_FAILING),

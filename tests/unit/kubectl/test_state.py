@@ -48,6 +48,7 @@ CASES: Final = {
     State.PENDING: (an_asset_token("False", "DoesNotExist"), False, "issuing"),
     State.UNSEEN: (an_asset_token(observed=0), True, "No operator"),
     State.RENEWAL_STALLED: (an_asset_token(issuing="InvalidScope", stalled=True), True, "stalled"),
+    State.TEMPLATE: (an_asset_token(issuing="TemplateInvalid", stalled=True), True, "stalled"),
     State.RENEWAL_FAILING: (an_asset_token(issuing="RateLimited"), True, "issuing"),
     State.OVERDUE: (an_asset_token(renews=-5), True, "Its renewal is late"),
     State.SCOPES: (an_asset_token(scopes="False"), True, "scopes"),
