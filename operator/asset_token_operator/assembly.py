@@ -34,18 +34,22 @@ from asset_token_operator.leadership import Leadership, forever
 from asset_token_operator.metrics import Metrics
 from asset_token_operator.reconciler import Reconciler
 from asset_token_operator.reflector import SecretReflector
+from asset_token_operator.restarter import Restarter
 from asset_token_operator.scheduler import Scheduler
 from asset_token_operator.scopes import Scopes, name_of
 from asset_token_operator.state_metrics import OperatorMetrics, render, sample
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from asset_token_operator.clock import Clock
     from asset_token_operator.config import Settings
     from asset_token_operator.model import Key
 
 WORKERS: Final = 50
+RESTARTERS: Final = 5
+"""How many AssetTokens have their workloads restarted at once."""
+
 WATCH_PATIENCE: Final = timedelta(seconds=2 * WATCH_SECONDS)
 """How long kopf may begin no request before it is taken for stuck."""
 
@@ -103,6 +107,8 @@ class Parts:
     metrics: Metrics
     health: Health
     scheduler: Scheduler[Key]
+    restarts: Scheduler[Key]
+    restarter: Restarter
     asset_tokens: AssetTokenWatch
     secrets: SecretReflector
     budgets: Budgets
@@ -159,7 +165,13 @@ def assemble(  # noqa: PLR0913, PLR0917 - what it is made of
     budgets = Budgets(scheduler.wake, clock, settings.reserves)
     issuer = Issuer(kube, asset, budgets, caches, clock, clocks, metrics, scheduler.wake)
     events = EventPoster(kube, clock, instance, metrics)
-    reconciler = Reconciler(caches, scopes, kube, issuer, secrets.written, events, settings.endpoints, clock, metrics)
+    restarts: Scheduler[Key] = Scheduler(
+        clock, RESTARTERS, group_of=lambda key: key.namespace, crashed=metrics.reconcile_failed
+    )
+    restarter = Restarter(kube, clock, clocks, restarts.wake, scheduler.wake)
+    reconciler = Reconciler(
+        caches, scopes, kube, issuer, secrets.written, events, settings.endpoints, clock, metrics, restarter
+    )
     leads = scheduler.is_open if leadership is None else leadership.leads
     metrics.registry.register(OperatorMetrics(caches, scopes, budgets, issuer, clocks, scheduler, leads))
     return Parts(
@@ -168,6 +180,8 @@ def assemble(  # noqa: PLR0913, PLR0917 - what it is made of
         metrics,
         health,
         scheduler,
+        restarts,
+        restarter,
         asset_tokens,
         secrets,
         budgets,
@@ -184,6 +198,7 @@ async def run(parts: Parts, stop: asyncio.Event) -> None:
     """Run all parts, until it is time to stop or one of them ends by itself, and end in order."""
     work = asyncio.gather(
         parts.scheduler.start(parts.reconciler.reconcile),
+        parts.restarts.start(parts.restarter.restart),
         parts.secrets.run(),
         parts.asset_tokens.run(),
         parts.events.run(),
@@ -191,7 +206,7 @@ async def run(parts: Parts, stop: asyncio.Event) -> None:
         parts.issuer.tidy(),
         sample(parts.metrics, parts.caches, parts.clocks, parts.clock, parts.leads),
         parts.health.count(),
-        _lead(parts.leadership, parts.scheduler, stop),
+        _lead(parts.leadership, (parts.scheduler, parts.restarts), stop),
     )
     stopped = asyncio.create_task(stop.wait())
     ended, _ = await asyncio.wait((stopped, work), return_when=asyncio.FIRST_COMPLETED)
@@ -199,7 +214,7 @@ async def run(parts: Parts, stop: asyncio.Event) -> None:
         part.result()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(FINISH_SECONDS):
-            await parts.scheduler.close()
+            await _close((parts.scheduler, parts.restarts))
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(FLUSH_SECONDS):
             await parts.events.flush()
@@ -210,16 +225,26 @@ async def run(parts: Parts, stop: asyncio.Event) -> None:
         await work
 
 
-async def _lead(leadership: Leadership | None, scheduler: Scheduler[Key], stop: asyncio.Event) -> None:
-    """Let the scheduler run while this operator leads, or always where there is no election."""
+async def _lead(leadership: Leadership | None, schedulers: Sequence[Scheduler[Key]], stop: asyncio.Event) -> None:
+    """Let the schedulers run while this operator leads, or always where there is no election."""
     if leadership is None:
-        scheduler.open()
+        _open(schedulers)
         return
     while not stop.is_set():
         await leadership.acquire()
-        scheduler.open()
+        _open(schedulers)
         await leadership.keep()
-        await scheduler.close()
+        await _close(schedulers)
+
+
+def _open(schedulers: Sequence[Scheduler[Key]]) -> None:
+    for scheduler in schedulers:
+        scheduler.open()
+
+
+async def _close(schedulers: Sequence[Scheduler[Key]]) -> None:
+    """Begin nothing more, and finish what runs."""
+    await asyncio.gather(*(scheduler.close() for scheduler in schedulers))
 
 
 def _lease_namespace(settings: Settings) -> str:

@@ -38,7 +38,8 @@ from asset_token_operator.model import (
     digest,
 )
 from asset_token_operator.parsing import SecretEvent, parse_secret, parse_secret_metadata
-from asset_token_operator.times import format_micro_time
+from asset_token_operator.rollouts import RESTARTED_AT, Workload
+from asset_token_operator.times import format_micro_time, format_time, parse_time
 from asset_token_operator.token_request import trim_credential
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from asset_token_operator.api_server import ApiClient
-    from asset_token_operator.model import AssetToken, CredentialsRef
+    from asset_token_operator.model import AssetToken, CredentialsRef, Target
     from asset_token_operator.report import Event
     from asset_token_operator.status import Status
 
@@ -228,6 +229,34 @@ class KubeClient:
         )
         return replace(token, version=version, status=status)
 
+    async def read_workload(self, namespace: str, target: Target) -> Workload:
+        """When a workload was created and restarted last.
+
+        Raises:
+            NotFoundError: There is no such workload.
+        """
+        return await self.api.call("GET", _workload_path(namespace, target), _read_workload)
+
+    async def restart_workload(self, namespace: str, target: Target, seen: Workload, stamp: datetime) -> None:
+        """Have a workload's Pods replaced, as `kubectl rollout restart` does, unless it has changed since.
+
+        Args:
+            namespace: Where it is.
+            target: What is restarted.
+            seen: The workload as it was seen.
+            stamp: When it says from then on that it was restarted.
+
+        Raises:
+            KubeRefusedError: With status 409: it was changed, or replaced by a namesake.
+        """
+        body = {
+            "metadata": {"uid": seen.uid, "resourceVersion": str(seen.version)},
+            "spec": {"template": {"metadata": {"annotations": {RESTARTED_AT: format_time(stamp)}}}},
+        }
+        self._time_left()
+        path = _workload_path(namespace, target)
+        await self.api.call("PATCH", path, bool, query=MANAGER, body=body, content_type=MERGE_PATCH, accept=METADATA)
+
     async def create_event(self, token: AssetToken, event: Event, now: datetime, instance: str) -> None:
         """Post an event about an AssetToken."""
         identity = digest(f"{token.uid}/{event.reason}/{now.isoformat()}")
@@ -297,6 +326,16 @@ def _read_version(answer: dict[str, Any]) -> int:
     return int(answer["metadata"]["resourceVersion"])
 
 
+def _read_workload(answer: dict[str, Any]) -> Workload:
+    metadata, template = answer["metadata"], answer["spec"]["template"].get("metadata") or {}
+    try:
+        restarted_at = parse_time((template.get("annotations") or {})[RESTARTED_AT])
+    except (KeyError, ValueError):
+        restarted_at = None
+    created = parse_time(metadata["creationTimestamp"])
+    return Workload(metadata["uid"], int(metadata["resourceVersion"]), created, restarted_at)
+
+
 def _read_version_of(answer: dict[str, Any]) -> tuple[Key, int]:
     metadata = answer["metadata"]
     return Key(metadata["namespace"], metadata["name"]), int(metadata["resourceVersion"])
@@ -340,6 +379,10 @@ def _secrets_path(namespace: str) -> str:
 
 def _secret_path(key: Key) -> str:
     return f"{_secrets_path(key.namespace)}/{key.name}"
+
+
+def _workload_path(namespace: str, target: Target) -> str:
+    return f"/apis/apps/v1/namespaces/{namespace}/{target.kind.plural}/{target.name}"
 
 
 def _credential(secret: SecretState, name: str) -> SecretStr:

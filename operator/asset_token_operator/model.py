@@ -51,6 +51,19 @@ class DeletionPolicy(StrEnum):
     RETAIN = "Retain"
 
 
+class WorkloadKind(StrEnum):
+    """What may be restarted when the Secret holds another token."""
+
+    DEPLOYMENT = "Deployment"
+    STATEFUL_SET = "StatefulSet"
+    DAEMON_SET = "DaemonSet"
+
+    @property
+    def plural(self) -> str:
+        """What its resource is called."""
+        return f"{self.value.lower()}s"
+
+
 class Reason(StrEnum):
     """Why a condition, an event or a history entry says what it says; each is described in docs/reasons.md."""
 
@@ -85,6 +98,13 @@ class Reason(StrEnum):
     ALL_GRANTED = "AllGranted"
     SCOPES_MISSING = "ScopesMissing"
     AUDIENCE_MISMATCH = "AudienceMismatch"
+
+    RESTARTED = "Restarted"
+    RESTART_PENDING = "RestartPending"
+    MIN_INTERVAL_TOO_LONG = "MinIntervalTooLong"
+    TARGET_NOT_FOUND = "TargetNotFound"
+    RESTART_FORBIDDEN = "RestartForbidden"
+    RESTART_FAILED = "RestartFailed"
 
 
 class Recovery(StrEnum):
@@ -186,6 +206,24 @@ class SecretSpec:
     template: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
+class Target(NamedTuple):
+    """A workload whose Pods can't read a file again, in the AssetToken's namespace."""
+
+    kind: WorkloadKind
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutRestart:
+    """What is restarted when the Secret holds another token, and how often at most."""
+
+    targets: tuple[Target, ...]
+    min_interval: timedelta = timedelta(minutes=5)
+
+
 @dataclass(frozen=True, slots=True)
 class Spec:
     """What an AssetToken asks for; unset durations are the operator's to choose."""
@@ -200,6 +238,7 @@ class Spec:
     renew_before: timedelta | None = None
     renew_before_percentage: int | None = None
     suspend: bool = False
+    rollout_restart: RolloutRestart | None = None
     _request_hash: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

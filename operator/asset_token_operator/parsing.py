@@ -19,9 +19,12 @@ from asset_token_operator.model import (
     DeletionPolicy,
     Environment,
     Key,
+    RolloutRestart,
     SecretSpec,
     SecretState,
     Spec,
+    Target,
+    WorkloadKind,
     digest,
 )
 from asset_token_operator.status import parse_status
@@ -107,6 +110,16 @@ def _parse_spec(spec: Mapping[str, Any], name: str) -> Spec:
         renew_before=_duration(spec.get("renewBefore")),
         renew_before_percentage=spec.get("renewBeforePercentage"),
         suspend=spec.get("suspend", False),
+        rollout_restart=_parse_rollout_restart(spec.get("rolloutRestart")),
+    )
+
+
+def _parse_rollout_restart(restart: Mapping[str, Any] | None) -> RolloutRestart | None:
+    if restart is None:
+        return None
+    return RolloutRestart(
+        targets=tuple(Target(WorkloadKind(target["kind"]), target["name"]) for target in restart["targets"]),
+        min_interval=parse_duration(restart.get("minInterval", "5m")),
     )
 
 

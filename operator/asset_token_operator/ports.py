@@ -9,9 +9,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from asset_token_operator.answers import Reply
-    from asset_token_operator.model import AssetToken, Credentials, CredentialsRef, Key, SecretState, Spec
+    from asset_token_operator.model import AssetToken, Credentials, CredentialsRef, Key, SecretState, Spec, Target
     from asset_token_operator.parsing import SecretEvent
     from asset_token_operator.report import Event
+    from asset_token_operator.rollouts import Workload
     from asset_token_operator.status import Status
 
 
@@ -56,6 +57,16 @@ class SecretStore(Protocol):
 
     async def write_status(self, token: AssetToken, status: Status, /) -> AssetToken:
         """Write an AssetToken's status."""
+
+
+class WorkloadStore(Protocol):
+    """Where workloads are looked at and restarted."""
+
+    async def read_workload(self, namespace: str, target: Target, /) -> Workload:
+        """When it was created and restarted last."""
+
+    async def restart_workload(self, namespace: str, target: Target, seen: Workload, stamp: datetime, /) -> None:
+        """Have its Pods replaced, unless it has changed since it was seen."""
 
 
 class AssetTokenSource(Protocol):

@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from asset_token_operator.metrics import Metrics
     from asset_token_operator.model import Environment, IssuedToken, Key, SecretState
     from asset_token_operator.ports import EventQueue, SecretStore
+    from asset_token_operator.restarter import Restarter
     from asset_token_operator.scopes import Scopes
 
 logger = logging.getLogger(__name__)
@@ -126,7 +127,9 @@ class Reconciler:
         endpoints: Mapping[Environment, str],
         clock: Clock,
         metrics: Metrics,
+        restarter: Restarter,
     ) -> None:
+        self._restarter = restarter
         self._caches = caches
         self._scopes = scopes
         self._kube = kube
@@ -184,6 +187,7 @@ class Reconciler:
     def _forget(self, key: Key) -> None:
         self._memories.pop(key, None)
         self._issuer.forget(key)
+        self._restarter.forget(key)
 
     def _observe(self, key: Key) -> Observed | None:
         """What the caches and the memory know; None for an AssetToken that is gone or going."""
@@ -303,6 +307,8 @@ class Reconciler:
         outcome = "wrote" if assessed.seen.is_unreported else "repaired"
         said = about(key, outcome=outcome, secret=secret.key.name, token_id=new and new.token.token_id)
         logger.info("%s: %s Secret %s", key, outcome, secret.key.name, extra=said)
+        if new is not None:
+            self._restarter.wrote(key, new.token)
         if old is not None and new is not None and new is not old and new.token.reason in DUE:
             now = self._clock.now()
             self._metrics.renewed(now - old.renews_at, old.expires_at - now)
@@ -316,7 +322,7 @@ class Reconciler:
     async def _report(self, assessed: Assessment, decided: Rest) -> bool:
         """Write status and events, if they say something new; whether that was possible."""
         owner, memory = assessed.seen.owner, self._memories[assessed.seen.owner.key]
-        status = report(assessed, decided)
+        status = report(assessed, decided, self._restarter.follow(assessed))
         if is_worth_writing(assessed, status):
             try:
                 written = await self._kube.write_status(owner, status)

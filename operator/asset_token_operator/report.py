@@ -104,8 +104,8 @@ def remembered_requests(owner: AssetToken) -> Attempts:
     return Attempts() if failure.stalled or of_cluster else Attempts(REMEMBERED, (), failures, failure)
 
 
-def report(assessed: Assessment, decided: Rest) -> Status:
-    """The status that tells of what was assessed and decided."""
+def report(assessed: Assessment, decided: Rest, restarts: Finding | None = None) -> Status:
+    """The status that tells of what was assessed and decided, and of what was restarted for it."""
     owner, stored, failed = assessed.seen.owner, assessed.stored, assessed.failed
     hindrance, in_secret = _hindrance(assessed, decided), _in_secret(assessed)
     findings = {
@@ -113,6 +113,7 @@ def report(assessed: Assessment, decided: Rest) -> Status:
         ConditionType.ISSUING: _issuing(assessed, in_secret, hindrance),
         ConditionType.STALLED: _stalled(owner, hindrance),
         ConditionType.SCOPES_GRANTED: None if stored is None else _scopes_granted(owner.spec, stored.token),
+        ConditionType.ROLLOUTS_RESTARTED: restarts,
     }
     fields: dict[str, Any] = {
         "observed_generation": owner.generation,
@@ -231,8 +232,9 @@ def _summary(findings: Mapping[ConditionType, Finding | None], hindrance: Hindra
         return hindrance.reason
     if findings[ConditionType.STALLED] is not None:
         return Reason.TEMPLATE_INVALID
-    wrong = (found for found in (findings[ConditionType.READY], findings[ConditionType.SCOPES_GRANTED]) if found)
-    return next((found.reason for found in wrong if not found.holds), "Ready")
+    kinds = (ConditionType.READY, ConditionType.SCOPES_GRANTED, ConditionType.ROLLOUTS_RESTARTED)
+    wrong = (found for kind in kinds if (found := findings[kind]) is not None and not found.holds)
+    return next((found.reason for found in wrong if found.reason is not Reason.RESTART_PENDING), "Ready")
 
 
 def _condition(assessed: Assessment, kind: ConditionType, found: Finding) -> Condition:

@@ -26,6 +26,7 @@ class ConditionType(StrEnum):
     ISSUING = "Issuing"
     STALLED = "Stalled"
     SCOPES_GRANTED = "ScopesGranted"
+    ROLLOUTS_RESTARTED = "RolloutsRestarted"
 
 
 class _Part(BaseModel):

@@ -43,6 +43,11 @@ spec:
   lifetime: 1h
   renewBefore: 15m
   suspend: false
+  rolloutRestart:
+    targets:
+      - {kind: Deployment, name: ledger-worker}
+      - {kind: StatefulSet, name: ledger-store}
+    minInterval: 15m
   secret:
     name: ledger-writer-token
     labels: {example.com/team: ledger}
@@ -153,6 +158,14 @@ STANDARD_KEY: Final = (
     "access_token, token_type, authorization, expires_at, base_url and environment are in every token's Secret: give "
     "the template another key, such as .env"
 )
+NOT_A_MIN_INTERVAL: Final = (
+    "not a minInterval: write 1s to 8760h in whole hours, minutes and seconds, such as 15m or 1h"
+)
+NOT_A_WORKLOAD: Final = (
+    'not a workload\'s name: use lower-case letters, digits, "-" and ".", with a letter or digit at both ends, such as '
+    "ledger-worker"
+)
+NO_TARGETS: Final = "no targets: name at least one workload to restart, or remove rolloutRestart"
 NOT_A_LABEL_VALUE: Final = (
     'not a label\'s value: use letters, digits, "-", "_" and ".", with a letter or digit at both ends, or leave it '
     "empty"
@@ -180,6 +193,17 @@ def metadata(kind: str, count: int, value: str) -> str:
 def template(texts: dict[str, str]) -> str:
     """Give `spec.secret` as YAML with such a template."""
     return json.dumps({"secret": {"template": texts}})
+
+
+def targets(*names: str) -> str:
+    """Give Deployments as YAML."""
+    return json.dumps([{"kind": "Deployment", "name": name} for name in names])
+
+
+def restart(text: str) -> str:
+    """Give `spec.rolloutRestart` as YAML, with a change of an example."""
+    example: Json = {"targets": [{"kind": "Deployment", "name": "ledger-worker"}], "minInterval": "15m"}
+    return json.dumps({"rolloutRestart": example | yaml.safe_load(text)})
 
 
 def complaints(error: KubectlError) -> list[str]:
@@ -315,6 +339,16 @@ class TestAccepted:
                 id="as many templates of the greatest length as may be",
             ),
             pytest.param("suspend: true", id="suspended"),
+            pytest.param(restart("minInterval: 1s"), id="minInterval at its least"),
+            pytest.param(restart("minInterval: 8760h"), id="minInterval at its most"),
+            pytest.param(
+                restart(f"targets: {targets(*(f'{number:0253}' for number in range(16)))}"),
+                id="as many targets of the longest name as may be",
+            ),
+            pytest.param(
+                restart("targets: [{kind: Deployment, name: a}, {kind: DaemonSet, name: a}]"),
+                id="targets of one name and two kinds",
+            ),
         ],
     )
     def test_what_is_just_right(self, controlplane: Cluster, untouched: str, spec: str) -> None:
@@ -646,6 +680,56 @@ class TestRefused:
                 "spec.secret.template",
                 "Too many: 33: must have at most 32 items",
                 id="too many templates",
+            ),
+            pytest.param("rolloutRestart: {}", "spec.rolloutRestart.targets", "Required value", id="missing targets"),
+            pytest.param(restart("targets: []"), "spec.rolloutRestart.targets", NO_TARGETS, id="no targets"),
+            pytest.param(
+                restart(f"targets: {targets(*(f'n{number}' for number in range(17)))}"),
+                "spec.rolloutRestart.targets",
+                "Too many: 17: must have at most 16 items",
+                id="too many targets",
+            ),
+            pytest.param(
+                restart(f"targets: {targets('a', 'a')}"),
+                "spec.rolloutRestart.targets[1]",
+                "Duplicate value",
+                id="a target twice",
+            ),
+            pytest.param(
+                restart("targets: [{kind: CronJob, name: a}]"),
+                "spec.rolloutRestart.targets[0].kind",
+                'supported values: "Deployment", "StatefulSet", "DaemonSet"',
+                id="a kind that can't be restarted",
+            ),
+            pytest.param(
+                restart("targets: [{kind: Deployment}]"),
+                "spec.rolloutRestart.targets[0].name",
+                "Required value",
+                id="a target without a name",
+            ),
+            *(
+                pytest.param(
+                    restart(f"targets: {targets(name)}"),
+                    "spec.rolloutRestart.targets[0].name",
+                    NOT_A_WORKLOAD,
+                    id=f"a target named {name!r}",
+                )
+                for name in ("", "A", "a/b", "-a")
+            ),
+            pytest.param(
+                restart(f"targets: {targets('n' * 254)}"),
+                "spec.rolloutRestart.targets[0].name",
+                TOO_LONG,
+                id="a target's name too long",
+            ),
+            *(
+                pytest.param(
+                    restart(f"minInterval: {text}"),
+                    "spec.rolloutRestart.minInterval",
+                    NOT_A_MIN_INTERVAL,
+                    id=f"minInterval {text}",
+                )
+                for text in ("0s", "''", "1 day", "8761h", "'90'", "1.5h")
             ),
             pytest.param(
                 "secret: {deletionPolicy: Orphan}",

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.cluster import Json
 from tests.support.helm import RELEASE, ROOT, Helm, container, find
 
@@ -56,6 +58,28 @@ def test_openshift_can_be_had_for_some_namespaces_as_its_comment_says(
 
     made = by_name(kustomized(str(tmp_path / "openshift")))
     assert made == by_name(helm.template({"openshift": True, "watchNamespaces": ["shop"]}))
+
+
+@pytest.mark.parametrize(
+    ("folder", "values"),
+    [
+        pytest.param("base", {}, id="base"),
+        pytest.param("namespaced", {"watchNamespaces": ["shop"]}, id="namespaced"),
+        pytest.param("openshift", {"openshift": True}, id="openshift"),
+    ],
+)
+def test_restarts_are_allowed_by_a_component_as_its_comment_says(
+    helm: Helm, kustomized: Callable[[str], list[Json]], tmp_path: Path, folder: str, values: Json
+) -> None:
+    for name in ("base", "namespaced", "openshift", "rollout-restart"):
+        shutil.copytree(ROOT / "deploy" / name, tmp_path / name)
+    lines = (tmp_path / "rollout-restart" / "kustomization.yaml").read_text().splitlines()
+    at = lines.index("#   components:")
+    overlay = tmp_path / folder / "kustomization.yaml"
+    overlay.write_text("\n".join([overlay.read_text(), *(line[4:] for line in lines[at : at + 2]), ""]))
+
+    made = by_name(kustomized(str(tmp_path / folder)))
+    assert made == by_name(helm.template(values | {"rolloutRestart": {"enabled": True}}))
 
 
 def test_namespace_is_added_to_namespaced_as_its_comment_says(

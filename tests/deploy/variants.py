@@ -53,6 +53,7 @@ VARIANTS: Final[dict[str, Json]] = {
     "the CRD is there already": {"crds": {"install": False}},
     "one namespace": {"watchNamespaces": ["default"]},
     "two namespaces": {"watchNamespaces": ["default", "kube-public"]},
+    "workloads are restarted": {"rolloutRestart": {"enabled": True}},
     "no roles for users": {"userRoles": {"create": False}},
     "one replica": {"replicas": 1},
     "other endpoints": {"sandboxUrl": "https://sandbox.example.com/a", "productionUrl": "https://asset.example.com"},

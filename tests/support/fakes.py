@@ -32,10 +32,13 @@ from asset_token_operator.model import (
     Reserves,
     SecretState,
     Spec,
+    Target,
 )
 from asset_token_operator.parsing import parse_secret as read_secret_body
 from asset_token_operator.reconciler import Reconciler
 from asset_token_operator.report import Event
+from asset_token_operator.restarter import Restarter
+from asset_token_operator.rollouts import Workload
 from asset_token_operator.scopes import EVERYWHERE, Scopes
 from asset_token_operator.status import Status
 from tests.support.builders import CREDENTIALS, ENDPOINTS, NOW, a_reply, an_asset_token, as_stored, data_of
@@ -99,9 +102,12 @@ class FakeKubeClient:
         self.secrets: dict[Key, SecretState] = {}
         self.credentials: dict[Key, Credentials] = {}
         self.credentials_versions: dict[Key, int] = {}
+        self.workloads: dict[tuple[str, Target], Workload] = {}
+        self.restarted: list[tuple[Target, datetime]] = []
         self.calls: list[str] = []
         self.faults = Faults()
         self.before_write: Callable[[Mapping[str, Any]], None] = lambda _: None
+        self.before_restart: Callable[[], object] = lambda: None
         self.before_read_secret: Callable[[Key], None] = lambda _: None
         self._version = 1000
 
@@ -162,6 +168,25 @@ class FakeKubeClient:
         found = self.secrets.get(secret.key)
         if found is not None and (found.uid, found.version) == (secret.uid, secret.version):
             del self.secrets[secret.key]
+
+    async def read_workload(self, namespace: str, target: Target) -> Workload:
+        self._called("read_workload")
+        try:
+            return self.workloads[namespace, target]
+        except KeyError:
+            raise NotFoundError("the API server refused with 404 NotFound.", 404) from None
+
+    async def restart_workload(self, namespace: str, target: Target, seen: Workload, stamp: datetime) -> None:
+        self._called("restart_workload")
+        self.before_restart()
+        if self.workloads.get((namespace, target)) != seen:
+            raise KubeRefusedError("the API server refused with 409 Conflict.", 409)
+        self.put_workload(target, replace(seen, restarted_at=stamp), namespace)
+        self.restarted.append((target, stamp))
+
+    def put_workload(self, target: Target, workload: Workload, namespace: str = "shop") -> None:
+        """Somebody creates or changes a workload."""
+        self.workloads[namespace, target] = replace(workload, version=self._next_version())
 
     async def write_status(self, token: AssetToken, status: Status) -> AssetToken:
         self._called("write_status")
@@ -286,6 +311,7 @@ class World:
     Attributes:
         events: Where the operator's events go.
         woken: Those whom the tenant's budget has woken, as their turn has come.
+        to_restart: Those whose workloads are to be looked at.
     """
 
     clock: ManualClock = field(default_factory=ManualClock)
@@ -293,6 +319,7 @@ class World:
     events: FakeEventPoster = field(default_factory=FakeEventPoster)
     reserves: Reserves = field(default_factory=Reserves)
     woken: list[Key] = field(default_factory=list)
+    to_restart: list[Key] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.asset = FakeAssetClient(clock=self.clock)
@@ -305,6 +332,7 @@ class World:
     def restart(self) -> None:
         """The operator loses all that it has in memory."""
         self.woken.clear()
+        self.to_restart.clear()
         self.caches = Caches()
         self.metrics = Metrics()
         self.clocks = AssetClocks(self.clock)
@@ -320,6 +348,7 @@ class World:
             self.metrics,
             self.woken.append,
         )
+        self.restarter = Restarter(self.kube, self.clock, self.clocks, self.to_restart.append, self.woken.append)
         self.reconciler = Reconciler(
             self.caches,
             self.scopes,
@@ -330,6 +359,7 @@ class World:
             self.asset.endpoints,
             self.clock,
             self.metrics,
+            self.restarter,
         )
 
     def _wrote(self, secret: SecretState) -> None:

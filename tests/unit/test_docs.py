@@ -103,6 +103,7 @@ def test_the_parser_reads_every_field_of_the_spec_and_no_other() -> None:
             "environment": "sandbox",
             "credentialsSecretRef": {"name": "a"},
             "secret": {"name": "b"},
+            "rolloutRestart": {"targets": []},
         }
     )
     metadata = {
