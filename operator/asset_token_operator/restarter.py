@@ -156,8 +156,6 @@ class Restarter:
             found = await asyncio.gather(*(self._restart(key, target, job) for target in targets))
         except NotLeadingError:
             return self._clock.now() + RETRY_STANDBY
-        if self._jobs.get(key) is not job:  # another token came, which has woken this
-            return None
         told, job.found = job.finding(), dict(zip(targets, found, strict=True))
         if job.finding() != told:
             self._tell(key)

@@ -16,6 +16,7 @@ from tests.support.operator_process import OperatorProcess
 from tests.support.shop import Shop
 
 COMPONENT: Final = Path(__file__).parents[2] / "deploy" / "rollout-restart" / "kustomization.yaml"
+EXAMPLE: Final = Path(__file__).parents[2] / "examples" / "restart.yaml"
 RESTARTED_AT: Final = "auth.getasset.com/restarted-at"
 KINDS: Final = {"Deployment": "deployments", "StatefulSet": "statefulsets", "DaemonSet": "daemonsets"}
 
@@ -100,6 +101,21 @@ def test_each_kind_is_restarted_for_another_token_and_nothing_else_of_it_changes
     shop.wait_until_served("probe")
     assert {find(shop, kind)["metadata"]["generation"] for kind in KINDS} == {2}, "a start restarts nothing"
     assert len(asset.requests) == 2 + 1
+
+
+def test_the_example_is_restarted_when_its_token_is_renewed(
+    shop: Shop, asset: AssetApi, operator: OperatorProcess
+) -> None:
+    allow(shop, shipped_rule())
+    shop.kubectl("apply", f"--filename={EXAMPLE}")
+    shop.wait_for_condition("ledger-worker", "RolloutsRestarted", "True", "Restarted")
+    shop.kubectl("annotate", "astok/ledger-worker", "auth.getasset.com/renew-requested-at=1")
+    wait_until(lambda: restarted_at(shop, "Deployment", "ledger-worker"), 15, "the worker is restarted")
+    worker = find(shop, "Deployment", "ledger-worker")
+    (container,) = worker["spec"]["template"]["spec"]["containers"]
+    keys = [variable["valueFrom"]["secretKeyRef"] for variable in container["env"]]
+    data = shop.data("ledger-worker-token")
+    assert [(key["name"], key["key"] in data) for key in keys] == [("ledger-worker-token", True)] * 2
 
 
 def test_a_lost_status_restarts_nothing_at_a_start(shop: Shop, asset: AssetApi, operator: OperatorProcess) -> None:

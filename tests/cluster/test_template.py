@@ -144,7 +144,7 @@ def test_each_is_tried_and_listed() -> None:
     tried = Path(__file__).read_text()
     listed = (EXAMPLES / "README.md").read_text()
     for file in EXAMPLES.glob("*.yaml"):
-        manifest = yaml.safe_load(file.read_text())
+        manifest = next(yaml.safe_load_all(file.read_text()))
         if "template" in manifest.get("spec", {}).get("secret", {}):
             (key,) = manifest["spec"]["secret"]["template"]
             assert f'"{file.name}"' in tried

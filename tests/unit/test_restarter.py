@@ -383,11 +383,17 @@ async def test_pending_restarts_are_said_and_a_change_of_the_spec_is_followed_at
 
 
 async def test_an_asset_token_that_is_gone_restarts_nothing() -> None:
-    stage = Stage()
+    stage = Stage(interval=HOUR)
     await stage.run()
+    await stage.renew()
+    await stage.run(MINUTE)
+    await stage.renew()
+    assert stage.told() == ("False", "RestartPending")
     del stage.world.kube.asset_tokens[KEY]
     assert stage.world.reconcile() is None
+    stage.world.pass_time(HOUR)
     assert await stage.world.restarter.restart(KEY) is None
+    assert len(stage.restarts) == 1
 
 
 async def test_a_token_that_comes_while_workloads_are_restarted_is_followed_by_itself() -> None:

@@ -276,6 +276,18 @@ class TestChange:
         world.reconcile()
         assert decoded(world)["who"] == "biz_new canary-access-token-2"
 
+    def test_what_the_spec_says_of_the_business_is_believed_before_an_annotation(self) -> None:
+        world = World()
+        world.add(an_asset_token(templated({"who": "${business_id}"}, business_id="biz_1")))
+        world.reconcile()
+        secret = world.secret()
+        assert secret is not None
+        world.kube.put_secret(replace(secret, annotations={**secret.annotations, "auth.getasset.com/business-id": "x"}))
+        world.restart()
+        world.reconcile()
+        assert decoded(world)["who"] == "biz_1"
+        assert len(world.asset.requests) == 1
+
     def test_a_business_that_an_annotation_claims_is_not_believed_where_it_is_none(self) -> None:
         secret = a_secret(token=an_issued_token(spec_hash="another"))
         said = {**secret.annotations, "auth.getasset.com/business-id": "$(reboot)"}
