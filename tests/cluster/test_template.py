@@ -117,14 +117,8 @@ def test_curl_reads_the_netrc_file(
 ) -> None:
     path = example(shop, tmp_path, "netrc.yaml")
     there = f"asset-gateway.example.com:80:127.0.0.1:{gateway.server_port}"
-    run(
-        "curl",
-        "--silent",
-        "--fail",
-        f"--netrc-file={path}",
-        f"--connect-to={there}",
-        "http://asset-gateway.example.com/",
-    )
+    options = ("--silent", "--fail", "--noproxy", "*", "--netrc-file", str(path), "--connect-to", there)
+    run("curl", *options, "http://asset-gateway.example.com/")
     ((login, password),) = gateway.seen
     assert login == "token"
     assert asset.accepts(password)
@@ -176,7 +170,7 @@ def test_a_template_that_grows_too_large_leaves_the_token_served_and_says_so(
     shop.wait_until_ready("ledger-writer")
     shop.patch("ledger-writer", {"secret": {"template": {"large": "${access_token}" * 64}}})
     condition = shop.wait_for_condition("ledger-writer", "Stalled", "True", "TemplateInvalid")
-    assert condition["message"].startswith("spec.secret.template may need 102")
+    assert condition["message"].startswith("spec.secret.template may need 1040 KiB")
     shop.kubectl("annotate", "astok/ledger-writer", "auth.getasset.com/renew-requested-at=1")
     shop.wait_for_revision("ledger-writer", 2)
     shop.wait_until_ready("ledger-writer")
