@@ -51,6 +51,7 @@ logger = logging.getLogger(__name__)
 LOOKS: Final = 3
 """How often a workload is looked at again at once, where it was changed between the look and the restart."""
 
+SECOND: Final = timedelta(seconds=1)
 RETRY_STANDBY: Final = timedelta(seconds=5)
 """When to look again where another operator leads now."""
 
@@ -65,6 +66,7 @@ class Job:
         found: How far each target is; None where it hasn't been looked yet.
         failures: How often in a row a target couldn't be restarted.
         written: The token, by its fingerprint, that the Secret was written with since, and when.
+        stamp: What was noted at the latest restart.
     """
 
     uid: str
@@ -72,14 +74,19 @@ class Job:
     found: dict[Target, Progress] | None = None
     failures: int = 0
     written: tuple[str, datetime] | None = None
+    stamp: datetime | None = None
 
     def since_written(self, rollout: Rollout) -> Rollout:
-        """The rollout to come with when its token was written: what was restarted after the request may lack it."""
+        """The rollout to come with when its token was written: what was restarted after the request may lack it.
+
+        That is after the latest restart, however little the clock has gone on since.
+        """
         if self.rollout.fingerprint == rollout.fingerprint:
             return replace(rollout, since=self.rollout.since)
-        if self.written is not None and self.written[0] == rollout.fingerprint:
-            return replace(rollout, since=max(rollout.since, self.written[1]))
-        return rollout
+        if self.written is None or self.written[0] != rollout.fingerprint:
+            return rollout
+        after = rollout.since if self.stamp is None else self.stamp + SECOND
+        return replace(rollout, since=max(rollout.since, self.written[1], after))
 
     def finding(self) -> Finding:
         """What is told of it."""
@@ -132,8 +139,8 @@ class Restarter:
         if job is not None and job.uid == owner.uid:
             rollout = job.since_written(rollout)
         if job is None or (job.uid, job.rollout) != (owner.uid, rollout):
-            is_done = job is None and was_done(assessed)
-            job = self._jobs[owner.key] = Job(owner.uid, rollout, {} if is_done else None)
+            is_done, stamp = job is None and was_done(assessed), None if job is None else job.stamp
+            job = self._jobs[owner.key] = Job(owner.uid, rollout, {} if is_done else None, stamp=stamp)
             if not is_done:
                 self._wake(owner.key)
         return job.finding()
@@ -173,26 +180,27 @@ class Restarter:
 
     async def _restart(self, key: Key, target: Target, job: Job) -> Progress:
         try:
-            return await self._restart_if_due(key, target, job.rollout)
+            return await self._restart_if_due(key, target, job)
         except KubeError as error:
             problem = _problem(key, target, error)
             if job.found is None or job.found.get(target) != Progress(problem=problem):
                 logger.warning("%s: %s", key, problem[1], extra=about(key, reason=problem[0], target=str(target)))
             return Progress(problem=problem)
 
-    async def _restart_if_due(self, key: Key, target: Target, rollout: Rollout) -> Progress:
+    async def _restart_if_due(self, key: Key, target: Target, job: Job) -> Progress:
         for looks_left in reversed(range(LOOKS)):
             workload = await self._kube.read_workload(key.namespace, target)
             now = self._now()
-            due = next_restart(workload, rollout, now)
+            due, stamp = next_restart(workload, job.rollout, now), restart_stamp(job.rollout, now)
             if due is None or due > now:
                 return Progress(due)
             try:
-                await self._kube.restart_workload(key.namespace, target, workload, restart_stamp(rollout, now))
+                await self._kube.restart_workload(key.namespace, target, workload, stamp)
             except KubeRefusedError as error:
                 if error.status != HTTPStatus.CONFLICT or not looks_left:
                     raise
             else:
+                job.stamp = max(stamp, job.stamp or stamp)
                 logger.info("%s: restarted %s, as the token changed", key, target, extra=about(key, target=str(target)))
                 break
         return Progress()

@@ -147,7 +147,7 @@ OWN_ANNOTATIONS: Final = (
     "keys with another prefix"
 )
 NOT_A_TEMPLATE: Final = (
-    "not a template: fill in only ${access_token}, ${token_type}, ${authorization}, ${base_url}, ${environment}, "
+    "not a template: use only ${access_token}, ${token_type}, ${authorization}, ${base_url}, ${environment}, "
     "${business_id}, ${scopes}, ${expires_at} and ${expires_at_unix}, with braces, and write $$ for a $ that shall stay"
 )
 NOT_A_TEMPLATE_KEY: Final = (
@@ -155,8 +155,8 @@ NOT_A_TEMPLATE_KEY: Final = (
     ".env"
 )
 STANDARD_KEY: Final = (
-    "access_token, token_type, authorization, expires_at, base_url and environment are in every token's Secret: give "
-    "the template another key, such as .env"
+    "every token's Secret has access_token, token_type, authorization, expires_at, base_url and environment already: "
+    "use another key, such as .env"
 )
 NOT_A_MIN_INTERVAL: Final = (
     "not a minInterval: write 1s to 8760h in whole hours, minutes and seconds, such as 15m or 1h"
@@ -165,7 +165,7 @@ NOT_A_WORKLOAD: Final = (
     'not a workload\'s name: use lower-case letters, digits, "-" and ".", with a letter or digit at both ends, such as '
     "ledger-worker"
 )
-NO_TARGETS: Final = "no targets: name at least one workload to restart, or remove rolloutRestart"
+NO_TARGETS: Final = "no targets: set at least one workload to restart, or remove rolloutRestart"
 NOT_A_LABEL_VALUE: Final = (
     'not a label\'s value: use letters, digits, "-", "_" and ".", with a letter or digit at both ends, or leave it '
     "empty"
@@ -192,7 +192,7 @@ def metadata(kind: str, count: int, value: str) -> str:
 
 def template(texts: dict[str, str]) -> str:
     """Give `spec.secret` as YAML with such a template."""
-    return json.dumps({"secret": {"template": texts}})
+    return json.dumps({"secret": {"template": texts}}, ensure_ascii=False)
 
 
 def targets(*names: str) -> str:
@@ -332,7 +332,7 @@ class TestAccepted:
             pytest.param("secret: {template: {}}", id="an empty template"),
             pytest.param("secret: {template: {a: ''}}", id="an empty text"),
             pytest.param(template({".env": ALL_NAMES}), id="all that is filled in"),
-            pytest.param(template({"a": "$$ $$$${x} } {\n\t\u0000é🚀"}), id="a text with all kinds of characters"),
+            pytest.param(template({"a": "$$ $$$${x} } {\n\t\u0000é€"}), id="a text with all kinds of characters"),
             pytest.param(template({"a": "$$" * 8192}), id="a text of dollars only, at its longest"),
             pytest.param(
                 template({f"{'k' * 250}-{number:02}": "é" * 16384 for number in range(32)}),
@@ -916,12 +916,18 @@ class TestKubectl:
             "renewBefore",
             "renewBeforePercentage",
             "resources",
+            "rolloutRestart",
+            "minInterval",
+            "targets",
+            "kind",
+            "name",
             "scopes",
             "secret",
             "annotations",
             "deletionPolicy",
             "labels",
             "name",
+            "template",
             "suspend",
         ]
 

@@ -162,6 +162,20 @@ async def test_the_first_token_restarts_nothing_and_another_does_at_once() -> No
     assert stage.told() == ("True", "Restarted")
 
 
+@pytest.mark.parametrize("ahead", [-SECOND, timedelta(), SECOND], ids=str)
+async def test_a_token_that_changes_in_the_second_of_a_restart_is_another_all_the_same(ahead: timedelta) -> None:
+    """Also where the API server's clock seems to have gone back meanwhile, since it tells whole seconds only."""
+    stage = Stage(interval=2 * SECOND)
+    await stage.run()
+    await stage.renew()
+    stage.world.clocks.cluster_says(stage.world.clock.now() + ahead)
+    await stage.renew()
+    assert stage.told() == ("False", "RestartPending")
+    await stage.run(5 * SECOND)
+    assert stage.told() == ("True", "Restarted")
+    assert len(stage.restarts) == 2
+
+
 async def test_a_workload_that_is_younger_than_the_token_is_not_restarted() -> None:
     stage = Stage(interval=MINUTE)
     await stage.run()
