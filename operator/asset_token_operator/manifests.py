@@ -185,7 +185,6 @@ def _annotations(owner: AssetToken, token: IssuedToken) -> dict[str, str]:
     annotations = {
         OWNER: owner.key.name,
         ENVIRONMENT: token.environment.value,
-        BUSINESS: token.business_id or "",
         ISSUANCE_TIME: format_time(token.issued_at),
         ISSUANCE_REASON: token.reason,
         EXPIRATION_TIME: format_time(token.expires_at),
@@ -200,6 +199,8 @@ def _annotations(owner: AssetToken, token: IssuedToken) -> dict[str, str]:
         CLOCK_SKEW: str(int(token.skew.total_seconds())),
         RENEW_REQUEST: token.renew_request or "",
     }
+    if owner.spec.secret.template:  # nothing else asks for it
+        annotations[BUSINESS] = token.business_id or ""
     proved = proof(owner.uid, owner.secret_key, token)
     if proved is not None:
         annotations[PROOF] = proved

@@ -19,7 +19,6 @@ PREFIX = "auth.getasset.com"
 OURS = (
     "owner",
     "environment",
-    "business-id",
     "issuance-time",
     "issuance-reason",
     "expiration-time",
@@ -77,7 +76,7 @@ UNKNOWABLE = {
 
 
 SAID = (
-    *("environment", "business-id", "issuance-time", "issuance-reason", "expiration-time"),
+    *("environment", "issuance-time", "issuance-reason", "expiration-time"),
     *("token-id", "granted-scopes", "audience"),
 )
 CHANGED = {f"annotation-{name}-changed" for name in SAID if name != "issuance-reason"}

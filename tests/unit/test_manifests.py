@@ -85,7 +85,6 @@ class TestSecretManifest:
               annotations:
                 auth.getasset.com/owner: ledger-writer
                 auth.getasset.com/environment: sandbox
-                auth.getasset.com/business-id: ""
                 auth.getasset.com/issuance-time: "2026-05-01T12:00:00Z"
                 auth.getasset.com/issuance-reason: DoesNotExist
                 auth.getasset.com/expiration-time: "2026-05-01T13:00:00Z"
@@ -150,7 +149,6 @@ class TestSecretManifest:
                 example.com/note: ours
                 auth.getasset.com/owner: ledger-writer
                 auth.getasset.com/environment: production
-                auth.getasset.com/business-id: ""
                 auth.getasset.com/issuance-time: "2026-05-01T12:00:00Z"
                 auth.getasset.com/issuance-reason: RenewRequested
                 auth.getasset.com/expiration-time: "2026-05-01T13:00:00Z"
@@ -474,7 +472,7 @@ class TestDiffers:
         assert not is_different(a_secret(owner), owner)
 
     def test_all_that_is_written_is_watched(self) -> None:
-        assert len(ENTRIES) == 2 + 17 + 6
+        assert len(ENTRIES) == 2 + 16 + 6
 
     @pytest.mark.parametrize(("kind", "name"), ENTRIES)
     def test_an_entry_that_is_changed_is_seen(self, kind: str, name: str) -> None:
