@@ -196,6 +196,10 @@ def _ipv6_address(host: str, port: int) -> Address | None:
 def _ca_problems(path: str | None) -> list[str]:
     try:
         ssl.create_default_context(cafile=path)
+    except ssl.SSLError:
+        return [f"--ca-file: {path} has no certificates in PEM form."]
     except OSError as error:
-        return [f"--ca-file: can't be read as certificates in PEM form ({type(error).__name__})."]
+        from asset_token_operator.causes import cause_of  # noqa: PLC0415 - it imports much, which a start seldom needs
+
+        return [f"--ca-file: {path} can't be read: {cause_of(error)}."]
     return []

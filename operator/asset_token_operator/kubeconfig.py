@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 import aiohttp
 from kubernetes.aio import client, config
 
+from asset_token_operator.causes import cause_of
 from asset_token_operator.errors import KubeUnavailableError
 from asset_token_operator.model import OPERATOR
 from asset_token_operator.proxies import ProxyError, proxy_for, read_proxy
@@ -63,7 +64,7 @@ class Access:
         try:
             settings = await self._configuration.auth_settings()
         except (config.ConfigException, OSError) as error:
-            raise KubeUnavailableError(f"The service account's token can't be read ({type(error).__name__}).") from None
+            raise KubeUnavailableError(f"The service account's token can't be read: {cause_of(error)}.") from None
         authorization = settings.get("BearerToken", {}).get("value")
         return headers | {"Authorization": authorization} if authorization else headers
 
@@ -123,9 +124,7 @@ async def load() -> Access:
     configuration = client.Configuration()
     failure = await _try_to_load(configuration)
     if failure is not None:
-        kubeconfig = os.environ.get("KUBECONFIG")
-        where = f"KUBECONFIG ({kubeconfig})" if kubeconfig else "the default kubeconfig"
-        raise KubeUnavailableError(f"No cluster to connect to: {where} can't be used ({failure}). Set KUBECONFIG.")
+        raise KubeUnavailableError(f"No cluster to connect to: {failure}. Set KUBECONFIG.")
     try:
         fingerprint = _fingerprint(configuration)  # before it is used: what is replaced meanwhile is found next time
         tls = await asyncio.to_thread(_tls, configuration)
@@ -136,8 +135,8 @@ async def load() -> Access:
         raise KubeUnavailableError(f"No cluster to connect to: {error}") from None
     except (OSError, ValueError) as error:
         raise KubeUnavailableError(
-            f"No cluster to connect to: its address or certificates can't be used ({type(error).__name__})."
-            " Set KUBECONFIG."
+            f"No cluster to connect to: the API server's address or certificates in {_source()} can't be used:"
+            f" {cause_of(error, 'they make no sense')}. Set KUBECONFIG."
         ) from None
     return Access(server, tls, proxy, fingerprint, configuration)
 
@@ -161,7 +160,7 @@ def context_namespace() -> str:
 
 
 async def _try_to_load(configuration: client.Configuration) -> str | None:
-    """Read it; the name of the error, if there is one. Its text is not told on: it may hold a token."""
+    """Read it; what is wrong, if anything is. An error's text is not told on: it may hold a token."""
     try:
         if _in_cluster():
             config.load_incluster_config(client_configuration=configuration)
@@ -169,9 +168,37 @@ async def _try_to_load(configuration: client.Configuration) -> str | None:
             file = os.environ.get("KUBECONFIG") or None
             async with asyncio.timeout(LOAD_SECONDS):  # it may run a program that asks who we are
                 await config.load_kube_config(config_file=file, client_configuration=configuration)
+    except TimeoutError:
+        return f"its login command in {_source()} took longer than {LOAD_SECONDS:.0f} s"
     except Exception as error:  # noqa: BLE001 - the loader raises whatever it stumbles over
-        return type(error).__name__
+        return _what_is_wrong(error)
     return None
+
+
+def _what_is_wrong(error: Exception) -> str:
+    """Why it can't be loaded; that a file isn't there is the commonest reason, and the loader doesn't say so."""
+    source = _source()
+    if _in_cluster():
+        return f"{source} can't be used; check that the Pod has one (automountServiceAccountToken)"
+    if not any(path.exists() for path in _kubeconfigs()):
+        return f"{source}: file not found"
+    if isinstance(error, OSError):
+        return f"{source} can't be read: {cause_of(error)}"
+    return f"{source} can't be used; `kubectl config view` may show why"
+
+
+def _source() -> str:
+    """What is read, in words."""
+    if _in_cluster():
+        return f"the Pod's service account ({NAMESPACE_FILE.parent})"
+    named = os.environ.get("KUBECONFIG")
+    return f"KUBECONFIG={named}" if named else f"KUBECONFIG isn't set, and {_kubeconfigs()[0]}"
+
+
+def _kubeconfigs() -> list[Path]:
+    """Where kubeconfigs are read from, whether they are there or not."""
+    named = os.environ.get("KUBECONFIG") or config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION
+    return [Path(path).expanduser() for path in named.split(os.pathsep) if path]
 
 
 def _in_cluster() -> bool:

@@ -339,7 +339,8 @@ def test_a_ca_file_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
     empty = tmp_path / "empty.pem"
     empty.write_text("")
     for path in (empty, tmp_path / "none.pem"):
-        with pytest.raises(ConfigError, match="--ca-file: can't be read as certificates in PEM form"):
+        why = "has no certificates in PEM form" if path is empty else "can't be read: file not found"
+        with pytest.raises(ConfigError, match=f"--ca-file: {path} {why}\\."):
             settings_with(ca_file=str(path))
 
 

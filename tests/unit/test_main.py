@@ -78,11 +78,12 @@ def test_help_names_the_command() -> None:
 
 
 @pytest.mark.parametrize("option", list(VARIABLES))
-def test_help_of_run_names_every_option(option: str) -> None:
+def test_help_of_run_names_every_option_and_its_variable(option: str) -> None:
     result = invoke("run", "--help")
 
     assert result.exit_code == 0
     assert option in result.output
+    assert VARIABLES[option] in result.output
 
 
 def test_every_option_of_run_has_its_environment_variable() -> None:
@@ -107,7 +108,7 @@ def test_a_reserve_that_is_no_percentage_up_to_90_is_refused(option: str, value:
     result = invoke("run", option, value)
 
     assert result.exit_code == 2
-    assert f"Invalid value for '{option}'" in result.output
+    assert f"{option}: '{value}' is not a whole number from 0 to 90." in result.output
 
 
 @pytest.mark.parametrize("value", ["0", "35", "90"])
@@ -179,6 +180,37 @@ def test_all_bad_settings_are_reported_together() -> None:
     assert "--namespace: 'Shop' is not a namespace's name." in result.output
     assert "--sandbox-url: would send credentials in the clear" in one_line(result.output)
     assert "Traceback" not in result.output
+
+
+def test_all_of_any_kind_are_reported_together(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ASSET_TOKEN_OPERATOR_LEADER_ELECT", "maybe")
+    monkeypatch.setenv("ASSET_TOKEN_OPERATOR_LOG_FORMAT", "xml")
+
+    result = invoke("run", "--log-level=loud", "--issue-reserve=0.2", "--namespace=A_B", f"--ca-file={tmp_path}/none")
+
+    assert result.exit_code == 2
+    for line in (
+        "--leader-elect: 'maybe' is neither true nor false.",
+        "--log-format: 'xml' is not one of 'text', 'json'.",
+        "--log-level: 'loud' is not one of 'debug', 'info', 'warning', 'error'.",
+        "--issue-reserve: '0.2' is not a whole number from 0 to 90.",
+        "--namespace: 'A_B' is not a namespace's name.",
+        f"--ca-file: {tmp_path}/none can't be read: file not found.",
+    ):
+        assert line in result.output
+
+
+@pytest.mark.parametrize("level", ["INFO", "Info", "info"])
+def test_levels_and_formats_are_taken_in_any_case(monkeypatch: pytest.MonkeyPatch, level: str) -> None:
+    got: list[Settings] = []
+
+    async def serve(settings: Settings) -> None:
+        got.append(settings)
+
+    monkeypatch.setattr("asset_token_operator.assembly.serve", serve)
+
+    assert invoke("run", "--log-level", level, "--log-format", "JSON").exit_code == 0
+    assert [(settings.log_level, settings.log_format) for settings in got] == [("info", "json")]
 
 
 def test_bad_settings_in_the_environment_are_reported_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from asset_token_operator.durations import in_words
 from asset_token_operator.times import parse_time
 
 if TYPE_CHECKING:
@@ -15,20 +16,10 @@ SOON: Final = timedelta(minutes=1)
 CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """Characters that would steer the terminal."""
 
-UNITS: Final = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
-
 
 def duration(length: timedelta) -> str:
-    """A duration in its two largest units, such as `3h12m`, as kubectl writes an age."""
-    seconds = abs(int(length.total_seconds()))
-    parts: list[str] = []
-    for unit, size in UNITS:
-        count, seconds = divmod(seconds, size)
-        if count or parts:
-            parts.append(f"{count}{unit}" if count else "")
-        if len(parts) == 2:  # noqa: PLR2004
-            break
-    return "".join(parts) or "0s"
+    """A duration as kubectl writes an age, such as `3h12m`."""
+    return in_words(length).replace(" ", "")
 
 
 def relative(moment: datetime | None, now: datetime) -> str:
