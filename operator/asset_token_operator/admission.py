@@ -17,10 +17,13 @@ NAME: Final = r"([a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?)"
 OBJECT: Final = r'[a-z0-9./]{1,253}(?: "[-a-z0-9.]{0,253}")? is forbidden: '
 
 DENIALS: Final = (
-    (re.compile(rf'admission webhook "{NAME}" denied the request'), "admission webhook {} denied it"),
+    (
+        re.compile(rf'admission webhook "{NAME}" denied the request'),
+        "admission webhook {} denied it; let it admit what the operator writes",
+    ),
     (
         re.compile(rf"(?:{OBJECT})?(\w{{1,20}}AdmissionPolicy) '{NAME}' with binding '{NAME}' denied request"),
-        "{} {} denied it (binding {})",
+        "{} {} denied it (binding {}); let it admit what the operator writes",
     ),
     (
         re.compile(rf"{OBJECT}exceeded quota: {NAME}, requested: "),
@@ -28,9 +31,12 @@ DENIALS: Final = (
     ),
     (
         re.compile(rf"{OBJECT}(?:failed quota: {NAME}: |status unknown for quota: {NAME}, )"),
-        "ResourceQuota {} denied it",
+        "ResourceQuota {} denied it; check what it limits",
     ),
-    (re.compile(rf"{OBJECT}insufficient quota to consume: "), "the cluster admits it only where a ResourceQuota does"),
+    (
+        re.compile(rf"{OBJECT}insufficient quota to consume: "),
+        "the cluster admits it only where a ResourceQuota does; add one to the namespace",
+    ),
     (
         re.compile(rf"{OBJECT}unable to create new content in namespace {NAME} because it is being terminated"),
         "namespace {} is being deleted",

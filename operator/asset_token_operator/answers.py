@@ -28,7 +28,9 @@ from asset_token_operator.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from asset_token_operator.model import Spec
 
 LONGEST_TOKEN: Final = 16 * 1024
 """Characters of the longest token that is taken; longer ones fit no HTTP header."""
@@ -48,22 +50,51 @@ LONGEST_BODY: Final = 256 * 1024
 B64TOKEN: Final = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
 """RFC 6750, section 2.1: what may stand behind `Bearer`; it has no line break, so none reaches a header."""
 
+AGAIN: Final = "tried again by itself"
+
+REFUSED_CREDENTIALS: Final = (
+    "Asset {environment} refused the credentials in Secret {secret} ({said}): check {client_id} and {client_secret},"
+    " and that they are {environment}'s; each environment has its own."
+)
+NO_CLIENT_OF_ASSET: Final = (
+    "Asset {environment} lets nobody request tokens with the credentials in Secret {secret} ({said}): check them in the"
+    " Asset Dashboard, or use others."
+)
+REFUSED_SCOPES: Final = (
+    "Asset {environment} doesn't grant all of these scopes to the credentials in Secret {secret} ({said}): {scopes}."
+    " Correct spec.scopes, or have the credentials allowed to request them."
+)
+REFUSED_RESOURCES: Final = (
+    "Asset {environment} doesn't issue tokens for all of these resources to the credentials in Secret {secret}"
+    " ({said}): {resources}. Correct spec.resources."
+)
+MALFORMED: Final = (
+    "Asset {environment} found the request malformed ({said}): check spec.businessId, spec.resources and spec.lifetime."
+)
+FORBIDDEN: Final = (
+    "Asset {environment} forbids the request ({said}): check spec.businessId, and what the credentials in Secret"
+    " {secret} may do."
+)
+NO_ENDPOINT: Final = (
+    "There is no token endpoint at the operator's address of Asset {environment} ({said}): check --{environment}-url;"
+    " tried again by itself."
+)
+TOO_SLOW: Final = "The request reached Asset {environment} too slowly ({said}); tried again by itself."
+LIMITED: Final = (
+    "The rate limit of the credentials in Secret {secret} at Asset {environment} is used up ({said}), perhaps by other"
+    " programs that use them; tried again by itself."
+)
+REFUSED: Final = (
+    "Asset {environment} refused the request ({said}): check the spec and the credentials in Secret {secret}."
+)
+
 REFUSALS: Final[Mapping[str, tuple[type[AssetError], str]]] = {
-    "invalid_client": (InvalidClientError, "the credentials are not accepted; correct the credentials Secret"),
-    "invalid_grant": (InvalidClientError, "the credentials are not accepted; correct the credentials Secret"),
-    "unauthorized_client": (
-        InvalidClientError,
-        "these credentials may not request tokens; check them in the Asset Dashboard",
-    ),
-    "invalid_scope": (
-        InvalidScopeError,
-        "a scope is unknown or not allowed for these credentials; correct spec.scopes",
-    ),
-    "invalid_target": (RequestRefusedError, "a resource is unknown or not allowed; correct spec.resources"),
-    "invalid_request": (
-        RequestRefusedError,
-        "it is malformed; check spec.businessId, spec.resources and spec.lifetime",
-    ),
+    "invalid_client": (InvalidClientError, REFUSED_CREDENTIALS),
+    "invalid_grant": (InvalidClientError, REFUSED_CREDENTIALS),
+    "unauthorized_client": (InvalidClientError, NO_CLIENT_OF_ASSET),
+    "invalid_scope": (InvalidScopeError, REFUSED_SCOPES),
+    "invalid_target": (RequestRefusedError, REFUSED_RESOURCES),
+    "invalid_request": (RequestRefusedError, MALFORMED),
 }
 """What the error codes of RFC 6749, section 5.2, and RFC 8707, section 2, mean, and what to do."""
 
@@ -75,14 +106,17 @@ OWN_WORDS: Final = frozenset({"error", "detail"})
 MEDIA_TYPE: Final = re.compile(r"[a-z0-9!#$&^_.+-]{1,40}/[a-z0-9!#$&^_.+-]{1,40}")
 
 STATUSES: Final[Mapping[int, tuple[type[AssetError], str]]] = {
-    HTTPStatus.UNAUTHORIZED: REFUSALS["invalid_client"],
-    HTTPStatus.FORBIDDEN: (RequestRefusedError, "it is forbidden; check spec.businessId and what the credentials may"),
-    HTTPStatus.NOT_FOUND: (AssetUnavailableError, "there is no token endpoint; check the operator's base URLs"),
-    HTTPStatus.REQUEST_TIMEOUT: (AssetUnavailableError, "it came too slowly"),
-    HTTPStatus.UNPROCESSABLE_ENTITY: REFUSALS["invalid_request"],
-    HTTPStatus.TOO_MANY_REQUESTS: (RateLimitedError, "the rate limit is used up"),
+    HTTPStatus.UNAUTHORIZED: (InvalidClientError, REFUSED_CREDENTIALS),
+    HTTPStatus.FORBIDDEN: (RequestRefusedError, FORBIDDEN),
+    HTTPStatus.NOT_FOUND: (AssetUnavailableError, NO_ENDPOINT),
+    HTTPStatus.REQUEST_TIMEOUT: (AssetUnavailableError, TOO_SLOW),
+    HTTPStatus.UNPROCESSABLE_ENTITY: (RequestRefusedError, MALFORMED),
+    HTTPStatus.TOO_MANY_REQUESTS: (RateLimitedError, LIMITED),
 }
 """What a status means where the body has no such code."""
+
+MOST_NAMED: Final = 8
+"""Of scopes, or resources, in a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,54 +272,83 @@ def read_date(text: str | None) -> datetime | None:
     return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
 
 
-def read_answer(reply: Reply) -> TokenAnswer:
+def read_answer(reply: Reply, spec: Spec) -> TokenAnswer:
     """Read an answer.
+
+    Args:
+        reply: The answer.
+        spec: What was requested.
 
     Raises:
         AssetError: It holds no usable token.
     """
     if reply.status != HTTPStatus.OK:
-        raise _failure(reply)
+        raise _failure(reply, spec)
     answer = _read_object(reply.body)
     if answer is None:
-        raise BrokenAnswerError("Asset's answer is not a JSON object.")
+        raise BrokenAnswerError(f"The answer of Asset {spec.environment} is not a JSON object; {AGAIN}.")
     token_type = answer.get("token_type")
     if token_type is not None and (not isinstance(token_type, str) or token_type.lower() != "bearer"):
-        raise BrokenAnswerError("Asset answered with a token that is not a Bearer token.")
+        raise BrokenAnswerError(f"The token of Asset {spec.environment} is not a Bearer token; {AGAIN}.")
     token = answer.get("access_token")
     if not isinstance(token, str) or not token.strip():
-        raise BrokenAnswerError("Asset's answer has no access_token.")
+        raise BrokenAnswerError(f"The answer of Asset {spec.environment} has no access_token; {AGAIN}.")
     if len(token) > LONGEST_TOKEN:
-        raise BrokenAnswerError(f"Asset's access_token is longer than {LONGEST_TOKEN} characters.")
+        raise BrokenAnswerError(
+            f"The token of Asset {spec.environment} is longer than {LONGEST_TOKEN} characters; {AGAIN}."
+        )
     if not B64TOKEN.fullmatch(token):
-        raise BrokenAnswerError("Asset's access_token has characters that no Authorization header may carry.")
+        raise BrokenAnswerError(
+            f"The token of Asset {spec.environment} has characters that no Authorization header may carry; {AGAIN}."
+        )
     return TokenAnswer(
         SecretStr(token), answer.get("expires_in"), _read_scopes(answer.get("scope")), read_claims(token)
     )
 
 
-def _failure(reply: Reply) -> AssetError:
+def _failure(reply: Reply, spec: Spec) -> AssetError:
     """The error that an answer other than 200 means."""
     status = reply.status
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        failure = AssetUnavailableError(f"Asset failed ({status}).")
+        failure = AssetUnavailableError(f"Asset {spec.environment} failed ({status}); {AGAIN}.")
         failure.retry_after = unavailable_for(reply)
         return failure
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-        return BrokenAnswerError(f"Asset answered with a redirect ({status}), which is not followed with credentials.")
+        return BrokenAnswerError(
+            f"Asset {spec.environment} answered with a redirect ({status}), which is not followed with credentials;"
+            f" check --{spec.environment}-url; {AGAIN}."
+        )
     if status < HTTPStatus.BAD_REQUEST:
-        return BrokenAnswerError(f"Asset answered {status} instead of 200.")
+        return BrokenAnswerError(f"Asset {spec.environment} answered {status} instead of 200; {AGAIN}.")
     if not gets_through(reply) and status not in NOT_SERVED:
-        media_type = reply.media_type or "no content type"
         return AssetUnavailableError(
-            f"Not an answer of the token service: {status}, {media_type}; something in front of it answered instead."
+            f"Something in front of Asset {spec.environment} answered instead of its token service ({status},"
+            f" {reply.media_type or 'no content type'}), such as a firewall or a page for maintenance; {AGAIN}."
         )
     code = (_read_object(reply.body) or {}).get("error")
     if isinstance(code, str) and code in REFUSALS and status != HTTPStatus.TOO_MANY_REQUESTS:
-        kind, meaning = REFUSALS[code]
-        return kind(f"Asset refused the request ({status} {code}): {meaning}.")
-    kind, meaning = STATUSES.get(status, (RequestRefusedError, "check the spec and the credentials Secret"))
-    return kind(f"Asset refused the request ({status}): {meaning}.")
+        return _refusal(REFUSALS[code], f"{status} {code}", spec)
+    return _refusal(STATUSES.get(status, (RequestRefusedError, REFUSED)), str(status), spec)
+
+
+def _refusal(meaning: tuple[type[AssetError], str], said: str, spec: Spec) -> AssetError:
+    kind, sentence = meaning
+    named = {
+        "environment": spec.environment,
+        "secret": spec.credentials.name,
+        "client_id": spec.credentials.client_id_key,
+        "client_secret": spec.credentials.client_secret_key,
+        "scopes": _listed(spec.scopes),
+        "resources": _listed(spec.resources),
+    }
+    return kind(sentence.format(said=said, **named))
+
+
+def _listed(texts: Sequence[str]) -> str:
+    """The first few of them."""
+    more = len(texts) - MOST_NAMED
+    named = ", ".join(sorted(texts)[:MOST_NAMED]) or "none was named"
+    return f"{named} and {more} more" if more > 0 else named
 
 
 def _read_object(body: bytes) -> dict[str, Any] | None:

@@ -24,6 +24,7 @@ from aiohttp.http import HttpProcessingError
 from asset_token_operator import kubeconfig
 from asset_token_operator.admission import find_denial, find_silent_webhook, is_not_allowed
 from asset_token_operator.answers import read_date
+from asset_token_operator.causes import cause_of
 from asset_token_operator.errors import (
     AdmissionDeniedError,
     KubeError,
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from asset_token_operator.kubeconfig import Access
 
 T = TypeVar("T")
+
+AGAIN: Final = "tried again by itself"
 
 logger = logging.getLogger(__name__)
 
@@ -114,6 +117,10 @@ class ApiClient:
         await self._calls.close()
         await self._others.close()
 
+    def host(self) -> str:
+        """The API server's name and port, as people are told of it."""
+        return self._access.host
+
     def fingerprint(self) -> str:
         """Differs where the API server is reached another way than before."""
         return self._access.fingerprint
@@ -147,7 +154,7 @@ class ApiClient:
         what = f"{method} {path}"
         data = None if body is None else _write_object(body)
         request = {"params": query, "data": data, "headers": {"Accept": accept, "Content-Type": content_type}}
-        with _as_kube_errors(what):
+        with _as_kube_errors(what, self._access.host):
             async with asyncio.timeout(TIMEOUT_SECONDS if method == "GET" else WRITE_SECONDS):
                 access = self._access
                 status, content = await self._exchange(method, path, request, largest, waits=waits)
@@ -163,7 +170,7 @@ class ApiClient:
     ) -> AsyncIterator[T]:
         """The events of a watch, until it ends or nothing comes for longer than the API server's bookmarks take."""
         what = f"watch {path}"
-        with _as_kube_errors(what):
+        with _as_kube_errors(what, self._access.host):
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 response = await self._send("GET", path, {"params": query, "headers": {"Accept": accept}}, waits=False)
                 if response.status != HTTPStatus.OK:
@@ -231,14 +238,15 @@ def _is_cancelled() -> bool:
 
 
 @contextlib.contextmanager
-def _as_kube_errors(what: str) -> Iterator[None]:
+def _as_kube_errors(what: str, host: str) -> Iterator[None]:
     try:
         yield
     except (aiohttp.ClientError, HttpProcessingError, TimeoutError, OSError, RuntimeError, AssertionError) as error:
         # The last two are how aiohttp says that a session was closed, which happens when it is replaced.
-        raise KubeUnavailableError(f"{what}: no answer from the API server ({type(error).__name__}).") from None
+        why = cause_of(error, "the connection broke")
+        raise KubeUnavailableError(f"{what}: no answer from the API server at {host}: {why}; {AGAIN}.") from None
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
-        raise KubeUnavailableError(f"{what}: the API server's answer makes no sense.") from None
+        raise KubeUnavailableError(f"{what}: the API server's answer makes no sense; {AGAIN}.") from None
 
 
 def _check(what: str, status: int, answer: dict[str, Any]) -> None:
@@ -246,14 +254,16 @@ def _check(what: str, status: int, answer: dict[str, Any]) -> None:
     if status < HTTPStatus.MULTIPLE_CHOICES:
         return
     if status < HTTPStatus.BAD_REQUEST:
-        raise KubeUnavailableError(f"{what}: no answer from the API server, but a redirect.")
+        raise KubeUnavailableError(
+            f"{what}: no answer from the API server, but a redirect; check the server's address in the kubeconfig."
+        )
     denial = find_denial(answer)
     if denial is not None:
-        raise AdmissionDeniedError(f"{what}: {denial}.", HTTPStatus.FORBIDDEN)
+        raise AdmissionDeniedError(f"{what}: {denial}; {AGAIN}.", HTTPStatus.FORBIDDEN)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in TRY_AGAIN:
         webhook = find_silent_webhook(answer)
         why = "" if webhook is None else f", as admission webhook {webhook} can't be asked"
-        raise KubeUnavailableError(f"{what}: the API server answered {status}{why}.")
+        raise KubeUnavailableError(f"{what}: the API server answered {status}{why}; {AGAIN}.")
     raise _refusal(what, status, answer)
 
 
@@ -274,7 +284,7 @@ async def _read_answer(response: aiohttp.ClientResponse, largest: int | None = N
     if not response.content.at_eof():
         response.close()
         if not is_refusal:
-            raise TooLargeError("The API server's answer is too large.")
+            raise TooLargeError(f"The API server's answer is larger than {LARGEST_ANSWER} bytes; {AGAIN}.")
     return bytes(body)
 
 
@@ -313,7 +323,7 @@ def _refusal(what: str, status: int, answer: Mapping[str, Any]) -> KubeRefusedEr
     blamed = f", because of {', '.join(sorted(fields))}" if fields else ""
     if is_not_allowed(answer):
         blamed = "; check the operator's Role there"
-    return kind(f"{what}: the API server refused with {status} {reason}{blamed}.", status, fields)
+    return kind(f"{what}: the API server refused with {status} {reason}{blamed}; {AGAIN}.", status, fields)
 
 
 def _blamed_fields(details: object) -> Iterator[str]:

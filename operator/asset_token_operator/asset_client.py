@@ -9,22 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Final, Self
+from urllib.parse import urlsplit
 
 import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
 from asset_token_operator.answers import LONGEST_BODY, Reply, read_reply
+from asset_token_operator.causes import cause_of
 from asset_token_operator.errors import AssetUnavailableError, BrokenAnswerError
 from asset_token_operator.proxies import ProxyError, proxy_for
 from asset_token_operator.tls import verify_as_kubectl
 from asset_token_operator.token_request import TOKEN_PATH, token_form
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable, Mapping
     from datetime import timedelta
 
@@ -35,20 +37,6 @@ TIMEOUT_SECONDS: Final = 15.0
 """For a request in all, from connecting to the answer's last byte."""
 
 CONNECTIONS: Final = 100
-
-WORDS: Final[Mapping[type[BaseException], str]] = {
-    aiohttp.ClientConnectorDNSError: "its name can't be resolved",
-    aiohttp.ClientProxyConnectionError: "the proxy can't be connected to",
-    aiohttp.ClientHttpProxyError: "the proxy refused",
-    aiohttp.ClientConnectorCertificateError: "its certificate, or that of a proxy on the way, isn't trusted",
-    aiohttp.ClientSSLError: "TLS failed",
-    aiohttp.ClientConnectorError: "it can't be connected to",
-    aiohttp.ServerDisconnectedError: "it closed the connection without an answer",
-    aiohttp.ClientConnectionError: "the connection broke",
-    aiohttp.ClientPayloadError: "its answer was cut off",
-    aiohttp.ClientResponseError: "its answer was no HTTP",
-}
-"""What an error means, the first that fits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +76,10 @@ class AssetClient:
         except ProxyError as error:
             raise AssetUnavailableError(str(error)) from None
         except (OSError, ValueError) as error:
+            is_no_certificate = isinstance(error, ssl.SSLError | ValueError)
+            why = "no certificates in PEM form" if is_no_certificate else cause_of(error)
             raise AssetUnavailableError(
-                f"The CAs can't be read ({type(error).__name__}); check --ca-file, SSL_CERT_FILE and SSL_CERT_DIR."
+                f"The CAs can't be read: {why}; check --ca-file, SSL_CERT_FILE and SSL_CERT_DIR."
             ) from None
         session = _session(trusted, time_left)
         http = httpx.AsyncClient(
@@ -117,14 +107,20 @@ class AssetClient:
             NotLeadingError: None may be sent now.
         """
         url = self.endpoints[spec.environment] + TOKEN_PATH
+        host = urlsplit(url).netloc
         seconds = min(TIMEOUT_SECONDS, self.time_left().total_seconds())
         try:
             async with asyncio.timeout(seconds):
                 return await self._post(url, token_form(spec, credentials))
         except TimeoutError:
-            raise AssetUnavailableError(f"Asset did not answer within {seconds:.0f} s.") from None
+            raise AssetUnavailableError(
+                f"Asset {spec.environment} ({host}) did not answer within {seconds:.0f} s; tried again by itself."
+            ) from None
         except (httpx.TransportError, httpx.InvalidURL, aiohttp.ClientError, UnicodeError) as error:
-            raise AssetUnavailableError(f"Asset could not be reached: {_in_words(error.__cause__ or error)}.") from None
+            why = cause_of(error.__cause__ or error, "the connection broke")
+            raise AssetUnavailableError(
+                f"Asset {spec.environment} ({host}) could not be reached: {why}; tried again by itself."
+            ) from None
 
     async def _post(self, url: str, form: Mapping[str, str | list[str]]) -> Reply:
         body = bytearray()
@@ -132,7 +128,9 @@ class AssetClient:
             async for chunk in response.aiter_raw():
                 body += chunk
                 if len(body) > LONGEST_BODY:
-                    raise BrokenAnswerError(f"Asset's answer is longer than {LONGEST_BODY} bytes.")
+                    raise BrokenAnswerError(
+                        f"Asset's answer is longer than {LONGEST_BODY} bytes, as no token is; tried again by itself."
+                    )
         return read_reply(response.status_code, response.headers, bytes(body))
 
 
@@ -158,8 +156,3 @@ def _transport(session: aiohttp.ClientSession, proxy: Proxy | None) -> httpx.Asy
         return AiohttpTransport(client=session)
     headers = None if proxy.authorization is None else {"Proxy-Authorization": proxy.authorization}
     return AiohttpTransport(client=session, proxy=httpx.Proxy(proxy.url, headers=headers))
-
-
-def _in_words(error: BaseException) -> str:
-    """What went wrong; its own text is not told on, as it may hold what was sent or answered."""
-    return next((words for kind, words in WORDS.items() if isinstance(error, kind)), type(error).__name__)

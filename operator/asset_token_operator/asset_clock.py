@@ -111,7 +111,9 @@ class AssetClocks:
         if (environment, odd) not in self._odd:
             self._odd.add((environment, odd))
             logger.warning(
-                "%s: what Asset's answers say in %s is not believed: other clocks disagree", environment, odd
+                "Asset %s: what its answers say in %s is not believed, as other clocks disagree; check this machine's",
+                environment,
+                odd,
             )
 
     def _ahead(self, began: datetime | None) -> timedelta | None:

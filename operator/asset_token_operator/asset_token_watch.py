@@ -83,7 +83,8 @@ class AssetTokenWatch:
             try:
                 if not await self._kube.serves_asset_tokens():
                     raise NotFoundError(
-                        f"the cluster has no {PLURAL}.{GROUP}/{VERSION}; install the CRD (crds/).", HTTPStatus.NOT_FOUND
+                        f"the cluster has no {PLURAL}.{GROUP}/{VERSION}; install the CRD (crds/).",
+                        HTTPStatus.NOT_FOUND,
                     )
             except KubeError as error:
                 self._lost(self._scopes.names, error)
@@ -141,15 +142,16 @@ class AssetTokenWatch:
             return
         what = f"the API server answered {status} to the list of AssetTokens"
         if status == HTTPStatus.NOT_FOUND:
-            self._lost([scope], NotFoundError(f"{what}; is the CRD (crds/) installed?", status))
+            self._lost([scope], NotFoundError(f"{what}; install the CRD (crds/).", status))
         elif status == HTTPStatus.FORBIDDEN:
-            self._lost([scope], KubeRefusedError(f"{what} (Forbidden); check the operator's Role there.", status))
+            why = f"{what} (Forbidden); check the operator's Role there; tried again by itself."
+            self._lost([scope], KubeRefusedError(why, status))
         else:
-            self._lost([scope], KubeUnavailableError(f"{what}."))
+            self._lost([scope], KubeUnavailableError(f"{what}; tried again by itself."))
 
     def unreachable(self, scope: str, error: str) -> None:
-        """The API server couldn't be reached."""
-        self._lost([scope], KubeUnavailableError(f"no answer from the API server ({error})."))
+        """The API server couldn't be reached: where, and why."""
+        self._lost([scope], KubeUnavailableError(f"no answer from the API server at {error}; tried again by itself."))
 
     def saw(self, token: AssetToken) -> None:
         """An AssetToken is there, in that state."""
@@ -165,7 +167,7 @@ class AssetTokenWatch:
 
     def saw_unreadable(self, key: Key, version: int, error: str) -> None:
         """An AssetToken is there that can't be read."""
-        logger.error("%s can't be read (%s): the installed CRD is of another version than the operator.", key, error)
+        logger.error("%s can't be read (%s): install the CRD (crds/) of this operator's version", key, error)
         self._unreadable[key] = version
         self._wake_all(self._caches.asset_token_gone(key, version))
         self._found(key, version)

@@ -27,6 +27,7 @@ from asset_token_operator.account import (
     Slot,
     Tenant,
 )
+from asset_token_operator.durations import in_words
 from asset_token_operator.endpoint import Endpoint
 from asset_token_operator.renewal import PROBE_EVERY
 
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from asset_token_operator.model import Environment, Key, Reserves
 
 logger = logging.getLogger(__name__)
+
+RATE_LIMITED: Final = "Asset %s: the rate limit of the credentials in Secret %s is used up; they pause for %s"
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -145,7 +148,8 @@ class Budgets:
             was_paused = account.is_paused(now)
             lasts = account.pause(_asked_rest(reply), sent_at, now, wall)
             if not was_paused:
-                logger.warning("%s: Asset's rate limit is used up, paused for %s", slot.tenant, lasts)
+                tenant = slot.tenant
+                logger.warning(RATE_LIMITED, tenant.environment, tenant.name, in_words(lasts))
         else:
             account.answered(sent_at)
             account.learn(reply.rate, now) if reply.rate else account.assume(now)
@@ -153,7 +157,7 @@ class Budgets:
         endpoint = self._endpoints[environment]
         look_again: set[Key] = set()
         if endpoint.down:
-            logger.warning("%s: the endpoint answers again", environment)
+            logger.warning("Asset %s answers again", environment)
             look_again = {waiting.key for waiting in self._waiting(environment)}
         for key in sorted(endpoint.answer(slot, now, wall) | look_again):
             self._wake(key)
@@ -166,7 +170,8 @@ class Budgets:
         if retry_after is not None:
             endpoint.rest = Rest(now, retry_after, self._clock.now())
         if endpoint.goes_down():
-            logger.warning("%s: the endpoint is down; one request asks every %s", slot.tenant.environment, PROBE_EVERY)
+            every = in_words(PROBE_EVERY)
+            logger.warning("Asset %s doesn't answer; one request every %s asks again", slot.tenant.environment, every)
             endpoint.down, endpoint.probed_at = True, now
             for key in endpoint.failed:
                 self._wake(key)

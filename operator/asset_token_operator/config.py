@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from asset_token_operator.causes import cause_of
 from asset_token_operator.model import Environment, Reserves
 from asset_token_operator.proxies import is_host, is_loopback
 
@@ -34,6 +35,8 @@ REQUIREMENT: Final = re.compile(
 )
 """One of a label selector, as the API server reads it: `key`, `!key`, `key=value`, `key in (a, b)`, `key > 1`."""
 
+
+LETTERS: Final = "; use lower-case letters, digits and '-'"
 
 EVERYWHERE: Final = "::"
 """All addresses of the machine, of IPv6 and IPv4."""
@@ -112,15 +115,17 @@ def read_settings(  # noqa: PLR0913 - as many as there are
     Raises:
         ConfigError: Some are wrong.
     """
-    problems = [f"--namespace: {name!r} is not a namespace's name." for name in namespaces if not _is_namespace(name)]
+    problems = [
+        f"--namespace: {name!r} is not a namespace's name{LETTERS}." for name in namespaces if not _is_namespace(name)
+    ]
     if selector is not None and not _is_selector(selector):
         problems.append(f"--selector: {selector!r} is not a label selector, such as team=ledger,stage!=test.")
     problems += _url_problems("--sandbox-url", sandbox_url) + _url_problems("--production-url", production_url)
     problems += _ca_problems(ca_file)
     if not OBJECT.fullmatch(lease_name):
-        problems.append(f"--lease-name: {lease_name!r} is not a Lease's name.")
+        problems.append(f"--lease-name: {lease_name!r} is not a Lease's name{LETTERS}.")
     if lease_namespace is not None and not _is_namespace(lease_namespace):
-        problems.append(f"--lease-namespace: {lease_namespace!r} is not a namespace's name.")
+        problems.append(f"--lease-namespace: {lease_namespace!r} is not a namespace's name{LETTERS}.")
     for flag, address in (("--health-address", health_address), ("--metrics-address", metrics_address)):
         if address is not None and _address(address) is None:
             problems.append(f"{flag}: {address!r} is not HOST:PORT, such as :8080, 127.0.0.1:8080 or [::1]:8080.")
@@ -161,7 +166,7 @@ def _url_problems(flag: str, url: str) -> list[str]:
         parts = urlsplit(url)
         host, _ = parts.hostname or "", parts.port
     except ValueError:
-        return [f"{flag}: not a URL."]
+        return [f"{flag}: not a URL such as {SANDBOX_URL}."]
     problems = {
         "has white space or characters that a URL has only as %XX.": not URL.fullmatch(url),
         "must not have a user or password in it.": "@" in url,
@@ -199,7 +204,5 @@ def _ca_problems(path: str | None) -> list[str]:
     except ssl.SSLError:
         return [f"--ca-file: {path} has no certificates in PEM form."]
     except OSError as error:
-        from asset_token_operator.causes import cause_of  # noqa: PLC0415 - it imports much, which a start seldom needs
-
         return [f"--ca-file: {path} can't be read: {cause_of(error)}."]
     return []

@@ -141,7 +141,9 @@ def read_expiry(answer: TokenAnswer, asked: timedelta | None, issued_at: datetim
     """
     exp = None if answer.claims is None else _number(answer.claims.exp)
     if exp is not None and math.floor(exp) <= issued_at.timestamp():
-        raise BrokenAnswerError("Asset answered with a token that has already expired, by its own exp.")
+        raise BrokenAnswerError(
+            "Asset answered with a token that has already expired, by its own exp; tried again by itself."
+        )
     claimed = claimed_expiry(answer.claims, issued_at)
     if claimed is not None:
         return claimed
@@ -157,7 +159,8 @@ def read_expiry(answer: TokenAnswer, asked: timedelta | None, issued_at: datetim
     ):
         return whole_seconds(datetime.fromtimestamp(seconds, UTC))
     raise BrokenAnswerError(
-        "Asset's expires_in is neither a lifetime nor a moment to come, and the token doesn't say when it expires."
+        "Asset's expires_in is neither a lifetime nor a moment to come, and the token doesn't say when it expires;"
+        " tried again by itself."
     )
 
 

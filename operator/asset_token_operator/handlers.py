@@ -24,6 +24,7 @@ import kopf
 import uvloop
 
 from asset_token_operator import kubeconfig
+from asset_token_operator.causes import cause_of
 from asset_token_operator.model import GROUP, PLURAL, VERSION, Key
 from asset_token_operator.parsing import SpecError, parse_asset_token
 
@@ -68,7 +69,7 @@ class Observer(Protocol):
         """The API server refused to list or watch a scope's AssetTokens."""
 
     def unreachable(self, scope: str, error: str) -> None:
-        """The API server couldn't be reached."""
+        """The API server couldn't be reached: where, and why."""
 
     def saw(self, token: AssetToken) -> None:
         """An AssetToken is there, in that state."""
@@ -170,7 +171,7 @@ class KopfThread:
         try:
             uvloop.run(self._watch())
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever it stumbled over; its text may quote that
-            logger.info("the watch of AssetTokens broke (%s) and is begun anew", type(error).__name__)
+            logger.info("the watch of AssetTokens broke (%s) and is begun anew", cause_of(error))
         finally:
             self._tell(self.ended.set)
 
@@ -245,7 +246,8 @@ class KopfThread:
         async def failed(_: object, __: object, request: aiohttp.TraceRequestExceptionParams) -> None:
             scope = _scope(request.url.path)
             if scope is not None and not isinstance(request.exception, asyncio.CancelledError):
-                self._tell(self._observer.unreachable, scope, type(request.exception).__name__)
+                why = cause_of(request.exception, "the connection broke")
+                self._tell(self._observer.unreachable, scope, f"{request.url.host}:{request.url.port}: {why}")
 
         traces.on_request_start.append(started)
         traces.on_request_end.append(answered)

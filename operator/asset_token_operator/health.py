@@ -96,7 +96,11 @@ async def serving(
 def _health_routes(health: Health) -> list[web.RouteDef]:
     async def healthz(_: web.Request) -> web.Response:
         stuck = health.stuck()
-        return web.Response(status=503, text=f"stuck: {', '.join(stuck)}\n") if stuck else web.Response(text="ok\n")
+        return (
+            web.Response(status=503, text=f"stuck, so a restart helps: {', '.join(stuck)}\n")
+            if stuck
+            else web.Response(text="ok\n")
+        )
 
     async def readyz(_: web.Request) -> web.Response:
         ready = health.is_ready()
@@ -112,7 +116,7 @@ def _metrics_route(render: Callable[[], Awaitable[bytes]]) -> web.RouteDef:
     async def metrics(_: web.Request) -> web.Response:
         body = await scrape.metrics()
         if body is None:
-            return web.Response(status=500, text="unexpected error\n")
+            return web.Response(status=500, text="no metrics: a defect of the operator, whose log says more\n")
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
     return web.get("/metrics", metrics)
@@ -140,5 +144,5 @@ class Scrape:
             return await self._render()
         except Exception as error:  # noqa: BLE001 - a defect of theirs must cost a scrape and nothing else
             # Its text isn't told, as it may quote what it stumbled over.
-            logger.error("no metrics: unexpected %s", type(error).__name__)  # noqa: TRY400
+            logger.error("no metrics for this scrape: a defect (%s); please report it", type(error).__name__)  # noqa: TRY400
             return None

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from aiohttp import web
 
+from asset_token_operator.causes import cause_of
 from asset_token_operator.config import EVERYWHERE, Address
 from asset_token_operator.errors import ListenError
 
@@ -191,10 +192,10 @@ async def _listeners(address: Address) -> list[socket.socket]:
         found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         return _one_for_each([(family, where) for family, _, _, _, where in found])
     except OSError as error:
-        why, _, _ = (error.strerror or type(error).__name__).partition(" (")
-        raise ListenError(f"{address} can't be listened on ({why}); choose another.") from None
+        why = cause_of(error, (error.strerror or "an unexpected error").lower())
+        raise ListenError(f"{address} can't be listened on: {why}; choose another.") from None
     except UnicodeError:
-        raise ListenError(f"{address} can't be listened on (no name that DNS can have); choose another.") from None
+        raise ListenError(f"{address} can't be listened on: no name that DNS can have; choose another.") from None
 
 
 def _everywhere(port: int) -> socket.socket:

@@ -214,7 +214,7 @@ class Issuer:
         reply = await self._send(owner, credentials)
         received_at = sent_at + (self._clock.elapsed() - began)
         try:
-            answer = read_answer(reply)
+            answer = read_answer(reply, spec)
             known = self._clocks.known_skew(spec.environment)
             validity = read_validity(answer, spec.lifetime, reply.date, sent_at, received_at, known)
         except InvalidClientError as error:

@@ -152,10 +152,13 @@ class KubeClient:
         try:
             secret = await self.api.call("GET", _secret_path(Key(namespace, ref.name)), parse_secret)
         except NotFoundError:
-            raise CredentialsNotFoundError(f"Credentials Secret {ref.name} does not exist; create it.") from None
+            raise CredentialsNotFoundError(
+                f"Credentials Secret {ref.name} does not exist in namespace {namespace}: create it with the keys"
+                f" {ref.client_id_key} and {ref.client_secret_key}, or correct spec.credentialsSecretRef.name."
+            ) from None
         return Credentials(
-            client_id=_credential(secret, ref.client_id_key),
-            client_secret=_credential(secret, ref.client_secret_key),
+            client_id=_credential(secret, ref.client_id_key, "clientIdKey"),
+            client_secret=_credential(secret, ref.client_secret_key, "clientSecretKey"),
         )
 
     async def apply_secret(self, manifest: Mapping[str, Any], over: SecretState | None) -> SecretState:
@@ -346,8 +349,8 @@ def _read_event(event: dict[str, Any]) -> SecretEvent:
     kind = event["type"]
     if kind == "ERROR":
         if event["object"].get("code") == HTTPStatus.GONE:
-            raise KubeRefusedError("The watch of Secrets is too old.", HTTPStatus.GONE)
-        raise KubeUnavailableError("The watch of Secrets has to begin anew.")
+            raise KubeRefusedError("The watch of Secrets is too old, so they are listed anew.", HTTPStatus.GONE)
+        raise KubeUnavailableError("The API server ended the watch of Secrets, which begins anew.")
     version = _read_version(event["object"])
     return SecretEvent(kind, version, None if kind == "BOOKMARK" else parse_secret_metadata(event["object"]))
 
@@ -385,20 +388,23 @@ def _workload_path(namespace: str, target: Target) -> str:
     return f"/apis/apps/v1/namespaces/{namespace}/{target.kind.plural}/{target.name}"
 
 
-def _credential(secret: SecretState, name: str) -> SecretStr:
-    where = f"credentials Secret {secret.key.name}"
-    data = secret.data or {}
-    if name not in data:
-        raise CredentialsInvalidError(f"Credentials Secret {secret.key.name} has no key {name}.")
-    if len(data[name]) > LONGEST_CREDENTIAL:
-        raise CredentialsInvalidError(f"Key {name} of {where} is longer than any credential.")
-    value = _decode(data[name])
-    if value is None:
-        raise CredentialsInvalidError(f"Key {name} of {where} is not UTF-8 text.")
-    value = trim_credential(value)
-    if not value:
-        raise CredentialsInvalidError(f"Key {name} of {where} is empty.")
-    return SecretStr(value)
+def _credential(secret: SecretState, name: str, field: str) -> SecretStr:
+    encoded = (secret.data or {}).get(name)
+    value = None if encoded is None or len(encoded) > LONGEST_CREDENTIAL else _decode(encoded)
+    trimmed = None if value is None else trim_credential(value)
+    if trimmed:
+        return SecretStr(trimmed)
+    wrong = {
+        "is missing": encoded is None,
+        "is longer than any credential": encoded is not None and len(encoded) > LONGEST_CREDENTIAL,
+        "is not UTF-8 text": value is None,
+        "is empty": True,
+    }
+    how = next(how for how, holds in wrong.items() if holds)
+    raise CredentialsInvalidError(
+        f"Key {name} of credentials Secret {secret.key.name} {how}: put it right, or set"
+        f" spec.credentialsSecretRef.{field} to the key that has it."
+    )
 
 
 def _decode(value: str) -> str | None:

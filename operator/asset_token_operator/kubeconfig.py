@@ -14,6 +14,7 @@ import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 import aiohttp
 from kubernetes.aio import client, config
@@ -53,6 +54,11 @@ class Access:
     proxy: Proxy | None
     fingerprint: str
     _configuration: client.Configuration = field(repr=False)
+
+    @property
+    def host(self) -> str:
+        """The server's name and port, as people are told of it."""
+        return urlsplit(self.server).netloc.rpartition("@")[2]
 
     async def headers(self) -> dict[str, str]:
         """Who we are, for the next call; a service account's token, which is replaced in time, is read every minute.

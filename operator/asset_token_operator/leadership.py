@@ -88,6 +88,7 @@ class Leadership:
         self._namespace = namespace
         self._name = name
         self._identity = f"{instance}_{uuid.uuid4().hex[:8]}"
+        self._lease = f"Lease {namespace}/{name}"
         self._clock = clock
         self._until = timedelta()
         self._held: Lease | None = None
@@ -117,10 +118,10 @@ class Leadership:
             try:
                 wait = await self._try_to_take(began)
             except KubeError as error:
-                self._tell(f"The Lease can't be had: {error}", logging.WARNING)
+                self._tell(f"{self._lease} can't be had: {error}", logging.WARNING)
                 wait = RETRY_PERIOD
             if self.leads():
-                self._tell(f"leads, as {self._identity}")
+                self._tell(f"leads, as {self._identity}, which holds {self._lease}")
                 return
             await self._clock.sleep(wait.total_seconds())
 
@@ -134,10 +135,12 @@ class Leadership:
             try:
                 wait = await self._renew()
             except KubeError as error:
-                self._tell(f"The Lease can't be renewed: {error}", logging.WARNING)
+                self._tell(f"{self._lease} can't be renewed: {error}", logging.WARNING)
                 wait = RETRY_PERIOD
         self._held = None
-        self._tell(f"does not lead any more ({self._identity})")
+        self._tell(
+            f"does not lead any more, as {self._identity}: {self._lease} wasn't renewed in time, or is another's"
+        )
 
     async def release(self) -> None:
         """Let go of the Lease, so that a standby need not wait for its end."""
@@ -147,7 +150,7 @@ class Leadership:
         try:
             await self._patch(held, {"holderIdentity": "", "leaseDurationSeconds": 1}, LET_GO)
         except KubeError as error:
-            logger.warning("the Lease can't be released: %s", error)
+            logger.warning("%s can't be released, so another leads when it ends: %s", self._lease, error)
 
     async def _try_to_take(self, began: timedelta) -> timedelta:
         """Take the Lease if it is free; else when to look again."""
@@ -155,7 +158,11 @@ class Leadership:
         lease = await self._read(self._left(ends))
         since, lasts = self._look_at(lease)
         if lasts and since + lasts > began:
-            who = "the Lease was deleted, and its holder may not know yet" if lease is None else f"{lease.holder} leads"
+            who = (
+                f"{self._lease} was deleted, and its holder may not know yet"
+                if lease is None
+                else f"{lease.holder} leads"
+            )
             self._tell(f"stands by: {who}")
             return min(RETRY_PERIOD, since + lasts - began)
         await self._take(lease, began, self._left(ends))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 CHATTY: Final = ("kopf.objects", "kubernetes", "aiohttp", "asyncio")
 """Loggers that say a line or more a token; they are heard at the level `debug` only."""
 
-REPEATED: Final = ("kopf", "aiohttp.server")
+REPEATED: Final = ("kopf", "kubernetes.aio.config", "aiohttp.server")
 """What they tell of failures is said by us, once and in our own words, or is nonsense that a client sent; the same."""
 
 PACKAGE: Final = "asset_token_operator"

@@ -75,11 +75,13 @@ def read_proxy(text: str, name: str) -> Proxy:
         parts = urlsplit(text if "://" in text else f"http://{text}")
         host, port = _ascii(parts.hostname or ""), parts.port
     except ValueError:
-        raise ProxyError(f"{name} is not the URL of a proxy.") from None
+        raise ProxyError(f"{name} is not the URL of a proxy, such as http://proxy.example.com:3128.") from None
     if parts.scheme not in PORTS:
-        raise ProxyError(f"{name} names a proxy of another kind than http:// and https://, which is not supported.")
+        raise ProxyError(
+            f"{name} names a proxy of another kind than http:// and https://, which is not supported; set one of these."
+        )
     if not is_host(host):
-        raise ProxyError(f"{name} is not the URL of a proxy.")
+        raise ProxyError(f"{name} is not the URL of a proxy, such as http://proxy.example.com:3128.")
     shown = f"[{host}]" if ":" in host else host
     return Proxy(f"{parts.scheme}://{shown}:{PORTS[parts.scheme] if port is None else port}", _authorization(parts))
 

@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from asset_token_operator.bulkhead import Bulkhead
+from asset_token_operator.durations import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable
@@ -41,6 +42,8 @@ FEW: Final = 64
 
 AFTER_CRASH: Final = timedelta(seconds=30)
 """When a key is run again whose run ended with an error that nobody expected."""
+
+DEFECT: Final = "%s: a defect of the operator (%s), run again in %s; please report it with these lines:\n%s"
 
 
 class Scheduler(Generic[K]):
@@ -147,7 +150,8 @@ class Scheduler(Generic[K]):
             now = self._clock.now()
             was, offset = offset, now - START - self._clock.elapsed()
             if abs(offset - was) > JUMP:
-                logger.warning("the wall clock was set by %s; everything is looked at anew", offset - was)
+                by, way = in_words(offset - was), "ahead" if offset > was else "back"
+                logger.warning("this machine's clock was set %s by %s; everything is looked at anew", way, by)
                 for key in list(self._due):
                     self.wake(key, now)
             self._release(now)
@@ -198,5 +202,6 @@ class Scheduler(Generic[K]):
             self._crashed()
             where = "".join(traceback.format_tb(error.__traceback__))
             # Not logger.exception: an unexpected error's text may quote what it stumbled over.
-            logger.error("%s: unexpected %s, run again in %s\n%s", key, type(error).__name__, AFTER_CRASH, where)  # noqa: TRY400
+            again = in_words(AFTER_CRASH)
+            logger.error(DEFECT, key, type(error).__name__, again, where)  # noqa: TRY400
             return self._clock.now() + AFTER_CRASH

@@ -25,6 +25,10 @@ EVERYWHERE: Final = ""
 
 NO_CRD: Final = "no CRD"
 REFUSED: Final = "refused"
+UNREACHABLE: Final = "unreachable"
+CHECK_CLUSTER: Final = " Check that it can be reached from here, and outside of a cluster KUBECONFIG."
+CHECK_NAMESPACE: Final = " Check that the namespace exists, too."
+
 BEING_LISTED: Final = "being listed; the API server hasn't answered yet"
 
 
@@ -140,8 +144,16 @@ class Scopes:
         following.failures += 1
         if not following.told and following.is_worth_a_word():
             if not self._is_told(cause):
-                logger.warning("%s: %s can't be followed, which is tried again: %s", name_of(scope), what, error)
+                logger.warning("%s: %s can't be followed: %s%s", name_of(scope), what, error, self._helps(scope, cause))
             following.told = True
+
+    def _helps(self, scope: str, cause: str) -> str:
+        """What to check where it never worked."""
+        if cause == UNREACHABLE:
+            is_new = not any(one.known for one in (*self._asset_tokens.values(), *self._secrets.values()))
+            return CHECK_CLUSTER if is_new else ""
+        is_new = not self._asset_tokens[scope].known and not self._secrets[scope].known
+        return CHECK_NAMESPACE if scope and cause.startswith(REFUSED) and is_new else ""
 
     def _is_told(self, cause: str | None) -> bool:
         """Whether that was told of anything."""
@@ -152,7 +164,7 @@ def _cause(scope: str, error: KubeError) -> str:
     """What is behind a problem: rights are lacking in a scope, all else is the whole cluster's."""
     if isinstance(error, NotFoundError):
         return NO_CRD
-    return "unreachable" if error.reason is Reason.CLUSTER_UNAVAILABLE else f"{REFUSED} in {scope}"
+    return UNREACHABLE if error.reason is Reason.CLUSTER_UNAVAILABLE else f"{REFUSED} in {scope}"
 
 
 def name_of(scope: str) -> str:

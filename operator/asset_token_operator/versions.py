@@ -39,7 +39,7 @@ class Versions:
     def compare(self, kind: str, version: int, highest: int) -> None:
         """A list has that version; that was the highest before it was asked for."""
         if version < highest <= self._highest[kind]:
-            logger.warning("resource versions have gone back (a restored backup?): all is listed anew")
+            logger.warning("resource versions have gone back, as after a restored backup: all is listed anew")
             self.epoch += 1
             self._highest.clear()
         self.saw(kind, version)

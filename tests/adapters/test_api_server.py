@@ -386,13 +386,13 @@ class TestAnAuthorityThatIsReplaced:
         monkeypatch.setattr(api_server, "LOOK_EVERY_SECONDS", 0)
         _, server, replace = distrusted
         before = server.fingerprint()
-        with pytest.raises(KubeUnavailableError, match="Certificate"):
+        with pytest.raises(KubeUnavailableError, match="its certificate"):
             await get(server)
         assert server.fingerprint() == before
         assert caplog.records == []
 
         replace()
-        with pytest.raises(KubeUnavailableError, match="Certificate"):
+        with pytest.raises(KubeUnavailableError, match="its certificate"):
             await get(server)
         assert await get(server) == {"is": "fine"}
         assert await get(server, waits=False) == {"is": "fine"}

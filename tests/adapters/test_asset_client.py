@@ -68,10 +68,11 @@ SHORT_SECONDS = 0.3
 """In place of the 15 seconds for a request in all, where a test is about their end; a single step keeps them."""
 
 ANSWER = json.dumps({"access_token": TOKEN, "token_type": "Bearer", "expires_in": 3600}).encode()
-UNREACHABLE = r"Asset could not be reached: [a-zA-Z ',]+\."
-UNANSWERED = r"Asset did not answer within \d+ s\."
-NO_OBJECT = "Asset's answer is not a JSON object."
-NO_TOKEN = "Asset's answer has no access_token."
+AGAIN = "tried again by itself."
+UNREACHABLE = rf"Asset sandbox \([\w.:-]+\) could not be reached: [a-zA-Z ',]+; {AGAIN}"
+UNANSWERED = rf"Asset sandbox \([\w.:-]+\) did not answer within \d+ s; {AGAIN}"
+NO_OBJECT = f"The answer of Asset sandbox is not a JSON object; {AGAIN}"
+NO_TOKEN = f"The answer of Asset sandbox has no access_token; {AGAIN}"
 
 
 # ---- the world around the client -------------------------------------------------------------------------------------
@@ -148,7 +149,7 @@ def an_http_answer(body: bytes = ANSWER, status: str = "200 OK", headers: Mappin
 
 async def ask(client: AssetClient, spec: Spec | None = None, credentials: Credentials = CREDENTIALS) -> TokenAnswer:
     """Request a token, and read the answer."""
-    return read_answer(await client.request_token(spec or a_spec(), credentials))
+    return read_answer(await client.request_token(spec or a_spec(), credentials), spec or a_spec())
 
 
 async def refusal(client: AssetClient) -> AssetError:
@@ -345,16 +346,20 @@ class TestAToken:
         [
             pytest.param(
                 Behaviour(token="with_newline"),
-                "Asset's access_token has characters that no Authorization header may carry.",
+                f"The token of Asset sandbox has characters that no Authorization header may carry; {AGAIN}",
                 id="with-newline",
             ),
             pytest.param(Behaviour(token="blank"), NO_TOKEN, id="blank"),
             pytest.param(Behaviour(token="absent"), NO_TOKEN, id="absent"),
             pytest.param(Behaviour(token="not_a_string"), NO_TOKEN, id="not-a-string"),
-            pytest.param(Behaviour(token="huge"), "Asset's access_token is longer than 16384 characters.", id="huge"),
+            pytest.param(
+                Behaviour(token="huge"),
+                f"The token of Asset sandbox is longer than 16384 characters; {AGAIN}",
+                id="huge",
+            ),
             pytest.param(
                 Behaviour(token_type="mac"),
-                "Asset answered with a token that is not a Bearer token.",
+                f"The token of Asset sandbox is not a Bearer token; {AGAIN}",
                 id="of-another-type",
             ),
         ],
@@ -377,27 +382,33 @@ class TestAToken:
             assert type(await refusal(client)) is BrokenAnswerError
 
 
-NO = r"Asset refused the request \("
+SECRET = "in Secret asset-credentials"
 UNAVAILABLE, BROKEN, LIMITED = AssetUnavailableError, BrokenAnswerError, RateLimitedError
 MEANINGS: dict[str, tuple[type[AssetError], str]] = {
-    "invalid_client": (InvalidClientError, rf"{NO}401 invalid_client\): .+ correct the credentials Secret\."),
-    "invalid_scope": (InvalidScopeError, rf"{NO}400 invalid_scope\): .+ correct spec\.scopes\."),
-    "forbidden": (RequestRefusedError, rf"{NO}403\): .+\."),
-    "not_found": (UNAVAILABLE, rf"{NO}404\): .+ check the operator's base URLs\."),
-    "fastapi_422": (RequestRefusedError, rf"{NO}422\): .+ check spec\..+\."),
-    "fastapi_detail": (RequestRefusedError, rf"{NO}400\): check the spec and the credentials Secret\."),
-    "server_error_500": (UNAVAILABLE, r"Asset failed \(500\)\."),
-    "bad_gateway_html": (UNAVAILABLE, r"Asset failed \(502\)\."),
-    "unavailable_503": (UNAVAILABLE, r"Asset failed \(503\)\."),
-    "too_many_requests": (LIMITED, rf"{NO}429\): .+\."),
-    "too_many_requests_bare": (LIMITED, rf"{NO}429\): .+\."),
-    "redirect": (BROKEN, r"Asset answered with a redirect \(307\), which is not followed with credentials\."),
+    "invalid_client": (
+        InvalidClientError,
+        rf"Asset sandbox refused the credentials {SECRET} \(401 invalid_client\): check client_id and .+\.",
+    ),
+    "invalid_scope": (
+        InvalidScopeError,
+        rf"Asset sandbox .+ {SECRET} \(400 invalid_scope\): .+ Correct spec\.scopes.+\.",
+    ),
+    "forbidden": (RequestRefusedError, rf"Asset sandbox forbids the request \(403\): .+ {SECRET} may do\."),
+    "not_found": (UNAVAILABLE, rf"There is no token endpoint .+ \(404\): check --sandbox-url; {AGAIN}"),
+    "fastapi_422": (RequestRefusedError, r"Asset sandbox found the request malformed \(422\): check spec\..+\."),
+    "fastapi_detail": (RequestRefusedError, rf"Asset sandbox refused the request \(400\): check .+ {SECRET}\."),
+    "server_error_500": (UNAVAILABLE, rf"Asset sandbox failed \(500\); {AGAIN}"),
+    "bad_gateway_html": (UNAVAILABLE, rf"Asset sandbox failed \(502\); {AGAIN}"),
+    "unavailable_503": (UNAVAILABLE, rf"Asset sandbox failed \(503\); {AGAIN}"),
+    "too_many_requests": (LIMITED, rf"The rate limit of the credentials {SECRET} .+ \(429\), .+; {AGAIN}"),
+    "too_many_requests_bare": (LIMITED, rf"The rate limit of the credentials {SECRET} .+ \(429\), .+; {AGAIN}"),
+    "redirect": (BROKEN, rf"Asset sandbox answered with a redirect \(307\), .+; {AGAIN}"),
     "empty_200": (BROKEN, NO_OBJECT),
     "html_200": (BROKEN, NO_OBJECT),
     "truncated_json": (BROKEN, NO_OBJECT),
     "json_array": (BROKEN, NO_OBJECT),
     "deeply_nested": (BROKEN, NO_OBJECT),
-    "enormous": (BROKEN, r"Asset's answer is longer than 262144 bytes\."),
+    "enormous": (BROKEN, rf"Asset's answer is longer than 262144 bytes, as no token is; {AGAIN}"),
     "hang": (UNAVAILABLE, UNANSWERED),
     "drip": (UNAVAILABLE, UNANSWERED),
     "disconnect": (UNAVAILABLE, UNREACHABLE),
@@ -541,10 +552,11 @@ class TestAFailure:
     async def test_to_connect_is_told(self) -> None:
         with socket.socket() as bound:
             bound.bind(("127.0.0.1", 0))  # and doesn't listen
-            async with a_client(f"http://127.0.0.1:{bound.getsockname()[1]}") as client:
+            host = f"127.0.0.1:{bound.getsockname()[1]}"
+            async with a_client(f"http://{host}") as client:
                 error = await refusal(client)
         assert type(error) is AssetUnavailableError
-        assert str(error) == "Asset could not be reached: it can't be connected to."
+        assert str(error) == f"Asset sandbox ({host}) could not be reached: connection refused; {AGAIN}"
 
     async def test_to_find_the_host_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def nowhere(*_: object, **__: object) -> None:
@@ -554,7 +566,7 @@ class TestAFailure:
         async with a_client("https://asset.invalid") as client:
             error = await refusal(client)
         assert type(error) is AssetUnavailableError
-        assert str(error) == "Asset could not be reached: its name can't be resolved."
+        assert str(error) == f"Asset sandbox (asset.invalid) could not be reached: its name can't be resolved; {AGAIN}"
 
     async def test_is_none_when_an_idle_connection_was_closed(self, asset: AssetApi, client: AssetClient) -> None:
         await ask(client)
@@ -609,18 +621,22 @@ class TestTls:
             assert token_of(await ask(client)) == TOKEN
         assert len(wire.received) == 1
 
-    @pytest.mark.parametrize("text", [None, "canary"], ids=["not there", "no certificates"])
+    @pytest.mark.parametrize(
+        ("text", "why"),
+        [
+            pytest.param(None, "file not found", id="not there"),
+            pytest.param("canary", "no certificates in PEM form", id="no certificates"),
+        ],
+    )
     def test_with_authorities_that_cannot_be_read_is_said_in_a_sentence(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None, why: str
     ) -> None:
         if text is not None:
             (tmp_path / "ca.crt").write_text(text)
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.crt"))
         with pytest.raises(AssetUnavailableError) as caught:
             AssetClient.connect({Environment.SANDBOX: f"https://{ASSET_HOST}"}, None, forever)
-        assert re.fullmatch(
-            r"The CAs can't be read \([A-Za-z]+\); check --ca-file, SSL_CERT_FILE and SSL_CERT_DIR\.", str(caught.value)
-        )
+        assert str(caught.value) == f"The CAs can't be read: {why}; check --ca-file, SSL_CERT_FILE and SSL_CERT_DIR."
 
 
 class TestAProxy:
@@ -697,7 +713,8 @@ class TestAProxy:
             async with a_client(f"https://{ASSET_HOST}") as client:
                 error = await refusal(client)
         assert str(error) == (
-            "Asset could not be reached: its certificate, or that of a proxy on the way, isn't trusted."
+            f"Asset sandbox ({ASSET_HOST}) could not be reached: its certificate, or that of a proxy on the way, isn't"
+            f" trusted; {AGAIN}"
         )
         assert proxy.asked == []
 
@@ -709,7 +726,8 @@ class TestAProxy:
         with pytest.raises(AssetUnavailableError) as caught:
             AssetClient.connect({Environment.SANDBOX: f"https://{ASSET_HOST}"}, None, forever)
         assert str(caught.value) == (
-            f"{variable} names a proxy of another kind than http:// and https://, which is not supported."
+            f"{variable} names a proxy of another kind than http:// and https://, which is not supported; set one"
+            " of these."
         )
         assert "canary" not in all_said(caught.value, everything_logged)
 

@@ -91,6 +91,8 @@ def test_hundreds_of_slow_writes_cost_no_lease(
 # Who refused it
 
 ADMISSION = "/apis/admissionregistration.k8s.io/v1"
+AGAIN = "tried again by itself."
+ADMITTED = f"let it admit what the operator writes; {AGAIN}"
 
 
 def said_of(shop: Shop, asset: AssetApi, operator: OperatorProcess, status: str = "DeniedByPolicy") -> str:
@@ -140,7 +142,9 @@ def test_a_policy_that_denies_is_named(shop: Shop, asset: AssetApi, operator: Op
     try:
         probe = ("create", "secret", "generic", "probe", f"--type={SECRET_TYPE}", "--from-literal=access_token=x")
         wait_until(lambda: _is_refused(shop, *probe, "--dry-run=server"), 15, "the policy is in force")
-        assert f"ValidatingAdmissionPolicy {name} denied it (binding {name})." in said_of(shop, asset, operator)
+        assert f"ValidatingAdmissionPolicy {name} denied it (binding {name}); let it admit" in said_of(
+            shop, asset, operator
+        )
     finally:
         shop.cluster.api.delete(f"{ADMISSION}/validatingadmissionpolicybindings/{name}")
         shop.cluster.api.delete(f"{ADMISSION}/validatingadmissionpolicies/{name}")
@@ -155,7 +159,7 @@ def test_a_webhook_that_denies_is_named_whatever_it_says(
     denial = {"code": code, "reason": "NotFound", "message": "canary", "details": {"causes": causes}}
     with Webhook(shop.cluster, shop.namespace, tmp_path, names=("no.example.com",), denial=denial):
         message = said_of(shop, asset, operator)
-    assert message.endswith("/secrets/ledger-writer: admission webhook no.example.com denied it.")
+    assert message.endswith(f"/secrets/ledger-writer: admission webhook no.example.com denied it; {ADMITTED}")
     assert "Y2FuYXJ5" not in operator.output()
 
 
@@ -165,7 +169,9 @@ def test_a_webhook_that_cannot_be_asked_is_named(
     names = ("silent.example.com",)
     with Webhook(shop.cluster, shop.namespace, tmp_path, names=names, seconds=60, timeout=1, failure_policy="Fail"):
         message = said_of(shop, asset, operator, "ClusterUnavailable")
-    assert message.endswith("the API server answered 500, as admission webhook silent.example.com can't be asked.")
+    assert message.endswith(
+        f"the API server answered 500, as admission webhook silent.example.com can't be asked; {AGAIN}"
+    )
 
 
 def test_roles_that_do_not_allow_it_are_blamed(shop: Shop, asset: AssetApi, operator: OperatorProcess) -> None:
@@ -181,7 +187,7 @@ def test_roles_that_do_not_allow_it_are_blamed(shop: Shop, asset: AssetApi, oper
     shop.cluster.api.patch(path, {"rules": weaker})
     wait_until(lambda: _is_refused(shop, *may_it), 15, "the Role is weaker")
     assert said_of(shop, asset, operator, "ClusterRefused").endswith(
-        "refused with 403 Forbidden; check the operator's Role there."
+        f"refused with 403 Forbidden; check the operator's Role there; {AGAIN}"
     )
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from asset_token_operator.answers import (
     LONGEST_TOKEN,
     REFUSALS,
+    REFUSED,
     STATUSES,
     Reply,
     TokenAnswer,
@@ -23,7 +24,7 @@ from asset_token_operator.answers import (
     read_reply,
 )
 from asset_token_operator.errors import AssetError
-from tests.support.builders import a_jwt
+from tests.support.builders import a_jwt, a_spec
 
 CANARY = "canary"
 
@@ -69,25 +70,40 @@ def bodies(draw: st.DrawFn) -> bytes:
 
 def sentences(status: int) -> set[str]:
     """All that may ever be said of an answer with that status."""
+    named = {
+        "environment": "sandbox",
+        "secret": "asset-credentials",
+        "client_id": "client_id",
+        "client_secret": "client_secret",
+        "scopes": "ledger:read",
+        "resources": "none was named",
+    }
+    codes = {f"{status} {code}": sentence for code, (_, sentence) in REFUSALS.items()}
     return {
-        f"Asset failed ({status}).",
-        f"Asset answered {status} instead of 200.",
-        f"Asset answered with a redirect ({status}), which is not followed with credentials.",
-        f"Asset refused the request ({status}): check the spec and the credentials Secret.",
-        f"Not an answer of the token service: {status}, no content type; something in front of it answered instead.",
-        *(f"Asset refused the request ({status}): {advice}." for _, advice in STATUSES.values()),
-        *(f"Asset refused the request ({status} {code}): {advice}." for code, (_, advice) in REFUSALS.items()),
-        "Asset's answer is not a JSON object.",
-        "Asset's answer has no access_token.",
-        "Asset answered with a token that is not a Bearer token.",
-        "Asset's access_token is longer than 16384 characters.",
-        "Asset's access_token has characters that no Authorization header may carry.",
+        f"Asset sandbox failed ({status}); tried again by itself.",
+        (
+            f"Something in front of Asset sandbox answered instead of its token service ({status}, no content type),"
+            " such as a firewall or a page for maintenance; tried again by itself."
+        ),
+        *(sentence.format(said=status, **named) for _, sentence in STATUSES.values()),
+        *(sentence.format(said=said, **named) for said, sentence in codes.items()),
+        REFUSED.format(said=status, **named),
+        f"Asset sandbox answered {status} instead of 200; tried again by itself.",
+        (
+            f"Asset sandbox answered with a redirect ({status}), which is not followed with credentials; check --sandbox-url;"
+            " tried again by itself."
+        ),
+        "The answer of Asset sandbox is not a JSON object; tried again by itself.",
+        "The answer of Asset sandbox has no access_token; tried again by itself.",
+        "The token of Asset sandbox is not a Bearer token; tried again by itself.",
+        "The token of Asset sandbox is longer than 16384 characters; tried again by itself.",
+        "The token of Asset sandbox has characters that no Authorization header may carry; tried again by itself.",
     }
 
 
 def read_or_refuse(status: int, body: bytes) -> TokenAnswer | AssetError:
     try:
-        return read_answer(Reply(status, body))
+        return read_answer(Reply(status, body), a_spec())
     except AssetError as error:
         return error
 
@@ -127,7 +143,7 @@ def test_anything_like_an_answer_is_read_or_refused(answer: dict[str, Any]) -> N
 @given(token=b64tokens | jwts, expires_in=st.none() | st.integers(), scopes=st.lists(texts))
 def test_an_answer_in_order_is_always_read(token: str, expires_in: int | None, scopes: list[str]) -> None:
     body = json.dumps({"access_token": token, "token_type": "Bearer", "expires_in": expires_in, "scope": scopes})
-    answer = read_answer(Reply(200, body.encode()))
+    answer = read_answer(Reply(200, body.encode()), a_spec())
     assert answer.access_token.get_secret_value() == token
     assert answer.expires_in == expires_in
     assert answer.scopes == tuple(sorted(set(json.loads(body)["scope"])))

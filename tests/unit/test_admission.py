@@ -16,37 +16,37 @@ OBJECT = 'secrets "ledger-writer-token" is forbidden: '
         ),
         pytest.param(
             f"{OBJECT}status unknown for quota: few-secrets, resources: secrets",
-            "ResourceQuota few-secrets denied it",
+            "ResourceQuota few-secrets denied it; check what it limits",
             id="quota that isn't counted yet",
         ),
         pytest.param(
             f"{OBJECT}failed quota: few-secrets: must specify {CANARY}",
-            "ResourceQuota few-secrets denied it",
+            "ResourceQuota few-secrets denied it; check what it limits",
             id="quota that asks for something",
         ),
         pytest.param(
             f"{OBJECT}insufficient quota to consume: count/secrets",
-            "the cluster admits it only where a ResourceQuota does",
+            "the cluster admits it only where a ResourceQuota does; add one to the namespace",
             id="no quota",
         ),
         pytest.param(
             f"{OBJECT}ValidatingAdmissionPolicy 'no-tokens' with binding 'in-shops' denied request: {CANARY}",
-            "ValidatingAdmissionPolicy no-tokens denied it (binding in-shops)",
+            "ValidatingAdmissionPolicy no-tokens denied it (binding in-shops); let it admit what the operator writes",
             id="policy",
         ),
         pytest.param(
             f'admission webhook "validate.kyverno.svc-fail" denied the request: {CANARY}',
-            "admission webhook validate.kyverno.svc-fail denied it",
+            "admission webhook validate.kyverno.svc-fail denied it; let it admit what the operator writes",
             id="webhook",
         ),
         pytest.param(
             'admission webhook "a.example.com" denied the request without explanation',
-            "admission webhook a.example.com denied it",
+            "admission webhook a.example.com denied it; let it admit what the operator writes",
             id="webhook that says nothing",
         ),
         pytest.param(
             f'admission webhook "a.example.com" denied the request: {OBJECT}exceeded quota: {CANARY}, requested: ',
-            "admission webhook a.example.com denied it",
+            "admission webhook a.example.com denied it; let it admit what the operator writes",
             id="webhook that says what a quota says",
         ),
         pytest.param(

@@ -33,16 +33,26 @@ from asset_token_operator.errors import (
     RateLimitedError,
     RequestRefusedError,
 )
-from tests.support.builders import NOW, a_jwt
+from asset_token_operator.model import CredentialsRef, Environment
+from tests.support.builders import NOW, a_jwt, a_spec
 
 CANARY = "canary"
 DEEP = "[" * 100_000
-NO_OBJECT = "Asset's answer is not a JSON object."
-NO_TOKEN = "Asset's answer has no access_token."
-NO_BEARER = "Asset answered with a token that is not a Bearer token."
-TOO_LONG = "Asset's access_token is longer than 16384 characters."
-NO_HEADER = "Asset's access_token has characters that no Authorization header may carry."
-REFUSED = "Asset refused the request"
+AGAIN = "tried again by itself."
+NO_OBJECT = f"The answer of Asset sandbox is not a JSON object; {AGAIN}"
+NO_TOKEN = f"The answer of Asset sandbox has no access_token; {AGAIN}"
+NO_BEARER = f"The token of Asset sandbox is not a Bearer token; {AGAIN}"
+TOO_LONG = f"The token of Asset sandbox is longer than 16384 characters; {AGAIN}"
+NO_HEADER = f"The token of Asset sandbox has characters that no Authorization header may carry; {AGAIN}"
+REFUSED_CREDENTIALS = (
+    "Asset sandbox refused the credentials in Secret asset-credentials ({said}): check client_id and client_secret, and"
+    " that they are sandbox's; each environment has its own."
+)
+MALFORMED = (
+    "Asset sandbox found the request malformed ({said}): check spec.businessId, spec.resources and spec.lifetime."
+)
+OTHERWISE = "Asset sandbox refused the request (400): check the spec and the credentials in Secret asset-credentials."
+REDIRECT = f"which is not followed with credentials; check --sandbox-url; {AGAIN}"
 
 
 def a_body(**changes: Any) -> bytes:
@@ -50,7 +60,7 @@ def a_body(**changes: Any) -> bytes:
 
 
 def answer_to(status: int, body: bytes) -> TokenAnswer:
-    return read_answer(Reply(status, body))
+    return read_answer(Reply(status, body), a_spec())
 
 
 def refusal(status: int, body: bytes) -> AssetError:
@@ -309,44 +319,44 @@ class TestAFailure:
     )
     def test_it_is_said_what_answered_instead(self, headers: dict[str, str], said: str) -> None:
         with pytest.raises(AssetUnavailableError) as caught:
-            read_answer(read_reply(403, headers, b"<title>canary</title>"))
+            read_answer(read_reply(403, headers, b"<title>canary</title>"), a_spec())
         assert str(caught.value) == (
-            f"Not an answer of the token service: 403, {said}; something in front of it answered instead."
+            f"Something in front of Asset sandbox answered instead of its token service (403, {said}),"
+            f" such as a firewall or a page for maintenance; {AGAIN}"
         )
 
     @pytest.mark.parametrize(
         ("status", "said"),
         [
-            pytest.param(100, "Asset answered 100 instead of 200.", id="100"),
-            pytest.param(201, "Asset answered 201 instead of 200.", id="201"),
-            pytest.param(204, "Asset answered 204 instead of 200.", id="204"),
-            pytest.param(
-                302, "Asset answered with a redirect (302), which is not followed with credentials.", id="302"
-            ),
-            pytest.param(
-                307, "Asset answered with a redirect (307), which is not followed with credentials.", id="307"
-            ),
-            pytest.param(400, f"{REFUSED} (400): check the spec and the credentials Secret.", id="400"),
-            pytest.param(
-                401, f"{REFUSED} (401): the credentials are not accepted; correct the credentials Secret.", id="401"
-            ),
+            pytest.param(100, f"Asset sandbox answered 100 instead of 200; {AGAIN}", id="100"),
+            pytest.param(201, f"Asset sandbox answered 201 instead of 200; {AGAIN}", id="201"),
+            pytest.param(204, f"Asset sandbox answered 204 instead of 200; {AGAIN}", id="204"),
+            pytest.param(302, f"Asset sandbox answered with a redirect (302), {REDIRECT}", id="302"),
+            pytest.param(307, f"Asset sandbox answered with a redirect (307), {REDIRECT}", id="307"),
+            pytest.param(400, OTHERWISE, id="400"),
+            pytest.param(401, REFUSED_CREDENTIALS.format(said="401"), id="401"),
             pytest.param(
                 403,
-                f"{REFUSED} (403): it is forbidden; check spec.businessId and what the credentials may.",
+                "Asset sandbox forbids the request (403): check spec.businessId, and what the credentials in Secret"
+                " asset-credentials may do.",
                 id="403",
             ),
             pytest.param(
-                404, f"{REFUSED} (404): there is no token endpoint; check the operator's base URLs.", id="404"
+                404,
+                "There is no token endpoint at the operator's address of Asset sandbox (404): check --sandbox-url;"
+                f" {AGAIN}",
+                id="404",
             ),
-            pytest.param(408, f"{REFUSED} (408): it came too slowly.", id="408"),
+            pytest.param(408, f"The request reached Asset sandbox too slowly (408); {AGAIN}", id="408"),
+            pytest.param(422, MALFORMED.format(said="422"), id="422"),
             pytest.param(
-                422,
-                f"{REFUSED} (422): it is malformed; check spec.businessId, spec.resources and spec.lifetime.",
-                id="422",
+                429,
+                "The rate limit of the credentials in Secret asset-credentials at Asset sandbox is used up (429),"
+                f" perhaps by other programs that use them; {AGAIN}",
+                id="429",
             ),
-            pytest.param(429, f"{REFUSED} (429): the rate limit is used up.", id="429"),
-            pytest.param(500, "Asset failed (500).", id="500"),
-            pytest.param(503, "Asset failed (503).", id="503"),
+            pytest.param(500, f"Asset sandbox failed (500); {AGAIN}", id="500"),
+            pytest.param(503, f"Asset sandbox failed (503); {AGAIN}", id="503"),
         ],
     )
     @pytest.mark.parametrize(
@@ -362,52 +372,40 @@ class TestAFailure:
         assert str(refusal(status, body)) == said
 
     @pytest.mark.parametrize(
-        ("code", "kind", "advice"),
+        ("code", "kind", "sentence"),
         [
-            pytest.param(
-                "invalid_client",
-                InvalidClientError,
-                "the credentials are not accepted; correct the credentials Secret.",
-                id="invalid_client",
-            ),
-            pytest.param(
-                "invalid_grant",
-                InvalidClientError,
-                "the credentials are not accepted; correct the credentials Secret.",
-                id="invalid_grant",
-            ),
+            pytest.param("invalid_client", InvalidClientError, REFUSED_CREDENTIALS, id="invalid_client"),
+            pytest.param("invalid_grant", InvalidClientError, REFUSED_CREDENTIALS, id="invalid_grant"),
             pytest.param(
                 "unauthorized_client",
                 InvalidClientError,
-                "these credentials may not request tokens; check them in the Asset Dashboard.",
+                "Asset sandbox lets nobody request tokens with the credentials in Secret asset-credentials ({said}):"
+                " check them in the Asset Dashboard, or use others.",
                 id="unauthorized_client",
             ),
             pytest.param(
                 "invalid_scope",
                 InvalidScopeError,
-                "a scope is unknown or not allowed for these credentials; correct spec.scopes.",
+                "Asset sandbox doesn't grant all of these scopes to the credentials in Secret asset-credentials"
+                " ({said}): ledger:read. Correct spec.scopes, or have the credentials allowed to request them.",
                 id="invalid_scope",
             ),
             pytest.param(
                 "invalid_target",
                 RequestRefusedError,
-                "a resource is unknown or not allowed; correct spec.resources.",
+                "Asset sandbox doesn't issue tokens for all of these resources to the credentials in Secret"
+                " asset-credentials ({said}): none was named. Correct spec.resources.",
                 id="invalid_target",
             ),
-            pytest.param(
-                "invalid_request",
-                RequestRefusedError,
-                "it is malformed; check spec.businessId, spec.resources and spec.lifetime.",
-                id="invalid_request",
-            ),
+            pytest.param("invalid_request", RequestRefusedError, MALFORMED, id="invalid_request"),
         ],
     )
     @pytest.mark.parametrize("status", [pytest.param(status, id=str(status)) for status in (400, 401, 403, 422)])
     def test_a_code_that_is_known_is_told_with_advice_whatever_the_status(
-        self, status: int, code: str, kind: type[AssetError], advice: str
+        self, status: int, code: str, kind: type[AssetError], sentence: str
     ) -> None:
         error = refusal(status, json.dumps({"error": code, "error_description": CANARY}).encode())
-        assert (type(error), str(error)) == (kind, f"{REFUSED} ({status} {code}): {advice}")
+        assert (type(error), str(error)) == (kind, sentence.format(said=f"{status} {code}"))
 
     @pytest.mark.parametrize(
         "code",
@@ -421,7 +419,7 @@ class TestAFailure:
     )
     def test_a_code_that_is_not_known_is_not_repeated(self, code: str) -> None:
         error = refusal(400, json.dumps({"error": code}).encode())
-        assert str(error) == f"{REFUSED} (400): check the spec and the credentials Secret."
+        assert str(error) == OTHERWISE
 
     @pytest.mark.parametrize(
         ("status", "kind"),
@@ -434,6 +432,20 @@ class TestAFailure:
     )
     def test_a_code_counts_only_where_the_request_was_refused(self, status: int, kind: type[AssetError]) -> None:
         assert type(refusal(status, b'{"error": "invalid_client"}')) is kind
+
+    def test_the_credentials_are_told_by_the_environment_the_secret_and_the_keys(self) -> None:
+        ref = CredentialsRef("asset-credentials", "id", "secret")
+        with pytest.raises(InvalidClientError) as caught:
+            read_answer(Reply(401, b""), a_spec(environment=Environment.PRODUCTION, credentials=ref))
+        assert str(caught.value) == (
+            "Asset production refused the credentials in Secret asset-credentials (401): check id and secret, and that"
+            " they are production's; each environment has its own."
+        )
+
+    def test_of_many_scopes_the_first_are_named(self) -> None:
+        with pytest.raises(InvalidScopeError) as caught:
+            read_answer(Reply(400, b'{"error": "invalid_scope"}'), a_spec(scopes=[f"s:{n}" for n in range(10, 22)]))
+        assert " (400 invalid_scope): s:10, s:11, s:12, s:13, s:14, s:15, s:16, s:17 and 4 more. " in str(caught.value)
 
     def test_no_known_code_is_left_untested(self) -> None:
         assert REFUSALS.keys() == {

@@ -424,7 +424,10 @@ class TestRefusals:
         assert tokens.acquire("a")
         await tokens.refuse("a")
         assert caplog.messages == [
-            "sandbox/shop/asset-credentials: Asset's rate limit is used up, paused for 0:00:10",
+            (
+                "Asset sandbox: the rate limit of the credentials in Secret shop/asset-credentials is used up;"
+                " they pause for 10 s"
+            )
         ]
 
     async def test_nobody_waits_longer_than_a_third_of_what_is_left_and_then_one_at_a_time(
@@ -678,8 +681,8 @@ class TestEndpoint:
             assert tokens.acquire(name)
             await tokens.answer(name, left=200)
         assert caplog.messages == [
-            "sandbox: the endpoint is down; one request asks every 0:00:04",
-            "sandbox: the endpoint answers again",
+            "Asset sandbox doesn't answer; one request every 4 s asks again",
+            "Asset sandbox answers again",
         ]
 
 

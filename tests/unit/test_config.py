@@ -121,7 +121,9 @@ def test_a_namespace_name_is_taken(name: str) -> None:
 def test_what_names_no_namespace_is_refused_by_name(name: str) -> None:
     with pytest.raises(ConfigError) as caught:
         settings_with(name)
-    assert str(caught.value) == f"--namespace: {name!r} is not a namespace's name."
+    assert (
+        str(caught.value) == f"--namespace: {name!r} is not a namespace's name; use lower-case letters, digits and '-'."
+    )
 
 
 @pytest.mark.parametrize(
@@ -202,7 +204,7 @@ def test_what_is_no_https_url_is_refused_with_an_example(url: str) -> None:
     ],
 )
 def test_what_is_no_url_at_all_is_refused(url: str) -> None:
-    assert problems_with(url) == "--sandbox-url: not a URL."
+    assert problems_with(url) == "--sandbox-url: not a URL such as https://api.sandbox.getasset.com."
 
 
 @pytest.mark.parametrize(
@@ -291,8 +293,8 @@ def test_all_that_is_wrong_is_told_together_a_line_for_each() -> None:
     with pytest.raises(ConfigError) as caught:
         settings_with("Shop", "books", "", sandbox_url="sandbox", production_url="http://api.getasset.com")
     assert str(caught.value).splitlines() == [
-        "--namespace: 'Shop' is not a namespace's name.",
-        "--namespace: '' is not a namespace's name.",
+        "--namespace: 'Shop' is not a namespace's name; use lower-case letters, digits and '-'.",
+        "--namespace: '' is not a namespace's name; use lower-case letters, digits and '-'.",
         "--sandbox-url: is not an https URL such as https://api.sandbox.getasset.com.",
         ("--production-url: would send credentials in the clear; use https (http is for loopback only)."),
     ]
@@ -359,7 +361,7 @@ def test_a_lease_has_an_objects_name(name: str) -> None:
 def test_what_names_no_lease_is_refused(name: str) -> None:
     with pytest.raises(ConfigError) as caught:
         settings_with(lease_name=name)
-    assert str(caught.value) == f"--lease-name: {name!r} is not a Lease's name."
+    assert str(caught.value) == f"--lease-name: {name!r} is not a Lease's name; use lower-case letters, digits and '-'."
 
 
 @pytest.mark.parametrize("selector", SELECTORS)

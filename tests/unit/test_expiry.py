@@ -25,8 +25,11 @@ DOCUMENTED_EXAMPLE = 1_777_657_168
 TEN_YEARS = 315_360_000
 NEARLY_A_SECOND = timedelta(microseconds=999_999)
 
-EXPIRED = "Asset answered with a token that has already expired, by its own exp."
-IMPOSSIBLE = "Asset's expires_in is neither a lifetime nor a moment to come, and the token doesn't say when it expires."
+EXPIRED = "Asset answered with a token that has already expired, by its own exp; tried again by itself."
+IMPOSSIBLE = (
+    "Asset's expires_in is neither a lifetime nor a moment to come, and the token doesn't say when it expires;"
+    " tried again by itself."
+)
 
 
 def expiry(

@@ -140,7 +140,7 @@ class TestServing:
         async with serving(health, metrics, ANY, None):
             answer = await get(addresses(log)[0], "/healthz")
 
-        assert (answer.status_code, answer.text) == (503, "stuck: scheduler\n")
+        assert (answer.status_code, answer.text) == (503, "stuck, so a restart helps: scheduler\n")
 
     async def test_it_is_ready_when_a_scope_is_served_and_says_what_is_not_followed(
         self, clock: ManualClock, log: pytest.LogCaptureFixture
@@ -195,10 +195,13 @@ class TestServing:
         async with serving(health, broken, ANY, ANY):
             (address,) = addresses(log)
             failed = await get(address, "/metrics")
-            assert (failed.status_code, failed.text) == (500, "unexpected error\n")
+            assert (failed.status_code, failed.text) == (
+                500,
+                "no metrics: a defect of the operator, whose log says more\n",
+            )
             assert (await get(address, "/healthz")).status_code == 200
 
-        assert "no metrics: unexpected ValueError" in log.text
+        assert "no metrics for this scrape: a defect (ValueError); please report it" in log.text
         assert "canary" not in log.text
 
     async def test_all_that_ask_while_the_metrics_are_made_get_the_same_ones(
@@ -238,13 +241,14 @@ class TestServing:
             gate.set()
             assert {(await answer).status_code for answer in asked} == {500}
 
-        assert log.text.count("no metrics: unexpected ValueError") == 1
+        assert log.text.count("no metrics for this scrape: a defect (ValueError); please report it") == 1
 
     async def test_an_address_in_use_is_said_in_a_sentence(self, health: Health) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
             with pytest.raises(
-                ListenError, match=rf"^127\.0\.0\.1:{port} can't be listened on \(.+\); choose another\.$"
+                ListenError,
+                match=rf"^127\.0\.0\.1:{port} can't be listened on: address already in use; choose another\.$",
             ):
                 async with serving(health, metrics, Address("127.0.0.1", port), None):
                     raise AssertionError("it must not get here")

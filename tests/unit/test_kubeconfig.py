@@ -30,7 +30,8 @@ from tests.support.connect_proxy import serving
 
 SERVER = "https://127.0.0.1:6443"
 ELSEWHERE = "https://10.96.0.1:6443"
-KIND = "names a proxy of another kind than http:// and https://, which is not supported."
+NO_URL = "is not the URL of a proxy, such as http://proxy.example.com:3128."
+KIND = "names a proxy of another kind than http:// and https://, which is not supported; set one of these."
 
 
 @pytest.fixture(autouse=True)
@@ -390,9 +391,9 @@ class TestProxy:
         [
             pytest.param("socks5://me:canary@proxy:1080", KIND, id="of another kind"),
             pytest.param("ftp://canary@proxy", KIND, id="of an unheard-of kind"),
-            pytest.param("http://me:canary@", "is not the URL of a proxy.", id="nowhere"),
-            pytest.param(["canary"], "is not the URL of a proxy.", id="no text"),
-            pytest.param("http://me:canary@proxy:port", "is not the URL of a proxy.", id="no port"),
+            pytest.param("http://me:canary@", NO_URL, id="nowhere"),
+            pytest.param(["canary"], NO_URL, id="no text"),
+            pytest.param("http://me:canary@proxy:port", NO_URL, id="no port"),
         ],
     )
     async def test_that_the_kubeconfig_names_and_nobody_can_use_is_said_in_a_sentence(

@@ -283,7 +283,7 @@ async def test_what_is_said_again_and_again_is_logged_once(
         await pass_seconds(clock, 30)
 
     assert [record.getMessage() for record in caplog.records] == [
-        "The Lease can't be had: the API server refused with 403 Forbidden."
+        "Lease operators/tokens can't be had: the API server refused with 403 Forbidden."
     ]
 
 

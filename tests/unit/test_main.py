@@ -177,7 +177,7 @@ def test_all_bad_settings_are_reported_together() -> None:
     result = invoke("run", "--namespace", "Shop", "--namespace", "shop", "--sandbox-url", "http://example.com")
 
     assert result.exit_code == 2
-    assert "--namespace: 'Shop' is not a namespace's name." in result.output
+    assert "--namespace: 'Shop' is not a namespace's name; use lower-case letters, digits and '-'." in result.output
     assert "--sandbox-url: would send credentials in the clear" in one_line(result.output)
     assert "Traceback" not in result.output
 
@@ -194,7 +194,7 @@ def test_all_of_any_kind_are_reported_together(monkeypatch: pytest.MonkeyPatch, 
         "--log-format: 'xml' is not one of 'text', 'json'.",
         "--log-level: 'loud' is not one of 'debug', 'info', 'warning', 'error'.",
         "--issue-reserve: '0.2' is not a whole number from 0 to 90.",
-        "--namespace: 'A_B' is not a namespace's name.",
+        "--namespace: 'A_B' is not a namespace's name; use lower-case letters, digits and '-'.",
         f"--ca-file: {tmp_path}/none can't be read: file not found.",
     ):
         assert line in result.output
@@ -258,7 +258,7 @@ def test_a_proxy_of_another_kind_is_said_in_one_sentence(
     assert result.exit_code == 1
     assert re.fullmatch(
         "asset-token-operator: .*ALL_PROXY names a proxy of another kind than http:// and https://,"
-        " which is not supported.\n",
+        " which is not supported; set one of these.\n",
         result.output,
     )
 

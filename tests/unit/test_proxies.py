@@ -210,7 +210,7 @@ def test_one_that_speaks_something_else_is_said_in_a_sentence_that_does_not_quot
         proxy_for(SERVER)
 
     assert str(caught.value) == (
-        f"{name} names a proxy of another kind than http:// and https://, which is not supported."
+        f"{name} names a proxy of another kind than http:// and https://, which is not supported; set one of these."
     )
 
 
@@ -240,7 +240,7 @@ def test_one_that_makes_no_sense_is_said_in_a_sentence_that_does_not_quote_it(
     with pytest.raises(ProxyError) as caught:
         proxy_for(SERVER)
 
-    assert str(caught.value) == "HTTPS_PROXY is not the URL of a proxy."
+    assert str(caught.value) == "HTTPS_PROXY is not the URL of a proxy, such as http://proxy.example.com:3128."
     assert "canary" not in "".join(traceback.format_exception(caught.value))
 
 

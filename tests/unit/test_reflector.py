@@ -600,8 +600,8 @@ async def test_a_namespace_is_served_on_while_its_secrets_cannot_be_followed_whi
     assert sorted(said) == [
         ("INFO", "namespace bank: followed again"),
         ("INFO", "namespace shop: followed again"),
-        ("WARNING", f"namespace bank: Secrets can't be followed, which is tried again: {FORBIDDEN}"),
-        ("WARNING", f"namespace shop: Secrets can't be followed, which is tried again: {FORBIDDEN}"),
+        ("WARNING", f"namespace bank: Secrets can't be followed: {FORBIDDEN}"),
+        ("WARNING", f"namespace shop: Secrets can't be followed: {FORBIDDEN}"),
     ]
 
 

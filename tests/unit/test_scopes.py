@@ -169,8 +169,8 @@ def test_a_refusal_is_said_once_for_each_scope_and_that_it_is_over(
             scopes.asset_tokens_lost(scope, FORBIDDEN)
         scopes.secrets_lost("shop", FORBIDDEN)
     assert said(log) == [
-        ("WARNING", f"namespace shop: AssetTokens can't be followed, which is tried again: {FORBIDDEN}"),
-        ("WARNING", f"namespace bank: AssetTokens can't be followed, which is tried again: {FORBIDDEN}"),
+        ("WARNING", f"namespace shop: AssetTokens can't be followed: {FORBIDDEN}"),
+        ("WARNING", f"namespace bank: AssetTokens can't be followed: {FORBIDDEN}"),
     ]
 
     for _ in range(3):
@@ -183,6 +183,29 @@ def test_a_refusal_is_said_once_for_each_scope_and_that_it_is_over(
     assert said(log) == [], "rights that are changed are refused for a moment"
     scopes.asset_tokens_lost("shop", FORBIDDEN)
     assert len(said(log)) == 1, "it is another time"
+
+
+def test_where_nothing_was_ever_heard_of_the_api_server_it_is_said_what_to_check(
+    scopes: Scopes, log: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(2):
+        scopes.secrets_lost("shop", UNREACHABLE)
+
+    helps = "Check that it can be reached from here, and outside of a cluster KUBECONFIG."
+    assert said(log) == [("WARNING", f"namespace shop: Secrets can't be followed: {UNREACHABLE} {helps}")]
+
+
+def test_where_a_namespace_was_refused_from_the_start_it_may_not_exist(
+    scopes: Scopes, log: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(2):
+        scopes.secrets_lost("shop", FORBIDDEN)
+        scopes.secrets_lost("bank", FORBIDDEN)
+
+    helps = "Check that the namespace exists, too."
+    assert said(log) == [
+        ("WARNING", f"namespace {name}: Secrets can't be followed: {FORBIDDEN} {helps}") for name in ("shop", "bank")
+    ]
 
 
 def test_a_problem_of_another_reason_is_said_anew(scopes: Scopes, log: pytest.LogCaptureFixture) -> None:
@@ -211,7 +234,7 @@ def test_that_the_api_server_cannot_be_reached_is_said_once_for_all(
             scopes.secrets_lost(scope, UNREACHABLE)
             scopes.asset_tokens_lost(scope, UNREACHABLE)
 
-    assert said(log) == [("WARNING", f"namespace shop: Secrets can't be followed, which is tried again: {UNREACHABLE}")]
+    assert said(log) == [("WARNING", f"namespace shop: Secrets can't be followed: {UNREACHABLE}")]
     assert list(scopes.problems()) == [f"namespace shop: {UNREACHABLE}", f"namespace bank: {UNREACHABLE}"]
 
 

@@ -50,7 +50,7 @@ def trial(cluster: Cluster, body: Json, urls: Mapping[str, str]) -> Iterator[Che
         return
     credentials = Credentials(SecretStr(client_id), SecretStr(client_secret))
     try:
-        answer = read_answer(_ask(url, token_form(token.spec, credentials)))
+        answer = read_answer(_ask(url, token_form(token.spec, credentials)), token.spec)
     except AssetError as error:
         yield Check(ABOUT, False, f"{token.key}: {error}")
     except ProxyError as error:
