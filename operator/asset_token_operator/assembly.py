@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -29,7 +30,6 @@ from asset_token_operator.handlers import WATCH_SECONDS
 from asset_token_operator.health import Health, serving
 from asset_token_operator.issuer import Issuer
 from asset_token_operator.kube import KubeClient
-from asset_token_operator.kubeconfig import context_namespace, own_namespace
 from asset_token_operator.leadership import Leadership, forever
 from asset_token_operator.metrics import Metrics
 from asset_token_operator.reconciler import Reconciler
@@ -37,14 +37,17 @@ from asset_token_operator.reflector import SecretReflector
 from asset_token_operator.restarter import Restarter
 from asset_token_operator.scheduler import Scheduler
 from asset_token_operator.scopes import Scopes, name_of
+from asset_token_operator.startup import Announcement, lease_namespace
 from asset_token_operator.state_metrics import OperatorMetrics, render, sample
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from asset_token_operator.clock import Clock
     from asset_token_operator.config import Settings
     from asset_token_operator.model import Key
+
+logger = logging.getLogger(__name__)
 
 WORKERS: Final = 50
 RESTARTERS: Final = 5
@@ -77,14 +80,16 @@ async def serve(settings: Settings) -> None:
     async with await ApiClient.connect(clocks.cluster_says) as api:
         leadership = None
         if settings.leader_elect:
-            leadership = Leadership(api, _lease_namespace(settings), settings.lease_name, instance, clock)
+            leadership = Leadership(api, lease_namespace(settings), settings.lease_name, instance, clock)
         time_left = forever if leadership is None else leadership.time_left
         asks = until_stopped(time_left, stop)
         async with AssetClient.connect(settings.endpoints, settings.ca_file, asks) as asset:
             parts = assemble(settings, KubeClient(api, time_left), asset, leadership, clock, clocks, instance)
             scrape = partial(render, parts.metrics, parts.caches if settings.token_metrics else None)
             async with serving(parts.health, scrape, settings.health_address, settings.metrics_address):
-                await run(parts, stop)
+                said = Announcement(settings, api, parts.scopes, parts.caches, clock, parts.all_served).make()
+                await run(parts, stop, said)
+    logger.info("stopped")
 
 
 def until_stopped(time_left: Callable[[], timedelta], stop: asyncio.Event) -> Callable[[], timedelta]:
@@ -106,6 +111,8 @@ class Parts:
     caches: Caches
     metrics: Metrics
     health: Health
+    scopes: Scopes
+    all_served: asyncio.Event
     scheduler: Scheduler[Key]
     restarts: Scheduler[Key]
     restarter: Restarter
@@ -140,9 +147,11 @@ def assemble(  # noqa: PLR0913, PLR0917 - what it is made of
         clocks: What is known of Asset's.
         instance: The operator's name, as events show it.
     """
-    caches, metrics = Caches(), Metrics()
+    caches, metrics, all_served = Caches(), Metrics(), asyncio.Event()
 
     def serve_scope(scope: str) -> None:
+        if all(scopes.serves(name) for name in scopes.names):
+            all_served.set()
         for token in caches.asset_tokens():
             if scopes.of(token.key.namespace) == scope:
                 scheduler.wake(token.key)
@@ -179,6 +188,8 @@ def assemble(  # noqa: PLR0913, PLR0917 - what it is made of
         caches,
         metrics,
         health,
+        scopes,
+        all_served,
         scheduler,
         restarts,
         restarter,
@@ -194,9 +205,10 @@ def assemble(  # noqa: PLR0913, PLR0917 - what it is made of
     )
 
 
-async def run(parts: Parts, stop: asyncio.Event) -> None:
-    """Run all parts, until it is time to stop or one of them ends by itself, and end in order."""
+async def run(parts: Parts, stop: asyncio.Event, *others: Coroutine[None, None, None]) -> None:
+    """Run all parts, and others, until it is time to stop or one of the parts ends by itself, and end in order."""
     work = asyncio.gather(
+        *others,
         parts.scheduler.start(parts.reconciler.reconcile),
         parts.restarts.start(parts.restarter.restart),
         parts.secrets.run(),
@@ -245,9 +257,3 @@ def _open(schedulers: Sequence[Scheduler[Key]]) -> None:
 async def _close(schedulers: Sequence[Scheduler[Key]]) -> None:
     """Begin nothing more, and finish what runs."""
     await asyncio.gather(*(scheduler.close() for scheduler in schedulers))
-
-
-def _lease_namespace(settings: Settings) -> str:
-    """Where the Lease is: where it was said, or where the operator runs, works, or is asked to by the kubeconfig."""
-    named = settings.lease_namespace or own_namespace() or next(iter(settings.namespaces), None)
-    return named or context_namespace()
