@@ -88,7 +88,7 @@ def _status(token: Json) -> Json:
     conditions = [
         ("Ready", "True", "SecretSynced", f"Secret {name} holds a token that is valid until {EXPIRY}."),
         ("Issuing", "False", "SecretSynced", "The token is up to date."),
-        ("ScopesGranted", "True", "AllGranted", "The token carries all scopes asked for."),
+        ("ScopesGranted", "True", "AllGranted", "The token carries all scopes that were requested."),
     ]
     return {
         "observedGeneration": token["metadata"]["generation"],

@@ -7,6 +7,8 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from asset_token_operator.errors import KubeError, NotLeadingError
+from asset_token_operator.logs import about
+from asset_token_operator.model import Reason
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -21,6 +23,11 @@ logger = logging.getLogger(__name__)
 
 LONGEST_QUEUE: Final = 10_000
 WORKERS: Final = 4
+
+ONLY_HERE: Final = frozenset(
+    {Reason.SECRET_CONFLICT, Reason.SCOPES_MISSING, Reason.AUDIENCE_MISMATCH, Reason.DRIFT_REPEATS}
+)
+"""What nobody logs when it happens, unlike a request or a write that fails."""
 
 
 class EventPoster:
@@ -41,7 +48,10 @@ class EventPoster:
         self._queue: asyncio.Queue[tuple[AssetToken, Event, datetime]] = asyncio.Queue(LONGEST_QUEUE)
 
     def post(self, token: AssetToken, event: Event) -> None:
-        """Post an event about an AssetToken, soon."""
+        """Post an event about an AssetToken, soon; what no other line tells is logged, too."""
+        if event.reason in ONLY_HERE:
+            key = token.key
+            logger.warning("%s: %s", key, event.message, extra=about(key, reason=event.reason))
         try:
             self._queue.put_nowait((token, event, self._clock.now()))
         except asyncio.QueueFull:

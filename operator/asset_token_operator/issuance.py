@@ -7,13 +7,13 @@ from urllib.parse import urlsplit
 
 from asset_token_operator.errors import WrongEnvironmentError
 from asset_token_operator.manifests import credentials_fingerprint, proof_key, safe_texts, safe_token_id
-from asset_token_operator.model import Environment, IssuedToken
+from asset_token_operator.model import Environment, IssuedToken, Reason
 
 if TYPE_CHECKING:
     from asset_token_operator.answers import Claims, TokenAnswer
     from asset_token_operator.assess import Assessment
     from asset_token_operator.expiry import Validity
-    from asset_token_operator.model import Credentials, Reason, Spec
+    from asset_token_operator.model import Credentials, Spec
 
 HOSTS: Final = {Environment.PRODUCTION: "api.getasset.com", Environment.SANDBOX: "api.sandbox.getasset.com"}
 """How Asset's own tokens name the environments, wherever the operator reaches them."""
@@ -40,6 +40,7 @@ def issued_token(
     granted = next(
         scopes for scopes in (claims.scopes if claims else None, answer.scopes, spec.scopes) if scopes is not None
     )
+    revision = max(before.revision if before else 0, owner.status.revision or 0) + 1
     return IssuedToken(
         access_token=answer.access_token,
         environment=spec.environment,
@@ -50,8 +51,8 @@ def issued_token(
         spec_hash=spec.request_hash(),
         credentials_fingerprint=credentials_fingerprint(credentials, answer.access_token),
         business_id=spec.business_id,
-        revision=max(before.revision if before else 0, owner.status.revision or 0) + 1,
-        reason=reason,
+        revision=revision,
+        reason=reason if reason is not Reason.DOES_NOT_EXIST else _why_there_was_none(revision),
         renew_request=owner.renew_request or (before.renew_request if before else None),
         audience=safe_texts(claims.audience if claims else ()),
         skew=validity.skew,
@@ -60,14 +61,19 @@ def issued_token(
     )
 
 
+def _why_there_was_none(revision: int) -> Reason:
+    return Reason.FIRST_TOKEN if revision == 1 else Reason.TOKEN_LOST
+
+
 def _refuse_wrong_environment(spec: Spec, claims: Claims | None) -> None:
     """Refuse a token whose issuer or audience names the other environment's host; an unknown one is no reason."""
     named = {_host(text) for text in (claims.issuer, *claims.audience) if text} if claims else set()
     other = next(host for environment, host in HOSTS.items() if environment is not spec.environment)
     if other in named:
         raise WrongEnvironmentError(
-            f"Asset answered with a token for {other}, which is not {spec.environment}; check the credentials,"
-            " spec.resources and the operator's base URLs."
+            f"Asset {spec.environment} answered with a token for {other}, the other environment's host: check the"
+            f" credentials in Secret {spec.credentials.name}, spec.resources and the operator's"
+            f" --{spec.environment}-url."
         )
 
 

@@ -28,6 +28,7 @@ from asset_token_operator.issuance import issued_token
 from asset_token_operator.logs import about
 from asset_token_operator.metrics import ISSUED
 from asset_token_operator.model import Credentials, Environment, Recovery, Urgency, digest
+from asset_token_operator.narration import ISSUED as ISSUED_FOR
 from asset_token_operator.observed import SlotState
 from asset_token_operator.times import format_time
 
@@ -164,17 +165,17 @@ class Issuer:
             token = await self._issue(assessed, seen.credentials, decided.reason, sent_at)
         except OperatorError as error:
             said = {"outcome": "failed", "reason": error.reason, "seconds": self._seconds_since(sent_at)}
-            logger.warning("%s: no token (%s): %s", key, decided.reason, error, extra=about(key, **said))
+            logger.warning("%s: no token: %s", key, error, extra=about(key, **said))
             return self._view(replace(seen, requests=self._failed(seen, attempts, error)))
         said = {
             "outcome": "issued" if token.revision == 1 else "renewed",
-            "reason": decided.reason,
+            "reason": token.reason,
             "seconds": self._seconds_since(sent_at),
             "token_id": token.token_id,
             "expires_at": format_time(token.expires_at),
         }
-        text = "%(key)s: %(outcome)s (%(reason)s) in %(seconds).3f s, id %(token_id)s, expires %(expires_at)s"
-        logger.info(text, {"key": key, **said}, extra=about(key, **said))
+        text = "%(key)s: %(what)s in %(seconds).3f s, id %(token_id)s, expires %(expires_at)s"
+        logger.info(text, {"key": key, "what": ISSUED_FOR[token.reason], **said}, extra=about(key, **said))
         issued = replace(seen, last_issued=token, is_unreported=True, requests=attempts.succeeded())
         return self._view(issued)
 

@@ -18,6 +18,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from asset_token_operator.api_server import MERGE_PATCH
+from asset_token_operator.durations import in_words
 from asset_token_operator.errors import (
     KubeError,
     KubeRefusedError,
@@ -279,7 +280,7 @@ class Leadership:
             for task in tries:
                 if not task.cancel() and not task.cancelled():
                     task.exception()  # it was told, or isn't worth it
-        raise KubeUnavailableError(f"{method} {path}: no answer within {within.total_seconds():.0f} s.")
+        raise KubeUnavailableError(f"{method} {path}: no answer within {in_words(within)}; tried again by itself.")
 
     def _path(self) -> str:
         return f"/apis/coordination.k8s.io/v1/namespaces/{self._namespace}/leases/{self._name}"

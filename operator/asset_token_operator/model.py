@@ -69,6 +69,8 @@ class Reason(StrEnum):
 
     SECRET_SYNCED = "SecretSynced"  # noqa: S105 - a name
     DOES_NOT_EXIST = "DoesNotExist"
+    FIRST_TOKEN = "FirstToken"  # noqa: S105 - a name
+    TOKEN_LOST = "TokenLost"  # noqa: S105 - a name
     SPEC_CHANGED = "SpecChanged"
     EXPIRED = "Expired"
     RENEWING = "Renewing"

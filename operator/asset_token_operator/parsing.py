@@ -65,7 +65,8 @@ def parse_asset_token(body: Mapping[str, Any]) -> AssetToken:
     try:
         return _parse_asset_token(body)
     except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise SpecError(f"{type(error).__name__}: {error}") from None
+        what = f"{error.args[0]} is missing" if isinstance(error, KeyError) else "a field has a value of another kind"
+        raise SpecError(str(error) if type(error) is ValueError else what) from None
 
 
 def _parse_asset_token(body: Mapping[str, Any]) -> AssetToken:

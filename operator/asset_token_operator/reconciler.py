@@ -39,6 +39,7 @@ from asset_token_operator.evidence import Evidence
 from asset_token_operator.logs import about
 from asset_token_operator.manifests import is_owned
 from asset_token_operator.model import Reason
+from asset_token_operator.narration import tell_written, why_written
 from asset_token_operator.observed import NEVER, Observed, SlotState, Synced
 from asset_token_operator.renewal import back_off
 from asset_token_operator.report import (
@@ -163,7 +164,7 @@ class Reconciler:
             logger.warning("%s: %s", key, error, extra=about(key, reason=error.reason))
             wait = self._wait_after_failed_call(before)
         except NotLeadingError:
-            logger.info("%s: left to the leader", key, extra=about(key))
+            logger.info("%s: left to the operator that leads now", key, extra=about(key))
             wait = RETRY_STANDBY
         else:
             self._memories[key].failed_calls = 0
@@ -249,6 +250,8 @@ class Reconciler:
                 return await self._write(assessed, decided)
             case DeleteOldSecret():
                 await self._kube.delete_secret(decided.secret)
+                removed, key = decided.secret.key.name, seen.owner.key
+                logger.info("%s: removed Secret %s, its former one", key, removed, extra=about(key, secret=removed))
                 return replace(seen, old_secrets=tuple(old for old in seen.old_secrets if old != decided.secret))
             case _:
                 assert_never(decided)
@@ -304,9 +307,9 @@ class Reconciler:
 
     def _tell_of_write(self, assessed: Assessment, secret: SecretState) -> None:
         key, old, new = assessed.seen.owner.key, assessed.stored, assessed.current
-        outcome = "wrote" if assessed.seen.is_unreported else "repaired"
+        outcome = why_written(assessed).value
         said = about(key, outcome=outcome, secret=secret.key.name, token_id=new and new.token.token_id)
-        logger.info("%s: %s Secret %s", key, outcome, secret.key.name, extra=said)
+        logger.info("%s: %s", key, tell_written(assessed), extra=said)
         if new is not None:
             self._restarter.wrote(key, new.token)
         if old is not None and new is not None and new is not old and new.token.reason in DUE:

@@ -15,11 +15,12 @@ from urllib.parse import urlsplit, urlunsplit
 from asset_token_operator.assess import LONG_WAIT
 from asset_token_operator.attempts import LONGEST_MESSAGE, Attempts, Failure
 from asset_token_operator.decision import SecretConflict
+from asset_token_operator.durations import in_words
 from asset_token_operator.errors import RECOVERIES
 from asset_token_operator.manifests import template_problem
 from asset_token_operator.model import Reason
 from asset_token_operator.observed import SlotState
-from asset_token_operator.renewal import renew_before_fits, wanted_renew_before
+from asset_token_operator.renewal import PROBE_EVERY, renew_before_fits, wanted_renew_before
 from asset_token_operator.status import (
     LONGEST_HISTORY,
     Binding,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from asset_token_operator.assess import Assessment
     from asset_token_operator.decision import Rest
     from asset_token_operator.model import AssetToken, IssuedToken, Spec
+    from asset_token_operator.observed import Observed
 
 REMEMBERED: Final = "remembered"
 """The cause of requests that were made before the operator started, for the present spec."""
@@ -77,14 +79,6 @@ class Hindrance:
     message: str
     issuing: bool = True
     stalled: bool = False
-
-
-ENDPOINT_DOWN: Final = Hindrance(
-    Reason.ASSET_UNAVAILABLE, "Asset's endpoint is down; it is asked every few seconds whether it is up again."
-)
-NO_ROOM: Final = Hindrance(
-    Reason.WAITING_FOR_BUDGET, "The tenant's rate limit leaves no room yet; more urgent requests go first."
-)
 
 
 def remembered_requests(owner: AssetToken) -> Attempts:
@@ -147,11 +141,13 @@ def _hindrance(assessed: Assessment, decided: Rest) -> Hindrance | None:
     if isinstance(decided, SecretConflict):
         return Hindrance(Reason.SECRET_CONFLICT, decided.message, issuing=False, stalled=decided.stalled)
     if assessed.seen.owner.spec.suspend:
-        return Hindrance(Reason.SUSPENDED, "spec.suspend is true, so no token is requested.", issuing=False)
+        return Hindrance(
+            Reason.SUSPENDED, "spec.suspend is true, so no token is requested; set it to false to go on.", issuing=False
+        )
     if failed is not None:
         return Hindrance(failed.reason, failed.message, stalled=failed.stalled)
     if assessed.waits_long:
-        return ENDPOINT_DOWN if assessed.seen.endpoint_down else NO_ROOM
+        return _waiting(assessed.seen)
     begins = assessed.works_later
     if begins is not None and begins > assessed.now + LONG_WAIT:
         message = (
@@ -160,6 +156,22 @@ def _hindrance(assessed: Assessment, decided: Rest) -> Hindrance | None:
         )
         return Hindrance(Reason.NOT_YET_VALID, message)
     return None
+
+
+def _waiting(seen: Observed) -> Hindrance:
+    """It waits for its turn, or for the endpoint."""
+    spec = seen.owner.spec
+    if not seen.endpoint_down:
+        message = (
+            f"The rate limit of the credentials in Secret {spec.credentials.name} at Asset {spec.environment} leaves no"
+            " room yet; more urgent requests go first, and then this is requested by itself."
+        )
+        return Hindrance(Reason.WAITING_FOR_BUDGET, message)
+    message = (
+        f"Asset {spec.environment} doesn't answer; one request every {in_words(PROBE_EVERY)} asks again, and then this"
+        " is requested by itself."
+    )
+    return Hindrance(Reason.ASSET_UNAVAILABLE, message)
 
 
 def _in_secret(assessed: Assessment) -> Finding:
@@ -196,8 +208,9 @@ def _issuing(assessed: Assessment, stored: Finding, hindrance: Hindrance | None)
     if token is None or renew_before_fits(token, spec):
         return Finding(False, Reason.SECRET_SYNCED, "The token is up to date.")
     message = (
-        f"renewBefore is {wanted_renew_before(token, spec)}, but Asset issued a token for {token.lifetime} only:"
-        " it is renewed a third of that before it expires."
+        f"renewBefore is {in_words(wanted_renew_before(token, spec))}, but Asset issued a token for"
+        f" {in_words(token.lifetime)} only: it is renewed a third of that before it expires. Lower renewBefore, or set"
+        " a longer spec.lifetime."
     )
     return Finding(False, Reason.RENEW_BEFORE_TOO_LONG, message)
 
@@ -216,14 +229,20 @@ def _stalled(owner: AssetToken, hindrance: Hindrance | None) -> Finding | None:
 def _scopes_granted(spec: Spec, token: IssuedToken) -> Finding:
     missing = sorted(set(spec.scopes) - set(token.scopes))
     if missing:
-        message = f"Asset did not grant: {', '.join(missing)}."[:LONGEST_MESSAGE]
+        message = (
+            f"Asset {spec.environment} did not grant all scopes: allow the others for the credentials in Secret"
+            f" {spec.credentials.name}, or remove them from spec.scopes. Missing: {', '.join(missing)}."
+        )[:LONGEST_MESSAGE]
         return Finding(False, Reason.SCOPES_MISSING, message)
     audience = {_normal_uri(text) for text in token.audience}
     strangers = sorted(resource for resource in spec.resources if _normal_uri(resource) not in audience)
     if strangers and token.audience:
-        message = f"The token is not for: {', '.join(strangers)}."[:LONGEST_MESSAGE]
+        message = (
+            f"Asset {spec.environment} issued a token that is not for all resources: correct spec.resources. Missing:"
+            f" {', '.join(strangers)}."
+        )[:LONGEST_MESSAGE]
         return Finding(False, Reason.AUDIENCE_MISMATCH, message)
-    return Finding(True, Reason.ALL_GRANTED, "The token carries all scopes asked for.")
+    return Finding(True, Reason.ALL_GRANTED, "The token carries all scopes that were requested.")
 
 
 def _summary(findings: Mapping[ConditionType, Finding | None], hindrance: Hindrance | None) -> str:
@@ -299,7 +318,7 @@ def _waits_briefly(assessed: Assessment, after: Status) -> bool:
 
 
 def transition_events(before: Status, after: Status, *, issued: bool) -> list[Event]:
-    """The events that a change of status is worth: first issued, recovered, failing, refused.
+    """The events that a change of status is worth: first issued, recovered, failing, refused, without all scopes.
 
     Args:
         before: The status as it was.
@@ -312,6 +331,9 @@ def transition_events(before: Status, after: Status, *, issued: bool) -> list[Ev
         return [Event("Warning", issuing.reason, issuing.message)]
     if stalled is not None and not was_stalled:
         return [Event("Warning", stalled.reason, stalled.message)]
+    granted, had = after.find(ConditionType.SCOPES_GRANTED), before.find(ConditionType.SCOPES_GRANTED)
+    if granted is not None and not granted.is_true and (issued if had is None else had.is_true):
+        return [Event("Warning", granted.reason, granted.message)]
     if not issued or ready is None:
         return []
     if after.revision == 1:
@@ -328,7 +350,10 @@ def _is_failing(status: Status) -> bool:
 def drift_event(owner: AssetToken) -> Event:
     """The one event about a Secret that something changes back again and again."""
     name = owner.spec.secret.name
-    message = f"Something keeps changing or deleting Secret {name}; it is put right, but later each time."
+    message = (
+        f"Something keeps changing or deleting Secret {name}; it is put right, but later each time. Find out what does:"
+        " its metadata.managedFields name who wrote it."
+    )
     return Event("Warning", Reason.DRIFT_REPEATS, message)
 
 

@@ -50,16 +50,20 @@ class TokenMetrics(Collector):
         renewal = _per_token("renewal_timestamp_seconds", "When the token is to be renewed.")
         failed = _per_token("failed_attempts", "How many attempts to get a token have failed since the latest success.")
         suspended = _per_token("suspended", "Whether its spec says that nothing shall be requested.")
+        granted = _per_token("scopes_granted", "Whether the token carries all that its spec asks for.")
         for token in self.tokens:
             labels = [token.key.namespace, token.key.name]
             status = token.status
             ready.add_metric(labels, status.is_true(ConditionType.READY))
             failed.add_metric(labels, status.failed_attempts or 0)
             suspended.add_metric(labels, token.spec.suspend)
+            found = status.find(ConditionType.SCOPES_GRANTED)
+            if found is not None:
+                granted.add_metric(labels, found.is_true)
             for family, moment in ((expiration, status.expiration_time), (renewal, status.renewal_time)):
                 if moment is not None:
                     family.add_metric(labels, moment.timestamp())
-        yield from (ready, expiration, renewal, failed, suspended)
+        yield from (ready, expiration, renewal, failed, suspended, granted)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -202,6 +202,8 @@ def test_a_token_that_carries_less_than_asked_is_served_and_said_to(
     shop.put("ledger-writer", **spec)
     shop.wait_until_ready("ledger-writer")
     assert said in shop.wait_for_condition("ledger-writer", "ScopesGranted", "False", reason)["message"]
+    assert said in shop.wait_for_event(reason)["note"]
+    operator.wait_for_output(said)
     assert len(asset.requests) == 1
 
 

@@ -38,7 +38,7 @@ def test_from_apply_through_renewal_and_kill_to_deletion(
     known = len(asset.requests)
     operator.start()
     last = shop.wait_for_revision("ledger-writer", known + 1)["status"]
-    assert [entry["reason"] for entry in last["history"]] == ["DoesNotExist"] + ["Renewing"] * known
+    assert [entry["reason"] for entry in last["history"]] == ["FirstToken"] + ["Renewing"] * known
 
     shop.kubectl("delete", "assettoken/ledger-writer", "--timeout=10s")
     wait_until(lambda: shop.secret("ledger-writer-token") is None, 15, "the Secret is collected")
@@ -264,7 +264,12 @@ def test_reapplying_the_same_credentials_requests_nothing(
     ("data", "reason", "said"),
     [
         pytest.param(None, "CredentialsNotFound", "asset-credentials does not exist", id="no-secret"),
-        pytest.param({"client_id": "a"}, "CredentialsInvalid", "has no key client_secret", id="no-key"),
+        pytest.param(
+            {"client_id": "a"},
+            "CredentialsInvalid",
+            "Key client_secret of credentials Secret asset-credentials is missing",
+            id="no-key",
+        ),
         pytest.param({"client_id": "", "client_secret": "b"}, "CredentialsInvalid", "client_id", id="empty-key"),
     ],
 )

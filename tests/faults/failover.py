@@ -117,4 +117,4 @@ def _frozen(replicas: Replicas, seconds: float) -> int:
     leader.resume()
     wait_until(lambda: "stands by: " in leader.output()[said:], PATIENCE_SECONDS, f"{name} stands by")
     after = leader.output()[said:]
-    return after.count("issued (") + after.count("renewed (") + after.count("wrote Secret")
+    return after.count(" s, id ") + after.count("wrote Secret")

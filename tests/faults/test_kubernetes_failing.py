@@ -219,7 +219,7 @@ def test_sigterm_ends_it_within_its_grace_period_while_kubernetes_hangs(
     shop.put("ledger-writer")
     wait_until(lambda: asset.arrived == 1, 15, "the request arrives")
     with controlplane.paused_apiserver():
-        operator.wait_for_output("issued (")
+        operator.wait_for_output("the first token was issued")
         began = time.monotonic()
         assert operator.terminate() == 0
         assert time.monotonic() - began < 25

@@ -90,8 +90,8 @@ def sentences(status: int) -> set[str]:
         REFUSED.format(said=status, **named),
         f"Asset sandbox answered {status} instead of 200; tried again by itself.",
         (
-            f"Asset sandbox answered with a redirect ({status}), which is not followed with credentials; check --sandbox-url;"
-            " tried again by itself."
+            f"Asset sandbox answered with a redirect ({status}), which is not followed with credentials;"
+            " check --sandbox-url; tried again by itself."
         ),
         "The answer of Asset sandbox is not a JSON object; tried again by itself.",
         "The answer of Asset sandbox has no access_token; tried again by itself.",

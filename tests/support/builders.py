@@ -72,7 +72,7 @@ def an_issued_token(spec: Spec | None = None, **changes: Any) -> IssuedToken:
         "spec_hash": spec.request_hash(),
         "credentials_fingerprint": credentials_fingerprint(CREDENTIALS, access_token),
         "revision": 1,
-        "reason": "DoesNotExist",
+        "reason": "FirstToken",
         "proof_key": proof_key(CREDENTIALS, access_token),
     }
     return IssuedToken(**(fields | changes))

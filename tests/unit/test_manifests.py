@@ -86,7 +86,7 @@ class TestSecretManifest:
                 auth.getasset.com/owner: ledger-writer
                 auth.getasset.com/environment: sandbox
                 auth.getasset.com/issuance-time: "2026-05-01T12:00:00Z"
-                auth.getasset.com/issuance-reason: DoesNotExist
+                auth.getasset.com/issuance-reason: FirstToken
                 auth.getasset.com/expiration-time: "2026-05-01T13:00:00Z"
                 auth.getasset.com/granted-scopes: ledger:read
                 auth.getasset.com/token-id: token-1

@@ -363,24 +363,26 @@ class TestParseAssetToken:
         assert {len(request) for request in requests if request} == {64}
         assert len(requests) == 2
 
+    OF_ANOTHER_KIND = "a field has a value of another kind"
+
     @pytest.mark.parametrize(
         ("change", "said"),
         [
-            pytest.param({"spec": None}, "TypeError", id="spec-is-null"),
-            pytest.param({"metadata": None}, "AttributeError", id="metadata-is-null"),
-            pytest.param({"spec": ["canary"]}, "TypeError", id="spec-is-a-list"),
+            pytest.param({"spec": None}, OF_ANOTHER_KIND, id="spec-is-null"),
+            pytest.param({"metadata": None}, OF_ANOTHER_KIND, id="metadata-is-null"),
+            pytest.param({"spec": ["canary"]}, OF_ANOTHER_KIND, id="spec-is-a-list"),
             pytest.param({"spec": {"environment": "sandbox"}}, "credentialsSecretRef", id="no-credentials"),
             pytest.param({"spec": {"credentialsSecretRef": {"name": "c"}}}, "environment", id="no-environment"),
             pytest.param(an_asset_token_body(environment="moon"), "moon", id="unknown-environment"),
             pytest.param(an_asset_token_body(credentialsSecretRef={}), "name", id="credentials-without-a-name"),
-            pytest.param(an_asset_token_body(credentialsSecretRef="x"), "TypeError", id="credentials-are-a-string"),
+            pytest.param(an_asset_token_body(credentialsSecretRef="x"), OF_ANOTHER_KIND, id="credentials-are-a-string"),
             pytest.param(an_asset_token_body(lifetime="1w"), "1w", id="lifetime-in-weeks"),
-            pytest.param(an_asset_token_body(lifetime=3600), "TypeError", id="lifetime-is-a-number"),
+            pytest.param(an_asset_token_body(lifetime=3600), OF_ANOTHER_KIND, id="lifetime-is-a-number"),
             pytest.param(an_asset_token_body(lifetime="9" * 14 + "h"), ".", id="lifetime-is-absurd"),
             pytest.param(an_asset_token_body(renewBefore="soon"), "soon", id="renew-before-is-a-word"),
             pytest.param(an_asset_token_body(secret={"deletionPolicy": "Keep"}), "Keep", id="unknown-policy"),
-            pytest.param(an_asset_token_body(secret="x"), "AttributeError", id="secret-is-a-string"),
-            pytest.param(an_asset_token_body(scopes=7), "TypeError", id="scopes-are-a-number"),
+            pytest.param(an_asset_token_body(secret="x"), OF_ANOTHER_KIND, id="secret-is-a-string"),
+            pytest.param(an_asset_token_body(scopes=7), OF_ANOTHER_KIND, id="scopes-are-a-number"),
         ],
     )
     def test_what_the_schema_would_not_admit_is_refused_in_words(self, change: dict[str, Any], said: str) -> None:
@@ -411,7 +413,7 @@ class TestParseAssetToken:
     def test_metadata_that_the_api_server_always_sets_is_missed_by_name(self, field: str) -> None:
         body = an_asset_token_body()
         del body["metadata"][field]
-        with pytest.raises(SpecError, match=f"^KeyError: '{field}'$"):
+        with pytest.raises(SpecError, match=f"^{field} is missing$"):
             parse_asset_token(body)
 
     def test_a_refusal_tells_nothing_of_annotations_and_status(self) -> None:

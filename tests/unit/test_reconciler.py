@@ -1262,7 +1262,7 @@ def test_an_operator_that_does_not_lead_any_more_leaves_everything_to_the_leader
     assert world.token().status.failed_attempts is None
 
 
-def test_a_repair_is_logged_as_such_and_the_write_of_a_new_token_is_not(
+def test_a_secret_that_was_gone_is_logged_as_such_and_the_write_of_a_new_token_is_not(
     issued: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -1273,6 +1273,6 @@ def test_a_repair_is_logged_as_such_and_the_write_of_a_new_token_is_not(
 
     written = [line for line in caplog.records if line.name == "asset_token_operator.reconciler"]
     assert [line.getMessage() for line in written] == [
-        "shop/ledger-writer: repaired Secret ledger-writer-token",
+        "shop/ledger-writer: wrote Secret ledger-writer-token again, which was gone",
         "shop/ledger-writer: wrote Secret ledger-writer-token",
     ]

@@ -320,9 +320,7 @@ def test_a_token_of_the_other_environment_is_refused(
     seen = observed(an_asset_token(a_spec(environment=environment)))
 
     if refused:
-        with pytest.raises(
-            WrongEnvironmentError, match=r"check the credentials, spec.resources and the operator's base URLs"
-        ):
+        with pytest.raises(WrongEnvironmentError, match=r"check the credentials in Secret .+, spec.resources and"):
             issue(seen, an_answer(claims=claims))
     else:
         assert issue(seen, an_answer(claims=claims)).environment is environment
@@ -411,7 +409,7 @@ def test_status_of_a_first_token() -> None:
           observedGeneration: 1
           lastTransitionTime: 2026-05-01T12:00:00Z
           reason: AllGranted
-          message: The token carries all scopes asked for.
+          message: The token carries all scopes that were requested.
         secretName: ledger-writer-token
         binding: {name: ledger-writer-token}
         issuanceTime: 2026-05-01T12:00:00Z
@@ -422,7 +420,7 @@ def test_status_of_a_first_token() -> None:
         revision: 1
         syncedHash: f6dc6b90b1368602-dc937b59892604f5
         history:
-        - {time: 2026-05-01T12:00:00Z, reason: DoesNotExist, outcome: Issued, expirationTime: 2026-05-01T13:00:00Z}
+        - {time: 2026-05-01T12:00:00Z, reason: FirstToken, outcome: Issued, expirationTime: 2026-05-01T13:00:00Z}
     """)
 
 
@@ -507,7 +505,7 @@ def test_status_stays_ready_while_a_renewal_fails() -> None:
           observedGeneration: 1
           lastTransitionTime: 2026-05-01T12:00:00Z
           reason: AllGranted
-          message: The token carries all scopes asked for.
+          message: The token carries all scopes that were requested.
         secretName: ledger-writer-token
         binding: {name: ledger-writer-token}
         issuanceTime: 2026-05-01T12:00:00Z
@@ -520,7 +518,7 @@ def test_status_stays_ready_while_a_renewal_fails() -> None:
         failedAttempts: 3
         lastFailureTime: 2026-05-01T12:41:00Z
         history:
-        - {time: 2026-05-01T12:00:00Z, reason: DoesNotExist, outcome: Issued, expirationTime: 2026-05-01T13:00:00Z}
+        - {time: 2026-05-01T12:00:00Z, reason: FirstToken, outcome: Issued, expirationTime: 2026-05-01T13:00:00Z}
         - {time: 2026-05-01T12:41:00Z, reason: AssetUnavailable, outcome: Failed, message: Asset answered 503.}
     """)
 
@@ -554,7 +552,7 @@ def test_status_of_a_token_that_expired_while_its_renewal_failed() -> None:
           observedGeneration: 1
           lastTransitionTime: 2026-05-01T12:00:00Z
           reason: AllGranted
-          message: The token carries all scopes asked for.
+          message: The token carries all scopes that were requested.
         secretName: ledger-writer-token
         binding: {name: ledger-writer-token}
         issuanceTime: 2026-05-01T12:00:00Z
@@ -567,7 +565,7 @@ def test_status_of_a_token_that_expired_while_its_renewal_failed() -> None:
         failedAttempts: 9
         lastFailureTime: 2026-05-01T12:59:00Z
         history:
-        - {time: 2026-05-01T12:00:00Z, reason: DoesNotExist, outcome: Issued, expirationTime: 2026-05-01T13:00:00Z}
+        - {time: 2026-05-01T12:00:00Z, reason: FirstToken, outcome: Issued, expirationTime: 2026-05-01T13:00:00Z}
         - {time: 2026-05-01T12:59:00Z, reason: AssetUnavailable, outcome: Failed, message: Asset answered 503.}
     """)
 
@@ -605,7 +603,9 @@ def test_status_of_a_changed_spec_that_is_refused_speaks_of_the_new_generation()
           observedGeneration: 2
           lastTransitionTime: 2026-05-01T12:00:00Z
           reason: ScopesMissing
-          message: "Asset did not grant: ledger:create."
+          message: >-
+            Asset sandbox did not grant all scopes: allow the others for the credentials in Secret asset-credentials, or
+            remove them from spec.scopes. Missing: ledger:create.
         secretName: ledger-writer-token
         binding: {name: ledger-writer-token}
         issuanceTime: 2026-05-01T12:00:00Z
@@ -618,7 +618,7 @@ def test_status_of_a_changed_spec_that_is_refused_speaks_of_the_new_generation()
         failedAttempts: 1
         lastFailureTime: 2026-05-01T12:00:00Z
         history:
-        - {time: 2026-05-01T12:00:00Z, reason: DoesNotExist, outcome: Issued, expirationTime: 2026-05-01T13:00:00Z}
+        - {time: 2026-05-01T12:00:00Z, reason: FirstToken, outcome: Issued, expirationTime: 2026-05-01T13:00:00Z}
         - time: 2026-05-01T12:00:00Z
           reason: RequestRefused
           outcome: Failed
@@ -639,13 +639,14 @@ def test_status_while_suspended() -> None:
           lastTransitionTime: 2026-05-01T12:00:00Z
           reason: Suspended
           message: >-
-            spec.suspend is true, so no token is requested. Secret ledger-writer-token holds no token yet.
+            spec.suspend is true, so no token is requested; set it to false to go on.
+            Secret ledger-writer-token holds no token yet.
         - type: Issuing
           status: "False"
           observedGeneration: 1
           lastTransitionTime: 2026-05-01T12:00:00Z
           reason: Suspended
-          message: spec.suspend is true, so no token is requested.
+          message: spec.suspend is true, so no token is requested; set it to false to go on.
     """)
 
 
@@ -709,13 +710,21 @@ def test_status_of_the_younger_of_two_is_stalled() -> None:
     }
 
 
+ALL_GRANTED = "The token carries all scopes that were requested."
+NOT_GRANTED = (
+    "Asset sandbox did not grant all scopes: allow the others for the credentials in Secret asset-credentials, or"
+    " remove them from spec.scopes. Missing: b, c."
+)
+NOT_FOR = "Asset sandbox issued a token that is not for all resources: correct spec.resources. Missing: a:y, a:z."
+
+
 @pytest.mark.parametrize(
     ("asked", "granted", "condition", "message"),
     [
-        pytest.param(("a",), ("a",), ("True", "AllGranted"), "The token carries all scopes asked for.", id="all"),
-        pytest.param((), ("a",), ("True", "AllGranted"), "The token carries all scopes asked for.", id="none asked"),
-        pytest.param(("a",), ("a", "b"), ("True", "AllGranted"), "The token carries all scopes asked for.", id="more"),
-        pytest.param(("c", "b", "a"), ("a",), ("False", "ScopesMissing"), "Asset did not grant: b, c.", id="missing"),
+        pytest.param(("a",), ("a",), ("True", "AllGranted"), ALL_GRANTED, id="all"),
+        pytest.param((), ("a",), ("True", "AllGranted"), ALL_GRANTED, id="none asked"),
+        pytest.param(("a",), ("a", "b"), ("True", "AllGranted"), ALL_GRANTED, id="more"),
+        pytest.param(("c", "b", "a"), ("a",), ("False", "ScopesMissing"), NOT_GRANTED, id="missing"),
     ],
 )
 def test_status_says_which_scopes_are_missing(
@@ -742,8 +751,8 @@ def test_status_says_so_when_renew_before_is_too_long_for_the_lifetime() -> None
         "lastTransitionTime": "2026-05-01T12:00:00Z",
         "reason": "RenewBeforeTooLong",
         "message": (
-            "renewBefore is 2:00:00, but Asset issued a token for 1:00:00 only:"
-            " it is renewed a third of that before it expires."
+            "renewBefore is 2h, but Asset issued a token for 1h only:"
+            " it is renewed a third of that before it expires. Lower renewBefore, or set a longer spec.lifetime."
         ),
     }
     assert status["renewalTime"] == "2026-05-01T12:38:08Z"
@@ -752,13 +761,17 @@ def test_status_says_so_when_renew_before_is_too_long_for_the_lifetime() -> None
 @pytest.mark.parametrize(
     ("asked", "audience", "condition", "message"),
     [
-        pytest.param((), (), "AllGranted", "The token carries all scopes asked for.", id="none asked, none said"),
-        pytest.param((), ("a:x",), "AllGranted", "The token carries all scopes asked for.", id="none asked"),
-        pytest.param(("a:x",), (), "AllGranted", "The token carries all scopes asked for.", id="it doesn't say"),
-        pytest.param(("a:x",), ("a:x", "a:y"), "AllGranted", "The token carries all scopes asked for.", id="for more"),
         pytest.param(
-            ("a:z", "a:y", "a:x"), ("a:x",), "AudienceMismatch", "The token is not for: a:y, a:z.", id="for fewer"
+            (), (), "AllGranted", "The token carries all scopes that were requested.", id="none asked, none said"
         ),
+        pytest.param((), ("a:x",), "AllGranted", "The token carries all scopes that were requested.", id="none asked"),
+        pytest.param(
+            ("a:x",), (), "AllGranted", "The token carries all scopes that were requested.", id="it doesn't say"
+        ),
+        pytest.param(
+            ("a:x",), ("a:x", "a:y"), "AllGranted", "The token carries all scopes that were requested.", id="for more"
+        ),
+        pytest.param(("a:z", "a:y", "a:x"), ("a:x",), "AudienceMismatch", NOT_FOR, id="for fewer"),
     ],
 )
 def test_status_says_which_resources_a_token_is_not_for(
@@ -1159,6 +1172,7 @@ RENEWED = status_of(
 )
 FAILS = status_of(failing(holding(an_issued_token())), NOW + 40 * MINUTE)
 STALLS = status_of(failing(holding(an_issued_token()), REFUSED), NOW + 40 * MINUTE)
+SHORT = status_of(holding(an_issued_token(scopes=())))
 CONFLICTS = status_of(observed(secret=a_secret(type="Opaque")))
 NEW = {"observedGeneration": -1}
 
@@ -1169,6 +1183,7 @@ ISSUED_EVENT = Event(
 )
 FAILING_EVENT = Event("Warning", "AssetUnavailable", "Asset answered 503.")
 REFUSED_EVENT = Event("Warning", "RequestRefused", REFUSED.message)
+SHORT_EVENT = Event("Warning", "ScopesMissing", SHORT["conditions"][-1]["message"])
 CONFLICT_EVENT = Event("Warning", "SecretConflict", CONFLICTS["conditions"][0]["message"])
 RECOVERED_EVENT = Event("Normal", "Recovered", RENEWED["conditions"][0]["message"])
 
@@ -1179,6 +1194,10 @@ RECOVERED_EVENT = Event("Normal", "Recovered", RENEWED["conditions"][0]["message
         pytest.param(NEW, SYNCED, True, [ISSUED_EVENT], id="first issued"),
         pytest.param({}, SYNCED, False, [], id="status lost"),
         pytest.param(SYNCED, RENEWED, True, [], id="renewed"),
+        pytest.param(NEW, SHORT, True, [SHORT_EVENT], id="first issued without all scopes"),
+        pytest.param(SYNCED, SHORT, True, [SHORT_EVENT], id="renewed without all scopes"),
+        pytest.param(SHORT, SHORT | {"revision": 2}, True, [], id="renewed without all scopes again"),
+        pytest.param({}, SHORT, False, [], id="status lost of one without all scopes"),
         pytest.param(SYNCED, FAILS, False, [FAILING_EVENT], id="begins to fail"),
         pytest.param(FAILS, FAILS, False, [], id="fails again"),
         pytest.param(FAILS, STALLS, False, [REFUSED_EVENT], id="fails for good"),
@@ -1286,7 +1305,8 @@ def test_a_war_over_the_secret_is_told_in_words() -> None:
     assert drift_event(an_asset_token()) == Event(
         "Warning",
         "DriftRepeats",
-        "Something keeps changing or deleting Secret ledger-writer-token; it is put right, but later each time.",
+        "Something keeps changing or deleting Secret ledger-writer-token; it is put right, but later each time."
+        " Find out what does: its metadata.managedFields name who wrote it.",
     )
 
 

@@ -44,6 +44,7 @@ async def test_a_token_that_was_issued_is_ready_and_has_its_times(world: World) 
 
     assert found[f"token_ready{LEDGER_WRITER}"] == 1
     assert found[f"token_suspended{LEDGER_WRITER}"] == 0
+    assert found[f"token_scopes_granted{LEDGER_WRITER}"] == 1
     assert found[f"token_failed_attempts{LEDGER_WRITER}"] == 0
     assert found[f"token_expiration_timestamp_seconds{LEDGER_WRITER}"] == (NOW + HOUR).timestamp()
     renewal = found[f"token_renewal_timestamp_seconds{LEDGER_WRITER}"]
@@ -56,6 +57,7 @@ async def test_one_without_a_status_is_not_ready_and_has_no_times(world: World) 
     found = await scrape(world)
 
     assert found[f"token_ready{LEDGER_WRITER}"] == 0
+    assert f"token_scopes_granted{LEDGER_WRITER}" not in found
     assert f"token_expiration_timestamp_seconds{LEDGER_WRITER}" not in found
 
 
@@ -69,6 +71,14 @@ async def test_failures_and_suspension_show(world: World) -> None:
 
     assert found[f"token_failed_attempts{LEDGER_WRITER}"] == 1
     assert found[f"token_suspended{LEDGER_WRITER}"] == 1
+
+
+async def test_one_that_lacks_scopes_shows(world: World) -> None:
+    world.asset.scopes = ()
+    world.reconcile()
+    world.sync()
+
+    assert (await scrape(world))[f"token_scopes_granted{LEDGER_WRITER}"] == 0
 
 
 async def test_one_that_is_deleted_vanishes(world: World) -> None:

@@ -19,7 +19,7 @@ def test_history_and_events_tell_what_happened(shop: Shop, operator: OperatorPro
     assert history.code == 0, history.output
     head, entry = (line.split() for line in history.output.splitlines())
     assert head == ["WHEN", "OUTCOME", "REASON", "EXPIRES", "MESSAGE"]
-    assert entry[1:4] == ["ago", "Issued", "DoesNotExist"]
+    assert entry[1:4] == ["ago", "Issued", "FirstToken"]
     events = viewer.screen("events", "ledger")
     assert events.code == 0, events.output
     assert " Issued " in events.output.splitlines()[1]
