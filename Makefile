@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help check format test test-image-python e2e-node chaos bench demo chart-readme kubectl-docs audit sbom lock clean
+.PHONY: help check format test test-image-python e2e-node chaos bench demo chart-readme kubectl-docs messages audit sbom lock clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ chart-readme: .venv/installed ## Write the values of the chart into its README
 
 kubectl-docs: .venv/installed ## Record what the kubectl plugin writes, into docs/kubectl.md and its pictures
 	UPDATE_DOCS=1 $(BIN)/pytest -n0 tests/cluster/kubectl/test_docs.py
+
+messages: .venv/installed ## Write all that is ever said, read from the source, into docs/messages.md
+	$(BIN)/python -m tests.support.messages
 
 audit: .venv-release/installed ## Look for known weaknesses in what the image has
 	.venv-release/bin/pip-audit --disable-pip --require-hashes --requirement requirements/run.txt

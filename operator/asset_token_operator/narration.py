@@ -31,7 +31,7 @@ class Written(StrEnum):
     MOVED = "moved"
     GONE = "wrote again"
     TAKEN_OVER = "took over"
-    TAKEN_UP = "took up again"
+    TAKEN_UP = "took up"
     SPEC_CHANGED = "changed"
     DRIFT = "repaired"
 

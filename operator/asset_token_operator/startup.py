@@ -68,8 +68,8 @@ class Announcement:
         """Say it."""
         await self.clock.wait(self.all_served, PATIENCE_SECONDS)
         if not self.scopes.is_ready():
-            what = (OPERATOR, version(OPERATOR), self.api.host())
-            logger.info("%s %s waits for the cluster at %s, and serves nothing yet", *what)
+            waits = "%s %s waits for the cluster at %s, and serves nothing yet"
+            logger.info(waits, OPERATOR, version(OPERATOR), self.api.host())
         while not self.scopes.is_ready():
             await self.clock.wait(self.all_served, PATIENCE_SECONDS)
         logger.info("%s", self.line())
