@@ -22,6 +22,7 @@ from tests.support.shop import CLIENT_ID, Shop
 HERE: Final = Path(__file__).parent
 CRDS: Final = HERE.parent / "crds"
 RENEWED_SECONDS: Final = 60
+CLIENT_SECRET: Final = "the-client-secret"  # noqa: S105 - the stand-in's
 
 
 @click.command()
@@ -35,6 +36,7 @@ def main(*, existing_cluster: bool) -> None:
         shop = open_shop(stack, cluster)
         say(f"The first token is in its Secret {first_token(shop) - answers:.1f} s after the control plane answered.")
         show(shop, "get", "astok", "--output=wide")
+        cure(shop)
         watch_renewal(shop)
         show(shop, "describe", "astok/ledger-writer")
         show(shop, "describe", "secret/ledger-writer-token")
@@ -49,7 +51,7 @@ def open_shop(stack: ExitStack, cluster: Cluster) -> Shop:
     """Install the CRD, start the stand-in API and the operator, apply credentials and AssetTokens."""
     cluster.apply_crds(CRDS)
     asset = stack.enter_context(AssetApi())
-    asset.register(CLIENT_ID, "the-client-secret")
+    asset.register(CLIENT_ID, CLIENT_SECRET)
     namespace = cluster.create_namespace("demo")
     stack.callback(cluster.delete_namespace, namespace)
     shop = Shop(cluster, namespace, asset)
@@ -57,7 +59,7 @@ def open_shop(stack: ExitStack, cluster: Cluster) -> Shop:
     say(f"asset-token-operator run --namespace={namespace} --sandbox-url={asset.url}")
     arguments = (f"--namespace={namespace}", f"--sandbox-url={asset.url}")
     stack.enter_context(OperatorProcess(cluster.kubeconfig, folder, arguments))
-    shop.put_credentials("the-client-secret")
+    shop.put_credentials(CLIENT_SECRET)
     show(shop, "apply", f"--filename={HERE / 'assettokens.yaml'}")
     return shop
 
@@ -66,6 +68,19 @@ def first_token(shop: Shop) -> float:
     """Wait for a Secret with a token, and give the moment."""
     wait_until(lambda: shop.data("ledger-writer-token"), RENEWED_SECONDS, "the first token")
     return time.monotonic()
+
+
+def cure(shop: Shop) -> None:
+    """Show why `no-credentials` has no token, and that its credentials Secret is all that it needs."""
+    shop.wait_for_condition("no-credentials", "Ready", "False", "CredentialsNotFound", RENEWED_SECONDS)
+    say("no-credentials has no token. Its Ready condition says why, and what to do:")
+    message = "{.status.conditions[?(@.type=='Ready')].message}{'\\n'}"
+    show(shop, "get", "astok/no-credentials", f"--output=jsonpath={message}")
+    say("Creating that Secret is the cure: the token is requested within seconds.")
+    client = (f"--from-literal=client_id={CLIENT_ID}", f"--from-literal=client_secret={CLIENT_SECRET}")
+    show(shop, "create", "secret", "generic", "not-there-yet", *client)
+    show(shop, "wait", "--for=condition=Ready", "astok/no-credentials", f"--timeout={RENEWED_SECONDS}s")
+    show(shop, "get", "astok")
 
 
 def watch_renewal(shop: Shop) -> None:

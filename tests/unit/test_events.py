@@ -180,3 +180,22 @@ async def test_cancelling_ends_everything() -> None:
     await settle()
 
     assert asyncio.all_tasks() == before
+
+
+@pytest.mark.parametrize(
+    ("reason", "is_logged"),
+    [
+        pytest.param("SecretConflict", True, id="conflict"),
+        pytest.param("ScopesMissing", True, id="scopes"),
+        pytest.param("AudienceMismatch", True, id="audience"),
+        pytest.param("DriftRepeats", True, id="drift"),
+        pytest.param("InvalidClient", False, id="what the request's own line tells"),
+        pytest.param("Issued", False, id="first token"),
+    ],
+)
+async def test_what_no_other_line_tells_is_logged(
+    caplog: pytest.LogCaptureFixture, reason: str, *, is_logged: bool
+) -> None:
+    Poster().poster.post(TOKEN, Event("Warning", reason, "A sentence."))
+
+    assert caplog.messages == (["shop/ledger-writer: A sentence."] if is_logged else [])
