@@ -21,14 +21,11 @@ from asset_token_operator.errors import (
     AssetError,
     AssetUnavailableError,
     BrokenAnswerError,
-    InvalidClientError,
-    InvalidScopeError,
-    RateLimitedError,
-    RequestRefusedError,
 )
+from asset_token_operator.refusals import AGAIN, OTHERWISE, REFUSALS, STATUSES, refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from asset_token_operator.model import Spec
 
@@ -50,73 +47,12 @@ LONGEST_BODY: Final = 256 * 1024
 B64TOKEN: Final = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
 """RFC 6750, section 2.1: what may stand behind `Bearer`; it has no line break, so none reaches a header."""
 
-AGAIN: Final = "tried again by itself"
-
-REFUSED_CREDENTIALS: Final = (
-    "Asset {environment} refused the credentials in Secret {secret} ({said}): check {client_id} and {client_secret},"
-    " and that they are {environment}'s; each environment has its own."
-)
-NO_CLIENT_OF_ASSET: Final = (
-    "Asset {environment} lets nobody request tokens with the credentials in Secret {secret} ({said}): check them in the"
-    " Asset Dashboard, or use others."
-)
-REFUSED_SCOPES: Final = (
-    "Asset {environment} doesn't grant all of these scopes to the credentials in Secret {secret} ({said}): {scopes}."
-    " Correct spec.scopes, or have the credentials allowed to request them."
-)
-REFUSED_RESOURCES: Final = (
-    "Asset {environment} doesn't issue tokens for all of these resources to the credentials in Secret {secret}"
-    " ({said}): {resources}. Correct spec.resources."
-)
-MALFORMED: Final = (
-    "Asset {environment} found the request malformed ({said}): check spec.businessId, spec.resources and spec.lifetime."
-)
-FORBIDDEN: Final = (
-    "Asset {environment} forbids the request ({said}): check spec.businessId, and what the credentials in Secret"
-    " {secret} may do."
-)
-NO_ENDPOINT: Final = (
-    "There is no token endpoint at the operator's address of Asset {environment} ({said}): check --{environment}-url;"
-    " tried again by itself."
-)
-TOO_SLOW: Final = "The request reached Asset {environment} too slowly ({said}); tried again by itself."
-LIMITED: Final = (
-    "The rate limit of the credentials in Secret {secret} at Asset {environment} is used up ({said}), perhaps by other"
-    " programs that use them; tried again by itself."
-)
-REFUSED: Final = (
-    "Asset {environment} refused the request ({said}): check the spec and the credentials in Secret {secret}."
-)
-
-REFUSALS: Final[Mapping[str, tuple[type[AssetError], str]]] = {
-    "invalid_client": (InvalidClientError, REFUSED_CREDENTIALS),
-    "invalid_grant": (InvalidClientError, REFUSED_CREDENTIALS),
-    "unauthorized_client": (InvalidClientError, NO_CLIENT_OF_ASSET),
-    "invalid_scope": (InvalidScopeError, REFUSED_SCOPES),
-    "invalid_target": (RequestRefusedError, REFUSED_RESOURCES),
-    "invalid_request": (RequestRefusedError, MALFORMED),
-}
-"""What the error codes of RFC 6749, section 5.2, and RFC 8707, section 2, mean, and what to do."""
-
 NOT_SERVED: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.REQUEST_TIMEOUT})
 """Besides 5xx: answers that say that the endpoint doesn't work, whatever is in them."""
 
 BARE: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.TOO_MANY_REQUESTS})
 OWN_WORDS: Final = frozenset({"error", "detail"})
 MEDIA_TYPE: Final = re.compile(r"[a-z0-9!#$&^_.+-]{1,40}/[a-z0-9!#$&^_.+-]{1,40}")
-
-STATUSES: Final[Mapping[int, tuple[type[AssetError], str]]] = {
-    HTTPStatus.UNAUTHORIZED: (InvalidClientError, REFUSED_CREDENTIALS),
-    HTTPStatus.FORBIDDEN: (RequestRefusedError, FORBIDDEN),
-    HTTPStatus.NOT_FOUND: (AssetUnavailableError, NO_ENDPOINT),
-    HTTPStatus.REQUEST_TIMEOUT: (AssetUnavailableError, TOO_SLOW),
-    HTTPStatus.UNPROCESSABLE_ENTITY: (RequestRefusedError, MALFORMED),
-    HTTPStatus.TOO_MANY_REQUESTS: (RateLimitedError, LIMITED),
-}
-"""What a status means where the body has no such code."""
-
-MOST_NAMED: Final = 8
-"""Of scopes, or resources, in a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,28 +263,8 @@ def _failure(reply: Reply, spec: Spec) -> AssetError:
         )
     code = (_read_object(reply.body) or {}).get("error")
     if isinstance(code, str) and code in REFUSALS and status != HTTPStatus.TOO_MANY_REQUESTS:
-        return _refusal(REFUSALS[code], f"{status} {code}", spec)
-    return _refusal(STATUSES.get(status, (RequestRefusedError, REFUSED)), str(status), spec)
-
-
-def _refusal(meaning: tuple[type[AssetError], str], said: str, spec: Spec) -> AssetError:
-    kind, sentence = meaning
-    named = {
-        "environment": spec.environment,
-        "secret": spec.credentials.name,
-        "client_id": spec.credentials.client_id_key,
-        "client_secret": spec.credentials.client_secret_key,
-        "scopes": _listed(spec.scopes),
-        "resources": _listed(spec.resources),
-    }
-    return kind(sentence.format(said=said, **named))
-
-
-def _listed(texts: Sequence[str]) -> str:
-    """The first few of them."""
-    more = len(texts) - MOST_NAMED
-    named = ", ".join(sorted(texts)[:MOST_NAMED]) or "none was named"
-    return f"{named} and {more} more" if more > 0 else named
+        return refusal(REFUSALS[code], f"{status} {code}", spec)
+    return refusal(STATUSES.get(status, OTHERWISE), str(status), spec)
 
 
 def _read_object(body: bytes) -> dict[str, Any] | None:

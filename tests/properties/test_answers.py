@@ -14,9 +14,6 @@ from hypothesis import strategies as st
 
 from asset_token_operator.answers import (
     LONGEST_TOKEN,
-    REFUSALS,
-    REFUSED,
-    STATUSES,
     Reply,
     TokenAnswer,
     read_answer,
@@ -24,6 +21,7 @@ from asset_token_operator.answers import (
     read_reply,
 )
 from asset_token_operator.errors import AssetError
+from asset_token_operator.refusals import REFUSALS, REFUSED, STATUSES
 from tests.support.builders import a_jwt, a_spec
 
 CANARY = "canary"
@@ -76,7 +74,7 @@ def sentences(status: int) -> set[str]:
         "client_id": "client_id",
         "client_secret": "client_secret",
         "scopes": "ledger:read",
-        "resources": "none was named",
+        "resources": "none",
     }
     codes = {f"{status} {code}": sentence for code, (_, sentence) in REFUSALS.items()}
     return {
