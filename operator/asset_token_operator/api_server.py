@@ -284,7 +284,7 @@ async def _read_answer(response: aiohttp.ClientResponse, largest: int | None = N
     if not response.content.at_eof():
         response.close()
         if not is_refusal:
-            raise TooLargeError(f"The API server's answer is larger than {LARGEST_ANSWER} bytes; {AGAIN}.")
+            raise TooLargeError(f"The API server's answer is larger than {largest} bytes; {AGAIN}.")
     return bytes(body)
 
 

@@ -71,6 +71,7 @@ OTHERWISE: Final = {
     "report": Said(ASSET_TOKEN, "DoesNotExist"),
     "scopes": Said(LOG, "warning"),
     "startup": Said(LOG, "info"),
+    "template": Said(ASSET_TOKEN, "TemplateInvalid"),
     "times": Said(LOG, "error"),
 }
 """Where those of a module are said whose place in it doesn't tell."""
@@ -257,7 +258,8 @@ class Module:
 def said_by(user: ast.AST) -> Said | None:
     """Where a call says what it is given, or a pair of an error and its sentence; None where that can't be told."""
     if isinstance(user, ast.Tuple):
-        kinds = (reason_of(part.id) for part in user.elts if isinstance(part, ast.Name))
+        kinds = [reason_of(part.id) for part in user.elts if isinstance(part, ast.Name)]
+        kinds += [reason_given(part) for part in user.elts if isinstance(part, ast.Attribute)]
         return next((Said(ASSET_TOKEN, kind) for kind in kinds if kind), None)
     if not isinstance(user, ast.Call):
         return None
@@ -284,13 +286,14 @@ def reason_of(name: str) -> str:
     return str(getattr(kind, "reason", "")) if is_error else ""
 
 
-def reason_given(call: ast.Call) -> str:
+def reason_given(given: ast.expr) -> str:
     """The reason that is given to a call: a `Reason`, or a word."""
-    for part in ast.walk(call):
+    for part in ast.walk(given):
         match part:
             case ast.Attribute(value=ast.Name(id="Reason"), attr=name):
                 return "".join(word.capitalize() for word in name.split("_"))
             case _:
                 pass
-    words = [part.value for part in call.args if isinstance(part, ast.Constant) and isinstance(part.value, str)]
+    arguments = given.args if isinstance(given, ast.Call) else []
+    words = [part.value for part in arguments if isinstance(part, ast.Constant) and isinstance(part.value, str)]
     return next((word for word in words[1:] if word.isalpha()), "")
