@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 class Clock(Protocol):
@@ -25,6 +27,10 @@ class Clock(Protocol):
         """Wait that long."""
 
 
+BOOT_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""Goes on while the machine is suspended; on macOS the second does."""
+
+
 class SystemClock:
     """The machine's clock."""
 
@@ -34,14 +40,18 @@ class SystemClock:
 
     def elapsed(self) -> timedelta:
         """How long the machine has run, suspended or not."""
-        return timedelta(seconds=time.clock_gettime(time.CLOCK_BOOTTIME))
+        return timedelta(seconds=time.clock_gettime(BOOT_CLOCK))
 
     async def wait(self, event: asyncio.Event, seconds: float) -> None:
         """Wait for the event, at most that long by a clock that stands still while the machine is suspended."""
+        import asyncio  # noqa: PLC0415 - the kubectl plugin only asks for the time, and would wait for the import
+
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await event.wait()
 
     async def sleep(self, seconds: float) -> None:
         """Wait that long, by the same clock."""
+        import asyncio  # noqa: PLC0415 - as above
+
         await asyncio.sleep(seconds)

@@ -61,6 +61,12 @@ class Plugin:
         command = [str(gobuild.kubectl()), "asset-token", *arguments, *self.arguments]
         return run_in_terminal(command, self._environment, columns, interrupt_at)
 
+    def started(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """What a script has started."""
+        command = [sys.executable, str(self.folder / "kubectl-asset_token"), *arguments, *self.arguments]
+        quiet = subprocess.DEVNULL
+        return subprocess.Popen(command, env=self._environment, stdin=quiet, stdout=quiet, stderr=quiet)
+
     def completions(self, *words: str) -> list[str]:
         """What kubectl offers a shell for the last word, without the descriptions."""
         command = [str(gobuild.kubectl()), "__complete", "asset-token", *words]

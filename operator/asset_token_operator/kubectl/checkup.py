@@ -112,16 +112,18 @@ def api_server(cluster: Cluster, now: Callable[[], datetime]) -> Iterator[Check]
     yield clock("Clock", cluster.date, before, after, "the API server's")
 
 
-def clock(about: str, date: str | None, before: datetime, after: datetime, whose: str) -> Check:
+def clock(  # noqa: PLR0913, PLR0917 - two clocks, and two looks at ours
+    about: str, date: str | None, before: datetime, after: datetime, whose: str, ours: str = "this machine's"
+) -> Check:
     """Whether another clock, which tells whole seconds, agrees with ours."""
     moment = read_date(date)
     if moment is None:
         return Check(about, None, f"{whose} isn't said")
     ahead = max(before - moment - timedelta(seconds=1), moment - after, timedelta())
     if ahead <= LARGEST_SKEW:
-        return Check(about, True, f"this machine's and {whose} agree")
+        return Check(about, True, f"{ours} and {whose} agree")
     way = "behind" if moment > after else "ahead of"
-    return Check(about, False, f"this machine's is {duration(ahead)} {way} {whose}", "set this machine's clock by NTP")
+    return Check(about, False, f"{ours} is {duration(ahead)} {way} {whose}", f"set {ours} clock by NTP")
 
 
 def definitions(cluster: Cluster) -> Iterator[Check]:
@@ -155,21 +157,28 @@ def _missing_fields(cluster: Cluster) -> Iterator[str]:
 def rights(cluster: Cluster, namespace: str | None) -> Iterator[Check]:
     """Which of the rights that the verbs need the user has."""
     where = "all namespaces" if namespace is None else f"the namespace {namespace}"
-    missing = 0
+    missing = missing_rights(cluster, namespace, [right[:3] for right in RIGHTS])
     for verb, group, resource, what, role in RIGHTS:
-        attributes = {"verb": verb, "group": group, "resource": resource, "namespace": namespace or ""}
-        body = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview"}
-        answer = cluster.create(
-            "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
-            body | {"spec": {"resourceAttributes": attributes}},
-        )
-        if part(answer, "status").get("allowed") is not True:
-            missing += 1
+        if (verb, group, resource) in missing:
             needed = False if resource == PLURAL and verb == "list" else None
             found = f"you may not {verb} {resource} in {where}, which {what} needs"
             yield Check("Rights", needed, found, f"ask for the role {role} there")
     if not missing:
         yield Check("Rights", True, f"you have all that the verbs need in {where}")
+
+
+def missing_rights(
+    cluster: Cluster, namespace: str | None, rights: Sequence[tuple[str, str, str]]
+) -> list[tuple[str, str, str]]:
+    """Those of the rights (verb, group, resource) that the user lacks."""
+    missing = []
+    for verb, group, resource in rights:
+        attributes = {"verb": verb, "group": group, "resource": resource, "namespace": namespace or ""}
+        body = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview"}
+        answer = cluster.create(REVIEWS, body | {"spec": {"resourceAttributes": attributes}})
+        if part(answer, "status").get("allowed") is not True:
+            missing.append((verb, group, resource))
+    return missing
 
 
 def operator(cluster: Cluster, namespace: str, lease: str, now: datetime) -> Iterator[Check]:

@@ -14,7 +14,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import quote, urlencode, urlsplit
 
-from asset_token_operator.kubectl.problems import ForbiddenProblem, NotFoundProblem, Problem
+from asset_token_operator.kubectl.problems import ConflictProblem, ForbiddenProblem, NotFoundProblem, Problem
 from asset_token_operator.kubectl.words import clean
 from asset_token_operator.model import GROUP, KIND, PLURAL, VERSION
 
@@ -29,9 +29,13 @@ ANSWER_SECONDS: Final = 20
 PAGE: Final = 2000
 USER_AGENT: Final = "kubectl-asset_token"
 LONGEST_MESSAGE: Final = 600
+UNSAID: Final = "try again, or ask who runs it."
 HIDDEN: Final = re.compile(r"eyJ[A-Za-z0-9._~+/=-]*|[\x00-\x1f\x7f-\x9f]")
 """What no message of the API server's may bring into the terminal: a JWT, and control characters."""
 
+
+LACKS_RIGHT: Final = re.compile(r" cannot \w+ (resource|path) ")
+"""How the API server says that it is the right that is missing; whoever else forbids something says why."""
 
 STEERS: Final = re.compile(rb"\\u00(?:[01]|7[fF]|[89])|\xc2[\x80-\x9f]|\x7f")
 """Where JSON may have characters that would steer the terminal; a look costs less than to clean all."""
@@ -81,6 +85,10 @@ class Cluster:
     def create(self, path: str, body: Json) -> Json:
         """Create an object."""
         return self._json("POST", path, body)
+
+    def delete(self, path: str, options: Json) -> Json:
+        """Delete an object."""
+        return self._json("DELETE", path, options)
 
     def close(self) -> None:
         """End the connection."""
@@ -169,17 +177,17 @@ def _unreachable(server: str, error: Exception) -> Problem:
 def refusal(method: str, path: str, status: int, body: bytes, server: str) -> Problem:
     """What an answer of 300 or more means, and what to do."""
     what, name, where = _named(path)
-    if status == HTTPStatus.FORBIDDEN:
+    said = _said(body)
+    if status == HTTPStatus.FORBIDDEN and (LACKS_RIGHT.search(said) or said == UNSAID):
         right = f"{_verb(method, name)} {what}"
         return ForbiddenProblem(f"You lack the right to {right}{where}: ask for it, or choose another context.", right)
     if status == HTTPStatus.UNAUTHORIZED:
         return Problem(f"{server} doesn't know you: log in anew, or correct the kubeconfig's user.")
     if status == HTTPStatus.NOT_FOUND:
         return _missing(path, what, name, where)
-    said = _said(body)
     if status == HTTPStatus.CONFLICT:
-        return Problem(f"{what} {name!r}{where} is there already, or has just changed: {said}")
-    if status in {HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.BAD_REQUEST}:
+        return ConflictProblem(f"{what} {name!r}{where} is there already, or has just changed: {said}")
+    if status in {HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN}:
         return Problem(f"The API server refuses it: {said}")
     return Problem(f"The API server answered {status}: {said}")
 
@@ -197,8 +205,8 @@ def _said(body: bytes) -> str:
     try:
         message = json.loads(body)["message"]
     except (ValueError, KeyError, TypeError, RecursionError):
-        return "try again, or ask who runs it."
-    return HIDDEN.sub(" ", str(message))[:LONGEST_MESSAGE]
+        return UNSAID
+    return HIDDEN.sub(" ", str(message))[:LONGEST_MESSAGE] or UNSAID
 
 
 def _named(path: str) -> tuple[str, str, str]:

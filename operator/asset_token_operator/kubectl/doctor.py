@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from asset_token_operator.config import PRODUCTION_URL, SANDBOX_URL
-from asset_token_operator.kubectl import checkup, completion
+from asset_token_operator.kubectl import checkup, completion, in_cluster
 from asset_token_operator.kubectl.cluster import part
 from asset_token_operator.kubectl.problems import Exit, Problem
 from asset_token_operator.kubectl.reach import asset
@@ -18,11 +19,12 @@ from asset_token_operator.kubectl.trial import ABOUT, trial
 from asset_token_operator.model import OPERATOR
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from asset_token_operator.kubectl.checkup import Check
     from asset_token_operator.kubectl.cluster import Json
 
+ENVIRONMENTS: Final = ("sandbox", "production")
 FORMATS: Final = ("table", "json", "yaml")
 MARKS: Final = {True: ("✓", "green"), False: ("✗", "bold red"), None: ("-", "yellow")}
 
@@ -33,6 +35,12 @@ MARKS: Final = {True: ("✓", "green"), False: ("✗", "bold red"), None: ("-", 
 @click.option("--sandbox-url", default=SANDBOX_URL, show_default=True, metavar="URL", help="Asset's sandbox.")
 @click.option("--production-url", default=PRODUCTION_URL, show_default=True, metavar="URL", help="Asset's production.")
 @click.option("--no-asset", is_flag=True, help="Don't look whether Asset can be reached from here.")
+@click.option(
+    "--in-cluster",
+    "from_pod",
+    is_flag=True,
+    help="Look from a Pod, too: one is made beside the operator, of its image, and deleted at once.",
+)
 @click.option(
     "--try",
     "tried",
@@ -48,18 +56,20 @@ def doctor(  # noqa: PLR0913, PLR0917 - one for each option
     sandbox_url: str,
     production_url: str,
     no_asset: bool,  # noqa: FBT001
+    from_pod: bool,  # noqa: FBT001
     tried: tuple[str, ...],
     **given: Any,  # noqa: ANN401
 ) -> None:
     """Look whether all is as it should be, and say what to do where it isn't.
 
-    Nothing is changed, and nothing requested but with --try.
+    Nothing is changed but with --in-cluster, and nothing requested but with --try.
 
     Ends with 3 where something isn't. A dash is what can't be told, mostly for want of a right.
     """
     tool = Tool(**given)
     urls = {"sandbox": sandbox_url, "production": production_url}
-    checks = _checks(tool, operator_namespace, lease_name, {} if no_asset else urls)
+    place = Place(operator_namespace, lease_name, from_pod)
+    checks = _checks(tool, place, {} if no_asset else urls)
     found = []
     for check in chain(checks, _trials(tool, tried, urls)):
         found.append(check)
@@ -70,7 +80,20 @@ def doctor(  # noqa: PLR0913, PLR0917 - one for each option
     finish(Exit.TROUBLE if any(check.fine is False for check in found) else Exit.FINE)
 
 
-def _checks(tool: Tool, operator_namespace: str, lease: str, urls: Mapping[str, str]) -> Iterator[Check]:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the operator is.
+
+    Attributes:
+        in_cluster: Whether to look from there, too.
+    """
+
+    namespace: str
+    lease: str
+    in_cluster: bool
+
+
+def _checks(tool: Tool, place: Place, urls: Mapping[str, str]) -> Iterator[Check]:
     try:
         cluster, scope = tool.cluster, tool.scope
     except Problem as problem:
@@ -82,7 +105,7 @@ def _checks(tool: Tool, operator_namespace: str, lease: str, urls: Mapping[str, 
         return
     yield from checkup.guarded("CRD", lambda: checkup.definitions(cluster))
     yield from checkup.guarded("Rights", lambda: checkup.rights(cluster, scope))
-    yield from checkup.guarded("Operator", lambda: checkup.operator(cluster, operator_namespace, lease, tool.now()))
+    yield from checkup.guarded("Operator", lambda: checkup.operator(cluster, place.namespace, place.lease, tool.now()))
     bodies: list[Json] = []
 
     def look() -> Iterator[Check]:
@@ -96,6 +119,13 @@ def _checks(tool: Tool, operator_namespace: str, lease: str, urls: Mapping[str, 
     for environment, url in urls.items():
         if environment in used:
             yield from asset(environment, url, tool.now)
+    if place.in_cluster:
+        yield from checkup.guarded(in_cluster.ABOUT, lambda: _from_pod(tool, place, used))
+
+
+def _from_pod(tool: Tool, place: Place, used: Collection[str]) -> Iterator[Check]:
+    environments = [environment for environment in ENVIRONMENTS if environment in used] or ENVIRONMENTS
+    return in_cluster.from_pod(tool.cluster, place.namespace, place.lease, environments, tool.clock)
 
 
 def _trials(tool: Tool, names: Sequence[str], urls: Mapping[str, str]) -> Iterator[Check]:

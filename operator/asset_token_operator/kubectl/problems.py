@@ -54,3 +54,7 @@ class NotFoundProblem(Problem):
     """The object isn't there."""
 
     code = Exit.NOT_FOUND
+
+
+class ConflictProblem(Problem):
+    """The object is there already, or another than was meant."""
