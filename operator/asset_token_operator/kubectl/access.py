@@ -17,12 +17,13 @@ from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+from asset_token_operator.kubectl.config_files import listed, merge, paths_of, read
 from asset_token_operator.kubectl.problems import Problem
 from asset_token_operator.proxies import ProxyError, proxy_for, read_proxy
 from asset_token_operator.tls import verify_as_kubectl
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from asset_token_operator.proxies import Proxy
 
@@ -57,19 +58,19 @@ def load(kubeconfig: str | None, context: str | None) -> Access:
     Raises:
         Problem: None of them can be used.
     """
-    paths = _paths(kubeconfig)
+    paths = paths_of(kubeconfig)
     found = [path for path in paths if path.is_file()]
     if not found:
         if kubeconfig is None and "KUBERNETES_SERVICE_HOST" in os.environ:
             return _in_cluster()
-        raise Problem(f"There is no kubeconfig at {_listed(paths)}: set KUBECONFIG or --kubeconfig.")
-    config = merge(_read(path) for path in found)
+        raise Problem(f"There is no kubeconfig at {listed(paths)}: set KUBECONFIG or --kubeconfig.")
+    config = merge(read(path) for path in found)
     name = context or config.current
     if not name:
         raise Problem("The kubeconfig has no current context: choose one with --context or kubectl config use-context.")
     chosen = config.contexts.get(name)
     if chosen is None:
-        known = _listed(sorted(config.contexts)) or "none"
+        known = listed(sorted(config.contexts)) or "none"
         raise Problem(f"The kubeconfig has no context {name!r}: choose one of these with --context: {known}.")
     cluster = config.clusters.get(str(chosen.get("cluster")))
     if cluster is None or not isinstance(cluster.get("server"), str):
@@ -77,78 +78,6 @@ def load(kubeconfig: str | None, context: str | None) -> Access:
     user = config.users.get(str(chosen.get("user")), {})
     namespace = chosen.get("namespace")
     return _access(cluster, user, namespace if isinstance(namespace, str) and namespace else "default")
-
-
-def context_names(kubeconfig: str | None) -> list[str]:
-    """The contexts to choose from.
-
-    Raises:
-        Problem: A kubeconfig can't be read.
-    """
-    return sorted(merge(_read(path) for path in _paths(kubeconfig) if path.is_file()).contexts)
-
-
-@dataclass(frozen=True, slots=True)
-class Config:
-    """What one or several kubeconfigs say, by name; of what is named twice the first counts."""
-
-    contexts: Mapping[str, Mapping[str, Any]]
-    clusters: Mapping[str, Mapping[str, Any]]
-    users: Mapping[str, Mapping[str, Any]] = field(repr=False)
-    current: str | None
-
-
-def merge(files: Iterable[Mapping[str, Any]]) -> Config:
-    """Read them as kubectl merges them."""
-    found: dict[str, dict[str, Mapping[str, Any]]] = {"context": {}, "cluster": {}, "user": {}}
-    current: str | None = None
-    for file in files:
-        named = file.get("current-context")
-        current = current or (named if isinstance(named, str) else None) or None
-        for kind, entries in found.items():
-            listed = file.get(f"{kind}s")
-            for entry in listed if isinstance(listed, list) else ():
-                if isinstance(entry, dict) and isinstance(entry.get(kind), dict):
-                    entries.setdefault(str(entry.get("name")), entry[kind])
-    return Config(found["context"], found["cluster"], found["user"], current)
-
-
-def _paths(kubeconfig: str | None) -> list[Path]:
-    if kubeconfig is not None:
-        return [Path(kubeconfig)]
-    named = [Path(path) for path in os.environ.get("KUBECONFIG", "").split(os.pathsep) if path]
-    return named or [Path(os.environ.get("HOME", "/")) / ".kube" / "config"]
-
-
-def _listed(names: Iterable[object]) -> str:
-    return ", ".join(str(name) for name in names)
-
-
-def _read(path: Path) -> Mapping[str, Any]:
-    """A file, in which paths are relative to where it is."""
-    import yaml  # noqa: PLC0415 - kubeconfigs may be JSON, which is faster
-
-    try:
-        text = path.read_text(encoding="utf-8")
-        try:
-            config = json.loads(text)
-        except ValueError:
-            config = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise Problem(f"The kubeconfig {path} can't be read ({type(error).__name__}): correct it.") from None
-    if config is None:
-        return {}
-    if not isinstance(config, dict):
-        raise Problem(f"The kubeconfig {path} is none: correct it, or set KUBECONFIG to another.")
-    for kind, fields in (("cluster", ("certificate-authority",)), ("user", ("client-certificate", "client-key"))):
-        listed = config.get(f"{kind}s")
-        for entry in listed if isinstance(listed, list) else ():
-            settings = entry.get(kind) if isinstance(entry, dict) else None
-            if isinstance(settings, dict):
-                for name in (*fields, "tokenFile"):
-                    if isinstance(settings.get(name), str) and settings[name]:
-                        settings[name] = str(path.parent / settings[name])
-    return config
 
 
 def _in_cluster() -> Access:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import urllib.request
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -46,6 +45,8 @@ def read_metrics(cluster: Cluster, url: str | None, operator_namespace: str) -> 
         return cluster.text(service)
     if not url.startswith(("http://", "https://")):
         raise Problem("--metrics-url must be a URL, such as http://127.0.0.1:8080/metrics.")
+    import urllib.request  # noqa: PLC0415 - who gives no URL doesn't wait for it
+
     try:
         with urllib.request.urlopen(url, timeout=ANSWER_SECONDS) as answer:  # noqa: S310 - its scheme was looked at
             found: bytes = answer.read()

@@ -60,7 +60,7 @@ def namespaces(context: click.Context, _: click.Parameter, incomplete: str) -> l
 
 def contexts(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
     """The kubeconfig's contexts."""
-    from asset_token_operator.kubectl.access import context_names  # noqa: PLC0415
+    from asset_token_operator.kubectl.config_files import context_names  # noqa: PLC0415
 
     try:
         return [name for name in context_names(context.params.get("kubeconfig")) if name.startswith(incomplete)]

@@ -9,7 +9,6 @@ import click
 
 from asset_token_operator.kubectl import completion
 from asset_token_operator.kubectl.problems import Exit, ForbiddenProblem, NotFoundProblem, Problem, UsageProblem
-from asset_token_operator.kubectl.screens import table
 from asset_token_operator.kubectl.state import TokenState, read_state
 from asset_token_operator.kubectl.tool import Tool, options
 from asset_token_operator.times import format_time
@@ -61,6 +60,8 @@ def _follow(tool: Tool, looks: Iterator[list[TokenState] | Problem]) -> None:
     from rich.console import Group  # noqa: PLC0415 - a pipe needs none of it
     from rich.live import Live  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
+
+    from asset_token_operator.kubectl.screens import table  # noqa: PLC0415
 
     shown = table([], tool.now(), namespaces=tool.everywhere, wide=False)
     with Live(console=tool.console, auto_refresh=False, vertical_overflow="ellipsis") as live:
