@@ -16,7 +16,7 @@ from asset_token_operator.kubectl.forecast import Load, by_tenant, forecast, hor
 from asset_token_operator.kubectl.problems import Exit, Problem, UsageProblem
 from asset_token_operator.kubectl.tool import Tool, finish, options
 from asset_token_operator.kubectl.words import duration
-from asset_token_operator.model import KIND, AssetToken, Key, digest
+from asset_token_operator.model import KIND, AssetToken, Key, Reserves, digest
 from asset_token_operator.parsing import SpecError, parse_asset_token
 from asset_token_operator.times import format_time
 
@@ -33,6 +33,7 @@ LABEL: Final = 2
 WIDEST: Final = 120
 NARROWEST: Final = 20
 RESERVE: Final = 20
+FIRST_RESERVE: Final = 10
 LIMITS: Final = click.IntRange(1, 10**6)
 SHARE: Final = click.IntRange(0, 90)
 
@@ -45,6 +46,9 @@ SHARE: Final = click.IntRange(0, 90)
 @click.option("--hours", default=6, show_default=True, type=click.IntRange(1, 168), help="How far to look.")
 @click.option("--limit", default=DEFAULT_LIMIT, show_default=True, type=LIMITS, help="A tenant's requests a minute.")
 @click.option("--renewal-reserve", default=RESERVE, show_default=True, type=SHARE, help="The operator's, in percent.")
+@click.option(
+    "--issue-reserve", default=FIRST_RESERVE, show_default=True, type=SHARE, help="The same for first issues."
+)
 @click.option("--by-client", is_flag=True, help="Read the credentials, to tell which namespaces share a tenant.")
 @click.option("--offline", is_flag=True, help="Only the FILEs, without a cluster.")
 @options(formats=FORMATS)
@@ -54,6 +58,7 @@ def plan(  # noqa: PLR0913, PLR0917 - one for each option
     hours: int,
     limit: int,
     renewal_reserve: int,
+    issue_reserve: int,
     by_client: bool,  # noqa: FBT001
     offline: bool,  # noqa: FBT001
     **given: Any,  # noqa: ANN401
@@ -75,7 +80,7 @@ def plan(  # noqa: PLR0913, PLR0917 - one for each option
     clients = _clients(tool, tokens) if by_client else {}
     tenants = by_tenant((clients.get(_credentials(token)) or _tenant(token), token) for token in tokens)
     minutes = horizon(chain.from_iterable(tenants.values()), hours * 60)
-    loads = forecast(tenants, now, minutes, limit, renewal_reserve / 100)
+    loads = forecast(tenants, now, minutes, limit, Reserves(renewal_reserve / 100, issue_reserve / 100))
     _write(tool, loads, minutes, now, unread=len(bodies) - len(tokens))
     finish(Exit.FINE if all(load.fits for load in loads) else Exit.TROUBLE)
 

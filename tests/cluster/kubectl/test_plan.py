@@ -50,7 +50,7 @@ def test_will_five_hundred_more_fit(shop: Shop, plugin: Plugin) -> None:
     shown = plugin.screen("plan", "-f", str(file), "--times=500")
     assert shown.code == 0, shown.output
     assert "501 AssetTokens (501 new)" in shown.output
-    assert "fits; some wait 2 min" in shown.output
+    assert "fits; some wait 1 min" in shown.output
     too_many = plugin.screen("plan", "-f", str(file), "--times=20000", "--hours=2")
     assert too_many.code == 3, too_many.output
     assert "too much" in too_many.output
