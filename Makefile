@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help check format test test-image-python e2e-node chaos bench demo chart-readme kubectl-docs messages audit sbom lock clean
+.PHONY: help check format test test-image-python e2e-node chaos bench demo chart-readme kubectl-docs messages krew audit sbom lock clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ kubectl-docs: .venv/installed ## Record what the kubectl plugin writes, into doc
 
 messages: .venv/installed ## Write all that is ever said, read from the source, into docs/messages.md
 	$(BIN)/python -m tests.support.messages
+
+krew: .venv/installed ## Make the kubectl plugin's archives and manifest for krew (BASE_URL, HOMEPAGE) in dist/
+	$(BIN)/python -m deploy.krew --base-url='$(BASE_URL)' --homepage='$(HOMEPAGE)'
 
 audit: .venv-release/installed ## Look for known weaknesses in what the image has
 	.venv-release/bin/pip-audit --disable-pip --require-hashes --requirement requirements/run.txt

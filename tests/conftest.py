@@ -42,6 +42,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         "controlplane": gobuild.kubectl if config.option.existing_cluster else gobuild.binaries,
         "helm": gobuild.helm,
         "glua": gobuild.glua,
+        "krew": gobuild.krew,
     }
     wanted = {fixture for item in session.items for fixture in getattr(item, "fixturenames", ())}
     for fixture in build.keys() & wanted:
@@ -81,6 +82,13 @@ def glua(pytestconfig: pytest.Config) -> Path:
     """The path of a Lua interpreter."""
     _require_built("glua", pytestconfig)
     return gobuild.glua()
+
+
+@pytest.fixture(scope="session")
+def krew(pytestconfig: pytest.Config) -> dict[str, Path]:
+    """The paths of krew and of what it checks manifests with."""
+    _require_built("krew", pytestconfig)
+    return gobuild.krew()
 
 
 @pytest.fixture

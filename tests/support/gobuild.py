@@ -101,6 +101,15 @@ HELM: Final = Module(
     "helm.sh/helm/v4",
     {"helm.sh/helm/v4/internal/version.version": r".*"},
 )
+KREW: Final = Module(
+    TESTS / "krew",
+    {
+        "krew": "sigs.k8s.io/krew/cmd/krew",
+        "validate-krew-manifest": "sigs.k8s.io/krew/cmd/validate-krew-manifest",
+    },
+    "sigs.k8s.io/krew",
+    {},
+)
 
 
 def binaries(report: Report = print) -> Binaries:
@@ -142,6 +151,11 @@ def helm(report: Report = print) -> Path:
 def glua(report: Report = print) -> Path:
     """Find or build the Lua interpreter that Argo CD has within it."""
     return _built(HELM, HELM.packages, report)["glua"]
+
+
+def krew(report: Report = print) -> dict[str, Path]:
+    """Find or build krew, and what it checks manifests with."""
+    return _built(KREW, KREW.packages, report)
 
 
 def node(report: Report = print) -> dict[str, Path]:
