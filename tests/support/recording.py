@@ -78,7 +78,9 @@ def picture(recording: Recording, output: str, columns: int) -> str:
     """A screen as SVG, with its colours."""
     console = Console(record=True, width=columns, file=io.StringIO(), force_terminal=True, color_system="truecolor")
     for line in recording.neutral(output).rstrip().split("\n"):
-        console.print(Text.from_ansi(line.rstrip()), no_wrap=True, overflow="ignore", crop=False)
+        text = Text.from_ansi(line.rstrip())
+        for part in text.divide(range(columns, len(text), columns)):  # a terminal goes on in the next line
+            console.print(part, no_wrap=True, overflow="ignore", crop=False)
     drawn = console.export_svg(title="kubectl asset-token", unique_id="screen")
     return "\n".join(line.rstrip() for line in drawn.splitlines()) + "\n"
 

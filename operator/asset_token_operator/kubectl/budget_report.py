@@ -7,13 +7,15 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from asset_token_operator.kubectl.problems import Problem
+from asset_token_operator.kubectl.cluster import core_path, metadata
+from asset_token_operator.kubectl.problems import NotFoundProblem, Problem
 from asset_token_operator.model import OPERATOR
 
 if TYPE_CHECKING:
     from asset_token_operator.kubectl.cluster import Cluster
 
 ANSWER_SECONDS: Final = 5
+SERVICE: Final = f"app.kubernetes.io/name={OPERATOR},app.kubernetes.io/component=metrics"
 SAMPLE: Final = re.compile(r'asset_token_operator_budget_(\w+)\{environment="([a-z]+)",tenant="([^"]*)"\} ([0-9.e+]+)')
 
 
@@ -41,8 +43,10 @@ def read_metrics(cluster: Cluster, url: str | None, operator_namespace: str) -> 
         Problem: They can't be reached.
     """
     if url is None:
-        service = f"/api/v1/namespaces/{operator_namespace}/services/{OPERATOR}-metrics:metrics/proxy/metrics"
-        return cluster.text(service)
+        try:
+            return cluster.text(_proxied(operator_namespace, f"{OPERATOR}-metrics"))
+        except NotFoundProblem:
+            return _of_another_name(cluster, operator_namespace)
     if not url.startswith(("http://", "https://")):
         raise Problem("--metrics-url must be a URL, such as http://127.0.0.1:8080/metrics.")
     import urllib.request  # noqa: PLC0415 - who gives no URL doesn't wait for it
@@ -53,6 +57,19 @@ def read_metrics(cluster: Cluster, url: str | None, operator_namespace: str) -> 
     except (OSError, ValueError) as error:
         raise Problem(f"The metrics can't be reached ({type(error).__name__}): check --metrics-url.") from None
     return found.decode(errors="replace")
+
+
+def _of_another_name(cluster: Cluster, namespace: str) -> str:
+    """The metrics of a release of the chart that has another name: the Service is known by its labels."""
+    found = cluster.all(core_path("services", namespace), SERVICE)
+    if len(found) != 1:
+        count = "no" if not found else "more than one"
+        raise NotFoundProblem(f"there is {count} Service of metrics in {namespace} (--operator-namespace)")
+    return cluster.text(_proxied(namespace, str(metadata(found[0]).get("name"))))
+
+
+def _proxied(namespace: str, service: str) -> str:
+    return f"{core_path('services', namespace, service)}:metrics/proxy/metrics"
 
 
 def budgets(text: str) -> list[TenantBudget]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 ENVIRONMENTS: Final = ("sandbox", "production")
 FORMATS: Final = ("table", "json", "yaml")
+LABEL: Final = len("Clock, production")
 MARKS: Final = {True: ("✓", "green"), False: ("✗", "bold red"), None: ("-", "yellow")}
 
 
@@ -153,7 +154,7 @@ def _show(tool: Tool, check: Check) -> None:
 
     shown = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
     shown.add_column(width=1)
-    shown.add_column(width=19, no_wrap=True)
+    shown.add_column(width=LABEL, no_wrap=True)
     shown.add_column(overflow="fold")
     mark, style = MARKS[check.fine]
     text = Text(check.found)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 FORMATS: Final = ("table", "json", "yaml")
 HISTORY: Final = ("time", "outcome", "reason", "expirationTime", "message")
+STYLES: Final = {"Issued": "green", "Failed": "yellow", "Warning": "yellow"}
 EVENTS: Final = ("time", "type", "reason", "count", "message")
 
 
@@ -66,6 +67,7 @@ def _write(tool: Tool, rows: Sequence[Mapping[str, Any]], fields: Sequence[str],
         click.echo(nothing, err=True)
         return
     from rich.table import Table  # noqa: PLC0415 - who asks for JSON doesn't wait for it
+    from rich.text import Text  # noqa: PLC0415
 
     shown = Table(box=None, pad_edge=False, header_style="", padding=(0, 2, 0, 0))
     titles = {"time": "WHEN", "expirationTime": "EXPIRES"}
@@ -73,10 +75,9 @@ def _write(tool: Tool, rows: Sequence[Mapping[str, Any]], fields: Sequence[str],
         shown.add_column(titles.get(field, field.upper()), no_wrap=field != "message", overflow="fold")
     now = tool.now()
     for row in rows:
-        shown.add_row(
-            *(
-                relative(moment_of(row[field]), now) if field in titles else str(row[field] or "-").strip()
-                for field in fields
-            )
+        cells = (
+            relative(moment_of(row[field]), now) if field in titles else str(row[field] or "-").strip()
+            for field in fields
         )
+        shown.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in cells))
     tool.show(shown)

@@ -63,14 +63,15 @@ def _follow(tool: Tool, looks: Iterator[list[TokenState] | Problem]) -> None:
 
     from asset_token_operator.kubectl.screens import table  # noqa: PLC0415
 
-    shown = table([], tool.now(), namespaces=tool.everywhere, wide=False)
+    wide = tool.output == "wide"
+    shown = table([], tool.now(), tool.console.width, namespaces=tool.everywhere, wide=wide)
     with Live(console=tool.console, auto_refresh=False, vertical_overflow="ellipsis") as live:
         for look in looks:
             said = Text(f"{format_time(tool.now())}, Ctrl-C ends it", style="dim")
             if isinstance(look, Problem):
                 said = Text(str(look), style="yellow")
             else:
-                shown = table(look, tool.now(), namespaces=tool.everywhere, wide=tool.output == "wide")
+                shown = table(look, tool.now(), tool.console.width, namespaces=tool.everywhere, wide=wide)
             live.update(Group(shown, said), refresh=True)
 
 

@@ -181,7 +181,8 @@ def picture(load: Load, width: int) -> list[RenderableType]:
     requests = sum(load.wanted)
     style = "green" if load.fits else "bold red"
     return [
-        Text.assemble((load.tenant, "bold"), f": {load.tokens} AssetTokens{new}, {requests} requests in {lasts}"),
+        Text(load.tenant, style="bold"),
+        Text(f"  {load.tokens} AssetTokens{new}, {requests} requests in {lasts}"),
         Text("  ") + _bars(peaks, max(load.capacity, load.peak), load.capacity) + Text(f" {load.peak}/min"),
         Text("  now" + f"+{lasts}".rjust(width - 3), style="dim"),
         Text.assemble("  peak ", f"{load.peak} of {load.capacity} a minute: ", (load.verdict(), style)),

@@ -12,12 +12,18 @@ from asset_token_operator.kubectl.words import bar, duration, life_left, relativ
 from asset_token_operator.times import format_time
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
 BAD: Final = frozenset({State.STALLED, State.EXPIRED, State.FAILING})
 QUIET: Final = frozenset({State.USABLE})
 BAR_WIDTH: Final = 10
+GAP: Final = 2
+SHORT: Final = ("NAME", "STATE", "LIFE", "EXPIRES", "RENEWS", "REASON")
+WIDE: Final = ("ENVIRONMENT", "SECRET", "CREDENTIALS", "REVISION", "MESSAGE")
+WRAPPED: Final = frozenset({"MESSAGE"})
+LONGEST: Final = 30
+"""Columns that what wraps has at least, if it is as long."""
 
 
 def colour(state: State) -> str:
@@ -27,28 +33,47 @@ def colour(state: State) -> str:
     return "green" if state in QUIET else "yellow"
 
 
-def table(states: Sequence[TokenState], now: datetime, *, namespaces: bool, wide: bool) -> Table:
-    """Many AssetTokens, one a line."""
-    shown = Table(box=None, pad_edge=False, header_style="", collapse_padding=True, padding=(0, 2, 0, 0))
-    columns = ["NAME", "STATE", "LIFE", "EXPIRES", "RENEWS", "REASON"]
-    if wide:
-        columns += ["ENVIRONMENT", "SECRET", "CREDENTIALS", "REVISION", "MESSAGE"]
-    for column in ["NAMESPACE", *columns] if namespaces else columns:
-        wraps = column in {"MESSAGE", "REASON"}
-        shown.add_column(column, no_wrap=not wraps, overflow="fold" if wraps else "ellipsis")
-    for state in states:
-        row: list[str | Text] = [
-            state.key.name,
-            Text(state.state.value, style=colour(state.state)),
-            life(state, now, BAR_WIDTH),
-            relative(state.expires, now),
-            relative(state.renews, now),
-            state.reason or "-",
-        ]
-        if wide:
-            row += [state.environment, state.secret, state.credentials, str(state.revision), state.message or "-"]
-        shown.add_row(*([state.key.namespace, *row] if namespaces else row))
+def table(states: Sequence[TokenState], now: datetime, width: int, *, namespaces: bool, wide: bool) -> Table:
+    """Many AssetTokens, one a line.
+
+    Nothing is ever cut, as whoever reads a name or a reason may need it. In a narrow terminal the bar of life is left
+    out; where that isn't enough lines are longer than the terminal is wide, as kubectl's are.
+    """
+    rows = [_row(state, now) for state in states]
+    titles = [*(("NAMESPACE",) if namespaces else ()), *SHORT, *(WIDE if wide else ())]
+    lengths = {title: max([len(title), *(len(row[title]) for row in rows)]) for title in titles}
+    lengths |= {title: min(LONGEST, lengths[title]) for title in WRAPPED & lengths.keys()}
+    if _needed(titles, lengths) > width:
+        titles.remove("LIFE")
+    shown = Table(box=None, pad_edge=False, header_style="", collapse_padding=True, padding=(0, GAP, 0, 0))
+    for title in titles:
+        shown.add_column(title, no_wrap=title not in WRAPPED, overflow="fold", min_width=lengths[title])
+    for row in rows:
+        shown.add_row(*(row[title] for title in titles))
+    needed = _needed(titles, lengths)
+    shown.width = needed if needed > width else None
     return shown
+
+
+def _needed(titles: Sequence[str], lengths: Mapping[str, int]) -> int:
+    return sum(lengths[title] + GAP for title in titles) - GAP
+
+
+def _row(state: TokenState, now: datetime) -> dict[str, str | Text]:
+    return {
+        "NAMESPACE": state.key.namespace,
+        "NAME": state.key.name,
+        "STATE": Text(state.state.value, style=colour(state.state)),
+        "LIFE": life(state, now, BAR_WIDTH),
+        "EXPIRES": relative(state.expires, now),
+        "RENEWS": relative(state.renews, now),
+        "REASON": state.reason or "-",
+        "ENVIRONMENT": state.environment,
+        "SECRET": state.secret,
+        "CREDENTIALS": state.credentials,
+        "REVISION": str(state.revision),
+        "MESSAGE": state.message or "-",
+    }
 
 
 def life(state: TokenState, now: datetime, width: int) -> Text:

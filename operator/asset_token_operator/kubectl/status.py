@@ -10,7 +10,7 @@ from asset_token_operator.kubectl import completion
 from asset_token_operator.kubectl.budget_report import budgets, read_metrics
 from asset_token_operator.kubectl.cluster import core_path, part
 from asset_token_operator.kubectl.pods import users_of
-from asset_token_operator.kubectl.problems import Exit, ForbiddenProblem, NotFoundProblem, Problem
+from asset_token_operator.kubectl.problems import Exit, ForbiddenProblem, Problem
 from asset_token_operator.kubectl.state import FINE, TokenState, read_state
 from asset_token_operator.kubectl.tool import Tool, finish, full_name, options
 from asset_token_operator.kubectl.words import listed
@@ -54,7 +54,7 @@ def _write_all(tool: Tool, states: Sequence[TokenState]) -> None:
         from asset_token_operator.kubectl.screens import table  # noqa: PLC0415 - rich, which scripts needn't wait for
 
         wide = tool.output == "wide"
-        tool.show(table(states, tool.now(), namespaces=tool.everywhere, wide=wide))
+        tool.show(table(states, tool.now(), tool.console.width, namespaces=tool.everywhere, wide=wide))
 
 
 def _write_one(tool: Tool, state: TokenState, metrics_url: str | None, operator_namespace: str) -> None:
@@ -95,8 +95,6 @@ def _budget(tool: Tool, state: TokenState, url: str | None, operator_namespace: 
         text = read_metrics(tool.cluster, url, operator_namespace)
     except ForbiddenProblem as problem:
         return f"unknown: you lack the right to {problem.right} in the namespace {operator_namespace}"
-    except NotFoundProblem:
-        return f"unknown: there is no Service {OPERATOR}-metrics in {operator_namespace} (--operator-namespace)"
     except Problem as problem:
         return f"unknown: {problem}"
     found = [budget for budget in budgets(text) if budget.environment == state.environment]

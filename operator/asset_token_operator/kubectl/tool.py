@@ -120,7 +120,7 @@ class Tool:
     def show(self, *screens: RenderableType) -> None:
         """ApplySecret screens; where nobody looks, without the blanks that fill them up."""
         if self.console.is_terminal:
-            self.console.print(*screens, sep="\n")
+            self.console.print(*screens, sep="\n", crop=False)
             return
         with self.console.capture() as captured:
             self.console.print(*screens, sep="\n")

@@ -8,6 +8,7 @@ from typing import Final
 
 import pytest
 
+from asset_token_operator.kubectl.cli import VERBS
 from tests.support.plugin import COLOURS
 from tests.support.recording import Recording, picture, record
 from tests.support.shop import Shop
@@ -17,6 +18,9 @@ PAGE: Final = DOCS / "kubectl.md"
 BLOCK: Final = re.compile(r"```console\n\$ kubectl asset-token ([^\n]*)\n(.*?)```", re.DOTALL)
 UPDATES: Final = bool(os.environ.get("UPDATE_DOCS"))
 COLUMNS: Final = 110
+ERASED: Final = "\x1b[2K"
+"""Before each further frame of what is kept up to date the former one is erased."""
+
 SCREENS: Final = {
     "status": "status",
     "status-one": "status ledger-writer",
@@ -24,7 +28,18 @@ SCREENS: Final = {
     "history": "history ledger-writer",
     "plan": "plan --offline -f more.yaml --times=500",
     "doctor": "doctor --no-asset",
+    "status-wide": "status -o wide",
+    "watch": "watch",
+    "events": "events ledger-writer",
+    "create": (
+        "create reports --environment=sandbox --credentials=asset-credentials --scope=report:read"
+        " --dry-run=client -o yaml"
+    ),
+    "renew": "renew ledger-writer",
+    "suspend": "suspend ledger-writer",
+    "resume": "resume --all",
 }
+"""In this order, as the last ones change what the others would show."""
 
 
 @pytest.fixture
@@ -39,7 +54,9 @@ def run(recording: Recording, line: str, columns: int) -> str:
     if words[0] == "doctor":  # it compares clocks
         plugin = recording.plugin_in_time
         words.append(f"--operator-namespace={recording.shop.namespace}")
-    return plugin.coloured_screen(*words, columns=columns).output
+    ends = "Ctrl-C" if words[0] == "watch" else None
+    output = plugin.coloured_screen(*words, columns=columns, interrupt_at=ends).output
+    return output.rpartition(ERASED)[2]
 
 
 def test_the_page_shows_what_is_written(recording: Recording) -> None:
@@ -57,12 +74,20 @@ def test_the_page_shows_what_is_written(recording: Recording) -> None:
 
 
 @pytest.mark.parametrize("columns", [80, 200])
-@pytest.mark.parametrize("name", SCREENS)
-def test_the_pictures_show_what_is_written(recording: Recording, name: str, columns: int) -> None:
-    output = run(recording, SCREENS[name], columns)
-    assert max(len(line) for line in COLOURS.sub("", output).splitlines()) <= columns
-    drawn = picture(recording, output, columns)
-    file = DOCS / "kubectl" / f"{name}-{columns}.svg"
-    if UPDATES:
-        file.write_text(drawn)
-    assert drawn == file.read_text()
+def test_the_pictures_show_what_is_written(recording: Recording, columns: int) -> None:
+    for name, line in SCREENS.items():
+        output = run(recording, line, columns)
+        longest = max(len(shown) for shown in COLOURS.sub("", output).splitlines())
+        assert longest <= columns or name == "status-wide", name
+        drawn = picture(recording, output, columns)
+        file = DOCS / "kubectl" / f"{name}-{columns}.svg"
+        if UPDATES:
+            file.write_text(drawn)
+        assert drawn == file.read_text(), name
+
+
+def test_every_verb_has_its_pictures() -> None:
+    assert {line.split()[0] for line in SCREENS.values()} == set(VERBS)
+    linked = set(re.findall(r"\(kubectl/([\w-]+\.svg)\)", PAGE.read_text()))
+    there = {file.name for file in (DOCS / "kubectl").glob("*.svg")}
+    assert there == linked == {f"{name}-{columns}.svg" for name in SCREENS for columns in (80, 200)}

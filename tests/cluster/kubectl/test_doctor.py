@@ -28,7 +28,7 @@ def test_all_is_well(shop: Shop, leader: OperatorProcess, plugin: Plugin, doctor
     shop.wait_until_ready("ledger")
     shown = plugin.screen(*doctor, columns=200)
     assert shown.code == 0, shown.output
-    marks = {line[3:22].strip(): line[0] for line in shown.output.splitlines()}
+    marks = {line[3:20].strip(): line[0] for line in shown.output.splitlines()}
     assert set(marks.values()) == {"✓"}
     assert list(marks) == [
         "API server",
@@ -71,7 +71,7 @@ def test_a_cluster_that_cannot_be_reached_is_said(shop: Shop, plugin: Plugin, tm
     (tmp_path / "elsewhere").write_text(json.dumps(config))
     shown = plugin.screen("doctor", f"--kubeconfig={tmp_path / 'elsewhere'}", columns=200)
     assert shown.code == 3
-    assert "✗  API server           https://127.0.0.1:9 can't be reached (ConnectionRefusedError)" in shown.output
+    assert "✗  API server         https://127.0.0.1:9 can't be reached (ConnectionRefusedError)" in shown.output
 
 
 def test_who_may_only_view_learns_which_rights_are_missing(
@@ -81,10 +81,10 @@ def test_who_may_only_view_learns_which_rights_are_missing(
     shop.wait_until_ready("ledger")
     shown = viewer.screen(*doctor, columns=200)
     assert shown.code == 0, shown.output
-    assert f"-  Rights               you may not patch assettokens in the namespace {shop.namespace}" in shown.output
+    assert f"-  Rights             you may not patch assettokens in the namespace {shop.namespace}" in shown.output
     assert "→ ask for the role edit there" in shown.output
-    assert "-  Operator             you lack the right to get leases" in shown.output
-    assert "-  Credentials          you lack the right to get secrets" in shown.output
+    assert "-  Operator           you lack the right to get leases" in shown.output
+    assert "-  Credentials        you lack the right to get secrets" in shown.output
 
 
 def test_a_trial_request_is_made_only_when_asked_for(
@@ -94,7 +94,7 @@ def test_a_trial_request_is_made_only_when_asked_for(
     plugin.screen(*doctor)
     assert asset.count() == 0
     shown = plugin.screen(*doctor, "--try=ledger", columns=200)
-    fine = f"✓  Trial request        Asset issues a token for {shop.namespace}/ledger; its scopes: ledger:read"
+    fine = f"✓  Trial request      Asset issues a token for {shop.namespace}/ledger; its scopes: ledger:read"
     assert fine in shown.output
     assert asset.count() == 1
     shop.put_credentials("canary-wrong")

@@ -68,8 +68,8 @@ def test_asset_is_reached_from_a_pod(
     shop.create("ledger")
     with kubelet:
         shown = plugin.screen(*doctor, columns=200)
-    assert "✓  Pod, sandbox         127.0.0.1 answers from the Pod\n" in shown.output
-    assert "✓  Node's clock         the node's and Asset's agree\n" in shown.output
+    assert "✓  Pod, sandbox       127.0.0.1 answers from the Pod\n" in shown.output
+    assert "✓  Node's clock       the node's and Asset's agree\n" in shown.output
     assert "production" not in shown.output  # no AssetToken asks for it
     (ran,) = kubelet.ran
     assert ran["metadata"]["ownerReferences"][0]["uid"] == deployment["metadata"]["uid"]
@@ -85,9 +85,9 @@ def test_what_keeps_the_pod_from_asset_is_said(
     with kubelet:
         shown = plugin.screen(*doctor, columns=200)
     assert shown.code == 3
-    assert "✗  Pod, sandbox         127.0.0.1 can't be reached from the Pod: the connection is refused" in shown.output
+    assert "✗  Pod, sandbox       127.0.0.1 can't be reached from the Pod: the connection is refused" in shown.output
     assert "→ check the NetworkPolicy, the firewall, and the operator's HTTPS_PROXY and NO_PROXY" in shown.output
-    assert "✗  Pod, production      no-such-name.invalid can't be reached from the Pod: " in shown.output
+    assert "✗  Pod, production    no-such-name.invalid can't be reached from the Pod: " in shown.output
 
 
 def test_a_pod_that_nobody_runs_is_given_up_and_deleted(
@@ -96,7 +96,7 @@ def test_a_pod_that_nobody_runs_is_given_up_and_deleted(
     deployed()
     impatient = Plugin(tmp_path / "bin", plugin.kubeconfig, plugin.arguments, prelude=IMPATIENT)
     shown = impatient.screen(*doctor, columns=200)
-    said = f"✗  Pod                  The Pod {NAME} gave no result within 1 s: no node has taken it up."
+    said = f"✗  Pod                The Pod {NAME} gave no result within 1 s: no node has taken it up."
     assert (shown.code, said in shown.output) == (3, True), shown.output
     assert is_gone(shop)
 
@@ -143,7 +143,7 @@ def test_an_older_image_is_said(
         shown = Plugin(tmp_path / "bin", plugin.kubeconfig, plugin.arguments, prelude=older).screen(
             *doctor, columns=200
         )
-    assert "✗  Pod                  The operator's image is older than this plugin, and can't look: upgrade it." in (
+    assert "✗  Pod                The operator's image is older than this plugin, and can't look: upgrade it." in (
         shown.output
     )
 
@@ -154,7 +154,7 @@ def test_without_the_rights_they_are_named_and_no_pod_is_made(
     deployed()
     shown = viewer.screen(*doctor, columns=200)
     assert (
-        f"-  Pod                  you may not create pods, delete pods in the namespace {shop.namespace}, which"
+        f"-  Pod                you may not create pods, delete pods in the namespace {shop.namespace}, which"
         " --in-cluster needs"
     ) in shown.output
     assert is_gone(shop)

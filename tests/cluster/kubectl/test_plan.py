@@ -35,7 +35,7 @@ def test_the_picture_shows_the_renewals_that_the_operator_will_make(
     assert renewal_time(issued, token.spec, token.uid) == token.status.renewal_time
     shown = viewer.screen("plan", "--hours=1", columns=80)
     assert shown.code == 0, shown.output
-    assert f"sandbox {shop.namespace}/asset-credentials: 1 AssetTokens" in shown.output
+    assert f"sandbox {shop.namespace}/asset-credentials\n  1 AssetTokens" in shown.output
     assert "▁" in shown.output
     assert "a minute: fits" in shown.output
     assert max(map(len, shown.output.splitlines())) <= 80

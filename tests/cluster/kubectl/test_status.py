@@ -2,10 +2,17 @@
 
 import json
 import resource
+from pathlib import Path
+from typing import Final
+
+import pytest
+import yaml
 
 from tests.support.operator_process import OperatorProcess
 from tests.support.plugin import Plugin
 from tests.support.shop import Shop
+
+BASE: Final = Path(__file__).parents[3] / "deploy" / "base"
 
 
 def spent_by_children() -> float:
@@ -29,7 +36,7 @@ def test_one_screen_tells_all_about_a_token(shop: Shop, operator: OperatorProces
     assert "(in " in lines["Renews"]
     assert lines["Secret"] == "ledger-token"
     assert lines["Used by"] == "worker mounts it"
-    assert lines["Budget"].startswith("unknown: there is no Service asset-token-operator-metrics")
+    assert lines["Budget"].startswith("unknown: there is no Service of metrics in asset-token-operator")
 
 
 def test_the_budget_is_shown_where_the_metrics_can_be_reached(
@@ -39,6 +46,17 @@ def test_the_budget_is_shown_where_the_metrics_can_be_reached(
     shop.wait_until_ready("ledger")
     shown = plugin.screen("status", "ledger", f"--metrics-url={operator_metrics}")
     assert "requests left this minute, 0 in the queue" in shown.output
+
+
+@pytest.mark.parametrize("name", ["asset-token-operator-metrics", "prod-asset-token-operator-metrics"])
+def test_the_metrics_service_is_found_whatever_the_release_is_called(shop: Shop, plugin: Plugin, name: str) -> None:
+    """No Pod is behind it here, which is said; in tests/node there is one."""
+    shop.create("ledger")
+    service = yaml.safe_load((BASE / "service.yaml").read_text())
+    service["metadata"] |= {"name": name, "namespace": shop.namespace}
+    shop.cluster.api.create(shop.path("services"), service)
+    shown = plugin.screen("status", "ledger", f"--operator-namespace={shop.namespace}", columns=200)
+    assert f'unknown: The API server answered 503: no endpoints available for service "{name}' in shown.output
 
 
 def test_a_table_has_the_worst_first(shop: Shop, operator: OperatorProcess, plugin: Plugin) -> None:
