@@ -14,8 +14,6 @@ from datetime import timedelta
 from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from asset_token_operator.status import NOT_SEEN_YET
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
@@ -266,6 +264,12 @@ class Spec:
         return digest(json.dumps(request, sort_keys=True))
 
 
+def _not_seen_yet() -> Status:
+    from asset_token_operator.status import NOT_SEEN_YET  # noqa: PLC0415 - pydantic, for which the plugin needn't wait
+
+    return NOT_SEEN_YET
+
+
 @dataclass(frozen=True, slots=True)
 class AssetToken:
     """An AssetToken as it stands in the cluster.
@@ -286,7 +290,7 @@ class AssetToken:
     renew_request: str | None = None
     deleting: bool = False
     version: int = 0
-    status: Status = NOT_SEEN_YET
+    status: Status = field(default_factory=_not_seen_yet)
 
     @property
     def secret_key(self) -> Key:

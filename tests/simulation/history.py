@@ -46,7 +46,7 @@ class History:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """ApplySecret down what operators log."""
+        """Write down what operators log."""
         handler = _Handler(self)
         before = (OPERATOR_LOGGER.level, OPERATOR_LOGGER.propagate)
         OPERATOR_LOGGER.addHandler(handler)

@@ -7,7 +7,7 @@ Renewals are computed by the operator's own `renewal` module, from the same UIDs
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Final
@@ -195,9 +195,8 @@ def _requests(
         due, number, token, issued = heappop(coming)
         served = queue.renew(due)
         yield queue.minute(due), queue.minute(served), served >= issued.expires_at > due
-        lasts = max(issued.lifetime, LEAST)
-        renewed = replace(issued, issued_at=served, expires_at=served + lasts, revision=issued.revision + 1)
-        goes_on(number, token, renewed, served)
+        expires = served + max(issued.lifetime, LEAST)
+        goes_on(number, token, _token(issued.environment, served, expires, issued.revision + 1), served)
 
 
 def _token(environment: Environment, issued: datetime, expires: datetime, revision: int) -> IssuedToken:

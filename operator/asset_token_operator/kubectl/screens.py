@@ -22,6 +22,9 @@ GAP: Final = 2
 SHORT: Final = ("NAME", "STATE", "LIFE", "EXPIRES", "RENEWS", "REASON")
 WIDE: Final = ("ENVIRONMENT", "SECRET", "CREDENTIALS", "REVISION", "MESSAGE")
 WRAPPED: Final = frozenset({"MESSAGE"})
+ENOUGH: Final = 10_000
+"""Columns that no line needs."""
+
 LONGEST: Final = 30
 """Columns that what wraps has at least, if it is as long."""
 
@@ -45,13 +48,14 @@ def table(states: Sequence[TokenState], now: datetime, width: int, *, namespaces
     lengths |= {title: min(LONGEST, lengths[title]) for title in WRAPPED & lengths.keys()}
     if _needed(titles, lengths) > width:
         titles.remove("LIFE")
+    goes_on = _needed(titles, lengths) > width
     shown = Table(box=None, pad_edge=False, header_style="", collapse_padding=True, padding=(0, GAP, 0, 0))
     for title in titles:
-        shown.add_column(title, no_wrap=title not in WRAPPED, overflow="fold", min_width=lengths[title])
+        wraps = title in WRAPPED and not goes_on
+        shown.add_column(title, no_wrap=not wraps, overflow="fold", min_width=lengths[title])
     for row in rows:
         shown.add_row(*(row[title] for title in titles))
-    needed = _needed(titles, lengths)
-    shown.width = needed if needed > width else None
+    shown.width = ENOUGH if goes_on else None
     return shown
 
 

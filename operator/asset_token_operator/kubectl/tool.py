@@ -118,16 +118,13 @@ class Tool:
         click.echo(text)
 
     def show(self, *screens: RenderableType) -> None:
-        """ApplySecret screens; where nobody looks, without the blanks that fill them up."""
-        if self.console.is_terminal:
-            self.console.print(*screens, sep="\n", crop=False)
-            return
+        """Write screens, without the blanks that fill them up, which a narrow terminal would show as empty lines."""
         with self.console.capture() as captured:
-            self.console.print(*screens, sep="\n")
-        self.write("\n".join(line.rstrip() for line in captured.get().rstrip().splitlines()))
+            self.console.print(*screens, sep="\n", crop=False)
+        self.write("\n".join(line.rstrip() for line in captured.get().removesuffix("\n").split("\n")))
 
     def write_data(self, data: object) -> None:
-        """ApplySecret JSON or YAML, as was asked for."""
+        """Write JSON or YAML, as was asked for."""
         if self.output == "yaml":
             import yaml  # noqa: PLC0415
 

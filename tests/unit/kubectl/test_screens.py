@@ -9,7 +9,7 @@ from rich.console import Console
 
 from asset_token_operator.kubectl.screens import table
 from asset_token_operator.kubectl.state import TokenState, read_state
-from asset_token_operator.model import format_time
+from asset_token_operator.times import format_time
 
 NOW: Final = datetime(2026, 11, 24, 7, tzinfo=UTC)
 
