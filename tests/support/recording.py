@@ -132,7 +132,8 @@ def _put(
         | {"lastTransitionTime": recording.after(minutes=-12), "observedGeneration": 1}
         for kind, holds, why, said in conditions
     ]
-    body = {"status": status | {"observedGeneration": 1, "conditions": rendered}}
+    summary = "Ready" if reason == issuing[0] else issuing[0]
+    body = {"status": status | {"summary": summary, "observedGeneration": 1, "conditions": rendered}}
     shop.cluster.api.patch(f"{shop.path(f'assettokens/{name}')}/status", body)
 
 

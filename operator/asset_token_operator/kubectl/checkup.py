@@ -47,6 +47,7 @@ NEEDED: Final[Mapping[str, frozenset[str]]] = {
     "status": frozenset(
         {
             "observedGeneration",
+            "summary",
             "conditions",
             "secretName",
             "issuanceTime",

@@ -19,7 +19,7 @@ BAD: Final = frozenset({State.STALLED, State.EXPIRED, State.FAILING})
 QUIET: Final = frozenset({State.USABLE})
 BAR_WIDTH: Final = 10
 GAP: Final = 2
-SHORT: Final = ("NAME", "STATE", "LIFE", "EXPIRES", "RENEWS", "REASON")
+SHORT: Final = ("NAME", "STATE", "LIFE", "EXPIRES", "RENEWS", "STATUS")
 WIDE: Final = ("ENVIRONMENT", "SECRET", "CREDENTIALS", "REVISION", "MESSAGE")
 WRAPPED: Final = frozenset({"MESSAGE"})
 ENOUGH: Final = 10_000
@@ -71,7 +71,7 @@ def _row(state: TokenState, now: datetime) -> dict[str, str | Text]:
         "LIFE": life(state, now, BAR_WIDTH),
         "EXPIRES": relative(state.expires, now),
         "RENEWS": relative(state.renews, now),
-        "REASON": state.reason or "-",
+        "STATUS": state.status() or "-",
         "ENVIRONMENT": state.environment,
         "SECRET": state.secret,
         "CREDENTIALS": state.credentials,
@@ -102,6 +102,7 @@ def one(state: TokenState, facts: Sequence[tuple[str, str]], now: datetime, widt
     shown.add_column(overflow="fold")
     shown.add_row("AssetToken", Text(str(state.key), style="bold"))
     shown.add_row("Usable", Text(_usable(state), style=colour(state.state)))
+    shown.add_row("Status", state.status() or "-")
     if state.expires is not None:
         shown.add_row("Expires", _moment(state.expires, now))
     left = life_left(state.issued, state.expires, now)

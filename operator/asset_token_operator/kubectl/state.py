@@ -70,6 +70,7 @@ class TokenState:
         usable: Whether its Secret holds a usable token for the present spec.
         reason: Why it isn't as it should be; empty where it is.
         message: The same in words.
+        summary: What the operator says of it in a word; empty where it says nothing.
         renews: When it is to be renewed; None where that isn't known.
         pending_request: A renew request that hasn't been served.
     """
@@ -90,6 +91,7 @@ class TokenState:
     last_failure: datetime | None
     reason: str
     message: str
+    summary: str
     pending_request: str | None
     body: Mapping[str, Any] = field(repr=False)
 
@@ -102,7 +104,11 @@ class TokenState:
         """Its order by trouble: the worst first, then the nearest expiry."""
         return (RANK[self.state], "" if self.expires is None else format_time(self.expires), self.key)
 
-    def summary(self) -> dict[str, Any]:
+    def status(self) -> str:
+        """What the operator says of it in a word; empty where it hasn't seen the present spec, or says nothing."""
+        return "" if self.state is State.UNSEEN else self.summary or self.reason
+
+    def to_json(self) -> dict[str, Any]:
         """What scripts get: no field is ever left out."""
 
         def shown(moment: datetime | None) -> str | None:
@@ -112,6 +118,7 @@ class TokenState:
             "namespace": self.key.namespace,
             "name": self.key.name,
             "state": self.state.value,
+            "summary": self.summary,
             "usable": self.usable,
             "environment": self.environment,
             "secretName": self.secret,
@@ -156,6 +163,7 @@ def read_state(body: Mapping[str, Any], now: datetime) -> TokenState:
         last_failure=moment_of(status.get("lastFailureTime")),
         reason=told[0],
         message=told[1],
+        summary=str(status.get("summary") or ""),
         pending_request=str(requested) if requested and requested != served else None,
         body=body,
     )

@@ -43,7 +43,7 @@ def status(name: str | None, metrics_url: str | None, operator_namespace: str, *
 
 def _write_all(tool: Tool, states: Sequence[TokenState]) -> None:
     if tool.for_programs:
-        tool.write_data({"items": [state.summary() for state in states]})
+        tool.write_data({"items": [state.to_json() for state in states]})
     elif tool.output == "name":
         for state in states:
             tool.write(full_name(state.key.name))
@@ -64,7 +64,7 @@ def _write_one(tool: Tool, state: TokenState, metrics_url: str | None, operator_
     pods, missing = _pods(tool, state)
     if tool.for_programs:
         users = None if pods is None else [{"pod": pod, "how": how} for pod, how in pods]
-        tool.write_data(state.summary() | {"pods": users})
+        tool.write_data(state.to_json() | {"pods": users})
         return
     from asset_token_operator.kubectl.screens import one  # noqa: PLC0415
 

@@ -78,4 +78,13 @@ def test_the_worst_and_then_the_nearest_expiry_goes_first() -> None:
 def test_an_empty_object_has_a_state() -> None:
     found = read_state({}, NOW)
     assert found.state is State.UNSEEN
-    assert set(found.summary()) >= {"namespace", "name", "state", "usable"}
+    assert set(found.to_json()) >= {"namespace", "name", "state", "summary", "usable"}
+
+
+def test_what_the_operator_says_in_a_word_is_told_unless_it_is_of_another_spec() -> None:
+    body = an_asset_token(issuing="RateLimited")
+    assert read_state(body, NOW).status() == "RateLimited"  # of an operator that says none
+    body["status"]["summary"] = "AssetUnavailable"
+    assert read_state(body, NOW).status() == "AssetUnavailable"
+    body["status"]["observedGeneration"] = 0
+    assert read_state(body, NOW).status() == ""
