@@ -16,7 +16,7 @@ from asset_token_operator.kubectl.words import moment_of, relative
 from asset_token_operator.model import RENEW_ANNOTATION, Key
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from asset_token_operator.kubectl.cluster import Json
@@ -84,28 +84,52 @@ def _set_suspend(tool: Tool, names: Sequence[str], *, everything: bool, wanted: 
 
 
 def _wait(tool: Tool, keys: Sequence[Key], value: str, since: datetime, timeout: int) -> Exit:
-    """Wait until each is renewed or has failed since; how it went."""
-    code, open_keys = Exit.FINE, list(keys)
+    """Wait until each is renewed or has failed since; how it went.
+
+    The operator tells once a minute that something goes on to fail, so what failed before may fail unseen: then the
+    reason that stands there is told at the end.
+    """
+    code, waiting = Exit.FINE, dict.fromkeys(keys, "")
     deadline = tool.clock.elapsed().total_seconds() + timeout
-    while open_keys:
-        for key in list(open_keys):
+    while waiting:
+        for key in list(waiting):
             body = tool.cluster.get(tokens_path(*key))
-            status = part(body, "status")
-            state = read_state(body, tool.now())
-            issuing = condition(status, "Issuing")
-            failed = state.last_failure is not None and state.last_failure.timestamp() >= int(since.timestamp())
-            if status.get("lastHandledRenewRequest") == value:
-                expires = moment_of(status.get("expirationTime"))
-                tool.write(f"{key}: renewed, expires {relative(expires, tool.now())}")
-            elif failed and str(issuing.get("reason", "")) not in QUIET:
-                tool.write(f"{key}: failed: {issuing.get('reason')}: {issuing.get('message', '')}")
-                code = Exit.TROUBLE
-            else:
+            ended, waiting[key] = _outcome(body, value, since, tool.now())
+            if ended is None:
                 continue
-            open_keys.remove(key)
-        if open_keys and tool.clock.elapsed().total_seconds() >= deadline:
-            waiting = ", ".join(map(str, open_keys))
-            raise Problem(f"Not renewed within {timeout} s: {waiting}. {SEE}")
-        if open_keys:
+            tool.write(f"{key}: {ended}")
+            code = Exit.TROUBLE if waiting.pop(key) else code
+        if waiting and tool.clock.elapsed().total_seconds() >= deadline:
+            return _give_up(tool, waiting, timeout)
+        if waiting:
             time.sleep(LOOK_SECONDS)
     return code
+
+
+def _outcome(body: Json, value: str, since: datetime, now: datetime) -> tuple[str | None, str]:
+    """How it ended, None where it hasn't; and why it fails, empty where it doesn't."""
+    status = part(body, "status")
+    if status.get("lastHandledRenewRequest") == value:
+        return f"renewed, expires {relative(moment_of(status.get('expirationTime')), now)}", ""
+    issuing = condition(status, "Issuing")
+    if str(issuing.get("reason", "")) in QUIET:
+        return None, ""
+    why = f"{issuing.get('reason')}: {issuing.get('message', '')}"
+    failed = read_state(body, now).last_failure
+    has_failed = failed is not None and failed.timestamp() >= int(since.timestamp())
+    return f"failed: {why}" if has_failed else None, why
+
+
+def _give_up(tool: Tool, waiting: Mapping[Key, str], timeout: int) -> Exit:
+    """Tell why they weren't renewed in time.
+
+    Raises:
+        Problem: Nothing says why.
+    """
+    for key, why in waiting.items():
+        if why:
+            tool.write(f"{key}: not renewed within {timeout} s: {why}")
+    unknown = [str(key) for key, why in waiting.items() if not why]
+    if unknown:
+        raise Problem(f"Not renewed within {timeout} s: {', '.join(unknown)}. {SEE}")
+    return Exit.TROUBLE

@@ -1,5 +1,11 @@
 """`renew`, `suspend` and `resume` in a terminal, on a real API server with a real operator."""
 
+from datetime import UTC, datetime, timedelta
+
+from asset_token_operator.times import parse_time
+from tests.support.asset_api import AssetApi
+from tests.support.asset_behaviour import INVALID_SCOPE, Behaviour
+from tests.support.cluster import wait_until
 from tests.support.operator_process import OperatorProcess
 from tests.support.plugin import Plugin
 from tests.support.shop import Shop
@@ -14,14 +20,26 @@ def test_renew_waits_for_the_new_token(shop: Shop, operator: OperatorProcess, pl
     assert shop.token("ledger")["status"]["revision"] == 2
 
 
-def test_renew_says_why_it_fails(shop: Shop, operator: OperatorProcess, plugin: Plugin) -> None:
+def test_renew_says_why_it_fails(shop: Shop, operator: OperatorProcess, plugin: Plugin, asset: AssetApi) -> None:
+    shop.put("ledger")
+    shop.wait_until_ready("ledger")
+    asset.behave(Behaviour(failure=INVALID_SCOPE))
+    shown = plugin.screen("renew", "ledger", "--wait")
+    assert shown.code == 3, shown.output
+    assert "ledger: failed: InvalidScope: " in shown.output
+
+
+def test_what_failed_before_is_told_at_the_end(shop: Shop, operator: OperatorProcess, plugin: Plugin) -> None:
     shop.put("ledger")
     shop.wait_until_ready("ledger")
     shop.put_credentials("wrong")
     shop.wait_for_condition("ledger", "Issuing", "True", "InvalidClient")
-    shown = plugin.screen("renew", "-l", "!nothing", "--wait")
+    failed = parse_time(shop.token("ledger")["status"]["lastFailureTime"])
+    # What fails in the second in which a renewal is asked for counts as having failed since.
+    wait_until(lambda: datetime.now(UTC) >= failed + timedelta(seconds=1), 5, "the second of the failure is over")
+    shown = plugin.screen("renew", "-l", "!nothing", "--wait", "--timeout=3")
     assert shown.code == 3, shown.output
-    assert "ledger: failed: InvalidClient: " in shown.output
+    assert "ledger: not renewed within 3 s: InvalidClient: " in shown.output
 
 
 def test_suspend_and_resume(shop: Shop, operator: OperatorProcess, plugin: Plugin) -> None:
