@@ -6,6 +6,7 @@ What a killed doctor leaves ends by its deadline, goes with the operator's Deplo
 from __future__ import annotations
 
 import json
+import secrets
 import signal
 import time
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from asset_token_operator.kubectl.checkup import Check, missing_rights
 from asset_token_operator.kubectl.cluster import core_path, metadata, part
 from asset_token_operator.kubectl.pod_spec import CONTAINER, LIFE_SECONDS, NAME, SELECTOR, container_of, is_doctors, pod
 from asset_token_operator.kubectl.problems import ConflictProblem, NotFoundProblem, Problem
+from asset_token_operator.model import GROUP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +31,9 @@ NEEDED: Final = (
     ("get", "", "pods"),
     ("delete", "", "pods"),
 )
+MARK: Final = f"{GROUP}/doctor"
+"""Whose Pod it is, as all doctors' have one name."""
+
 ENDED: Final = frozenset({"Succeeded", "Failed"})
 LOOK_SECONDS: Final = 0.5
 LONGEST: Final = 300
@@ -74,13 +79,15 @@ def _result(cluster: Cluster, namespace: str, body: Json, clock: SystemClock) ->
     Raises:
         Problem: It didn't run, or not in time.
     """
+    mark = secrets.token_hex(8)
+    body["metadata"]["annotations"][MARK] = mark
+    path = core_path("pods", namespace, NAME)
     with _ended_in_order():
-        created = _create(cluster, namespace, body)
-        path, uid = core_path("pods", namespace, NAME), metadata(created).get("uid")
         try:
+            _create(cluster, namespace, body)
             return _wait(cluster, path, clock)
         finally:
-            _delete(cluster, path, uid)
+            _delete_marked(cluster, path, mark)
 
 
 @contextmanager
@@ -108,6 +115,16 @@ def _create(cluster: Cluster, namespace: str, body: Json) -> Json:
             ) from None
         _delete(cluster, path, metadata(found).get("uid"))
         return cluster.create(core_path("pods", namespace), body)
+
+
+def _delete_marked(cluster: Cluster, path: str, mark: str) -> None:
+    """Delete our Pod, if it is there: who was interrupted while it was made doesn't know."""
+    try:
+        found = metadata(cluster.get(path))
+    except NotFoundProblem:
+        return
+    if part(found, "annotations").get(MARK) == mark:
+        _delete(cluster, path, found.get("uid"))
 
 
 def _delete(cluster: Cluster, path: str, uid: object) -> None:
