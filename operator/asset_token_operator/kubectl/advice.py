@@ -18,6 +18,7 @@ WHAT_HELPS: Final[Mapping[str, str]] = MappingProxyType(
         Reason.SUSPENDED: "set it to false",
         Reason.RENEW_BEFORE_TOO_LONG: "lower `renewBefore`, or ask for a longer `lifetime`",
         Reason.NOT_YET_VALID: "nothing; if it is long, check Asset's clock and this machine's",
+        Reason.TEMPLATE_INVALID: "correct what the message names",
         Reason.SECRET_CONFLICT: "delete the Secret, or set another `secret.name`",
         Reason.CREDENTIALS_NOT_FOUND: "create it",
         Reason.CREDENTIALS_INVALID: "correct it",
@@ -38,6 +39,16 @@ WHAT_HELPS: Final[Mapping[str, str]] = MappingProxyType(
         ),
         Reason.SCOPES_MISSING: "check what the credentials may have",
         Reason.AUDIENCE_MISMATCH: "check `spec.resources`",
+        Reason.RESTART_PENDING: "nothing: the message says when",
+        Reason.MIN_INTERVAL_TOO_LONG: "set `minInterval` to no more than `renewBefore`, or raise `renewBefore`",
+        Reason.TARGET_NOT_FOUND: (
+            "create it, or correct `spec.rolloutRestart.targets`; it is looked for again at most 5 minutes later"
+        ),
+        Reason.RESTART_FORBIDDEN: (
+            "set the chart's `rolloutRestart.enabled`, or add `deploy/rollout-restart`;"
+            " it is tried again at most 5 minutes later"
+        ),
+        Reason.RESTART_FAILED: "nothing, if it did not answer: it is tried again; else correct what it names",
         Reason.DRIFT_REPEATS: "find out what does",
     }
 )

@@ -37,6 +37,7 @@ NEEDED: Final[Mapping[str, frozenset[str]]] = {
             "businessId",
             "scopes",
             "resources",
+            "rolloutRestart",
             "lifetime",
             "renewBefore",
             "renewBeforePercentage",

@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from asset_token_operator.kubectl import completion
+from asset_token_operator.kubectl.advice import WHAT_HELPS
 from asset_token_operator.kubectl.budget_report import budgets, read_metrics
 from asset_token_operator.kubectl.cluster import core_path, part
 from asset_token_operator.kubectl.pods import users_of
 from asset_token_operator.kubectl.problems import Exit, ForbiddenProblem, Problem
-from asset_token_operator.kubectl.state import FINE, TokenState, read_state
+from asset_token_operator.kubectl.state import FINE, TokenState, condition, read_state
 from asset_token_operator.kubectl.tool import Tool, finish, full_name, options
 from asset_token_operator.kubectl.words import listed
 from asset_token_operator.model import OPERATOR
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 
 @click.command()
@@ -73,12 +74,23 @@ def _write_one(tool: Tool, state: TokenState, metrics_url: str | None, operator_
     facts = [
         ("Secret", state.secret),
         ("Used by", used),
+        *_restarts(state),
         ("Credentials", f"{state.credentials} ({state.environment})"),
         ("Scopes", listed(granted)),
         ("Revision", str(state.revision)),
         ("Budget", _budget(tool, state, metrics_url, operator_namespace)),
     ]
     tool.show(one(state, facts, tool.now(), tool.console.width))
+
+
+def _restarts(state: TokenState) -> Iterator[tuple[str, str]]:
+    """Whether workloads that can't read the Secret again run with the present token; nothing where none are named."""
+    found = condition(part(state.body, "status"), "RolloutsRestarted")
+    if found:
+        reason, helps = str(found.get("reason", "")), WHAT_HELPS.get(str(found.get("reason", "")), "")
+        yield "Restarts", f"{reason}: {found.get('message', '')}"
+        if helps:
+            yield "", f"→ {helps.replace('`', '')}"
 
 
 def _pods(tool: Tool, state: TokenState) -> tuple[list[tuple[str, str]] | None, str]:
