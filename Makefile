@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help check format test test-image-python e2e-node chaos bench demo chart-readme kubectl-docs messages krew audit sbom lock clean
+.PHONY: help check format test test-image-python e2e-node chaos bench demo chart-readme kubectl-docs messages krew docs reference drawings audit sbom lock clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,7 +17,7 @@ help: ## Show this help
 demo: .venv/installed ## Watch AssetTokens become Secrets and renew, on a real control plane
 	$(BIN)/python -m demo $(ARGS)
 
-test: check ## Run all checks and all tests, and the short form of the fault suite
+test: check docs ## Run all checks and all tests, and the short form of the fault suite
 	-$(BIN)/python -m tests.support.gobuild
 	$(BIN)/pytest --numprocesses=2 --dist=worksteal $(ARGS)
 	$(BIN)/python -m tests.faults --short
@@ -78,6 +78,20 @@ messages: .venv/installed ## Write all that is ever said, read from the source, 
 krew: .venv/installed ## Make the kubectl plugin's archives and manifest for krew (BASE_URL, HOMEPAGE) in dist/
 	$(BIN)/python -m deploy.krew --base-url='$(BASE_URL)' --homepage='$(HOMEPAGE)'
 
+.venv-docs/installed: requirements/docs.txt
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/pip install --quiet --no-deps --require-hashes --requirement requirements/docs.txt
+	touch $@
+
+docs: .venv-docs/installed ## Build the documentation site into build/website/site; a warning or a broken link fails it
+	.venv-docs/bin/python -m website
+
+reference: .venv/installed ## Write what follows from the code into docs/: fields, flags, decisions, examples
+	$(BIN)/python -m website.reference
+
+drawings: .venv/installed ## Draw the concepts' pictures anew
+	$(BIN)/python -m website.drawings
+
 audit: .venv-release/installed ## Look for known weaknesses in what the image has
 	.venv-release/bin/pip-audit --disable-pip --require-hashes --requirement requirements/run.txt
 
@@ -89,9 +103,10 @@ lock: ## Renew the locked dependencies (needs uv)
 	uv pip compile pyproject.toml $(LOCK) -o requirements/run.txt
 	uv pip compile --group build $(LOCK) -o requirements/build.txt
 	uv pip compile --group release $(LOCK) -o requirements/release.txt
+	uv pip compile --group docs $(LOCK) -o requirements/docs.txt
 	uv pip compile pyproject.toml --group dev -c requirements/run.txt $(LOCK) -o requirements/dev.txt
 	uv pip compile --group bench -c requirements/dev.txt $(LOCK) -o requirements/bench.txt
 LOCK := --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --upgrade -q
 
 clean: ## Remove what the targets above made here
-	rm -rf .venv .venv-image .venv-release dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-docs .venv-image .venv-release build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
