@@ -16,7 +16,7 @@ from tests.support import gobuild
 from tests.support.cluster import Cluster, ExistingCluster, KubectlError
 from tests.support.component import StartError
 from tests.support.controlplane import ControlPlane
-from tests.support.gobuild import BuildError
+from tests.support.gobuild import Binaries, BuildError
 from tests.support.helm import Helm
 
 CRDS: Final = Path(__file__).parents[1] / "crds"
@@ -41,6 +41,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     build = {
         "controlplane": gobuild.kubectl if config.option.existing_cluster else gobuild.binaries,
         "helm": gobuild.helm,
+        "programs": gobuild.binaries,
         "glua": gobuild.glua,
         "krew": gobuild.krew,
     }
@@ -75,6 +76,13 @@ def crds(controlplane: Cluster) -> None:
 def helm(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Helm:
     _require_built("helm", pytestconfig)
     return Helm(gobuild.helm(), tmp_path_factory.mktemp("helm"))
+
+
+@pytest.fixture(scope="session")
+def programs(pytestconfig: pytest.Config) -> Binaries:
+    """A control plane's programs, for a test that starts one as a user would."""
+    _require_built("programs", pytestconfig)
+    return gobuild.binaries()
 
 
 @pytest.fixture(scope="session")
