@@ -12,6 +12,7 @@ import click
 import yaml
 
 from asset_token_operator.__main__ import run
+from website.figures import with_sizes
 from website.pages import DOCS, ROOT
 
 CRD: Final = ROOT / "crds/auth.getasset.com_assettokens.yaml"
@@ -27,18 +28,19 @@ def main() -> None:
     """Write all of them anew."""
     for path, text in made().items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
 
 
 def made() -> dict[Path, str]:
-    """Each page that is made, or has parts that are, as it has to be."""
-    pages = {path: with_examples(path.read_text()) for path in [*(ROOT / DOCS).rglob("*.md"), ROOT / "README.md"]}
+    """Each page as it has to be: it is made, or parts of it may be."""
+    texts = {path: path.read_text() for path in [*(ROOT / DOCS).rglob("*.md"), ROOT / "README.md"]}
     whole = {
         ROOT / DOCS / "reference/assettoken.md": asset_token(),
         ROOT / DOCS / "reference/command-line.md": command_line(),
         ADRS / "index.md": decisions(),
     }
-    return {path: text for path, text in pages.items() if EXAMPLE.search(text)} | whole
+    return {path: with_sizes(with_examples(text)) for path, text in texts.items()} | whole
 
 
 def with_examples(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What a user's Pod sees of a token in a volume, as the README advises."""
+"""What a user's Pod sees of a token in a volume, as docs/using-the-token.md advises."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The kustomize base on a real node, by the commands that the README gives."""
+"""The kustomize base on a real node, by the commands that docs/install.md gives."""
 
 from pathlib import Path
 

@@ -58,12 +58,38 @@ def test_every_metric_is_documented_with_its_labels_and_type_and_no_other() -> N
     assert {name: (set(re.findall(r"`(\w+)`", labels)), kind) for name, labels, kind in rows} == found
 
 
-def test_every_flag_is_in_the_readme_with_its_variable_and_no_other() -> None:
-    rows = re.findall(
-        r"^\| `(--[a-z-]+)(?: [\w:]+)?` \| `([A-Z_]+)` \|", (ROOT / "README.md").read_text(), re.MULTILINE
-    )
-    options = {(option.opts[0], option.envvar) for option in run.params}
-    assert {(flag, f"ASSET_TOKEN_OPERATOR_{variable}") for flag, variable in rows} == options
+def test_every_flag_is_in_the_reference_with_its_variable_and_no_other() -> None:
+    page = (ROOT / "docs/reference/command-line.md").read_text()
+    rows = re.findall(r"^\| `(--[a-z-]+)[^`]*` \| `([A-Z_]+)` \|", page, re.MULTILINE)
+    assert set(rows) == {(option.opts[0], option.envvar) for option in run.params}
+
+
+def test_what_waits_for_its_user_is_in_troubleshooting_as_in_the_reasons() -> None:
+    every = re.findall(r"^\| `(\w+)` \| ([^|]*) \|", (ROOT / "docs/reasons.md").read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs/troubleshooting.md").read_text(), re.MULTILINE)
+    assert set(rows) - {"READY"} == {reason for reason, where in every if "Stalled" in where}
+
+
+def test_the_rights_of_a_security_review_are_those_that_are_shipped() -> None:
+    documents = [
+        document
+        for name in ("rbac.yaml", "leader-election.yaml")
+        for document in yaml.safe_load_all((ROOT / "deploy/base" / name).read_text())
+    ]
+    shipped: dict[tuple[str, str], set[str]] = {}
+    for rule in (rule for document in documents for rule in document.get("rules", ())):
+        for resource in rule["resources"]:
+            shipped.setdefault((rule["apiGroups"][0] or "core", resource), set()).update(rule["verbs"])
+    table = (ROOT / "docs/security.md").read_text().partition("<!-- rights -->")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| `?([\w.]+)`? \| `([\w/]+)` \| ([\w, ]+) \|", table, re.MULTILINE)
+    assert {(group, resource): set(verbs.split(", ")) for group, resource, verbs in rows} == shipped
+
+
+def test_no_page_asks_for_an_older_kubernetes_than_the_chart() -> None:
+    chart = yaml.safe_load((ROOT / "deploy/chart/Chart.yaml").read_text())["kubeVersion"]
+    oldest = re.findall(r"1\.\d+", chart)[0]
+    for page in ("README.md", "docs/getting-started.md", "docs/install.md"):
+        assert re.findall(r"Kubernetes(?: \||) (1\.\d+) (?:or|and) newer", (ROOT / page).read_text()) == [oldest]
 
 
 def test_what_the_fault_suite_measures_is_said_in_the_words_of_the_architectures_guarantees() -> None:

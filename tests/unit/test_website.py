@@ -11,6 +11,7 @@ import yaml
 
 from tests.unit.test_docs import crd_schema, field_paths
 from website import checks, drawings, pages, reference, staging
+from website.figures import with_sizes
 
 
 @pytest.fixture
@@ -100,6 +101,53 @@ def test_links_of_what_was_built_are_followed(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub/index.html").write_text('<h1 id="here">x</h1><a href="../#top">up</a><a href="#gone">no</a>')
     assert checks.broken_links(tmp_path) == ["index.html: a.png", "sub/index.html: #gone"]
+
+
+def test_the_readmes_links_lead_somewhere() -> None:
+    assert list(pages.linked("README.md"))
+
+
+def test_sizes_are_those_that_were_measured(tmp_path: Path) -> None:
+    figures = tmp_path / "performance.md"
+    figures.write_text(
+        "### `base`\n\n|  |  |\n| --- | ---: |\n| /readyz s | 1.93 |\n| own CPU s | 1.79 |\n| RSS MiB | 86 |\n"
+        "| token requests | 0 |\n\n### `restart`\n\n|  | N = 1,000 |\n| --- | ---: |\n| /readyz s | 4.20 |\n"
+        "| own CPU s | 3.90 |\n| RSS MiB | 1,104 |\n| token requests | 0 |\n"
+    )
+    page = with_sizes("<!-- sizes -->\nold\n<!-- end of sizes -->\n", figures)
+    assert "| none | 86 MiB | 1.9 s | 1.8 s | 0 |" in page
+    assert "| 1,000 | 1104 MiB | 4.2 s | 3.9 s | 0 |" in page
+    assert "old" not in page
+
+
+@pytest.mark.parametrize(
+    ("measured", "form", "told_by"),
+    [
+        pytest.param(
+            "600 tokens against 300/min fixed, no reserve: all issued",
+            "{:.0f} s",
+            ["README.md", "docs/faq.md"],
+            id="600",
+        ),
+        pytest.param(
+            "600 s down, 100 renewals due: all renewed after the return",
+            "{:.1f} s",
+            ["docs/faq.md", "docs/operations.md"],
+            id="outage",
+        ),
+        pytest.param(
+            "wrong for 300 s, 100 tokens: all written after the correction",
+            "{:.1f} s",
+            ["docs/faq.md"],
+            id="credentials",
+        ),
+    ],
+)
+def test_figures_that_are_told_elsewhere_are_those_of_the_fault_suite(
+    measured: str, form: str, told_by: list[str]
+) -> None:
+    (seconds,) = re.findall(rf"\| {re.escape(measured)} \| ([\d.]+) s", (pages.ROOT / "docs/faults.md").read_text())
+    assert [name for name in told_by if form.format(float(seconds)) not in (pages.ROOT / name).read_text()] == []
 
 
 def test_every_page_of_docs_is_in_a_section() -> None:
