@@ -30,6 +30,8 @@ def place(path: str) -> str:
     whole = ROOT / path
     if whole.is_dir():
         return f"{visible}/index.md"
+    if whole.name == "README.md":  # of this name it would be its section's first page, and in no list
+        return f"{posixpath.dirname(visible)}.md"
     if inside != path and whole.suffix != ".md":
         return visible  # a picture
     return visible if whole.suffix == ".md" else f"{visible}.md"

@@ -25,6 +25,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "docs/adr/index.md": "# Decisions\n",
         "POLICY.md": "# Policy\n\n[home](docs/index.md)\n",
         "deploy/one.yaml": "kind: One\n",
+        "deploy/README.md": "# Deploy\n",
         ".ci/run": "true\n",
     }
     for name, text in files.items():
@@ -39,6 +40,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         pytest.param("[x](adr/0001-one.md#why)", "[x](adr/0001-one.md#why)", id="page"),
         pytest.param("[x](../POLICY.md)", "[x](POLICY.md)", id="page outside of docs"),
         pytest.param("[x](../deploy/one.yaml)", "[x](deploy/one.yaml.md)", id="file"),
+        pytest.param("[x](../deploy/README.md)", "[x](deploy.md)", id="a folder's own page"),
         pytest.param("[x](../deploy)", "[x](deploy/index.md)", id="folder"),
         pytest.param("[x](../.ci/run)", "[x](ci/run.md)", id="hidden file"),
         pytest.param("[x](https://example.com/a.md)", "[x](https://example.com/a.md)", id="elsewhere"),
