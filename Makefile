@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help check format test test-image-python e2e-node chaos bench demo chart-readme kubectl-docs messages krew docs reference drawings recordings demo-recording audit sbom lock clean
+.PHONY: help check format test test-image-python e2e-node chaos bench demo chart-readme kubectl-docs messages krew docs reference drawings recordings demo-recording dashboard-picture audit sbom lock clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -97,6 +97,9 @@ recordings: .venv/installed ## Run what the pages show, and write what was reall
 
 demo-recording: .venv/installed ## Record make demo as a picture that plays
 	$(BIN)/python -m demo.recording
+
+dashboard-picture: .venv/bench-installed ## Draw what the dashboard shows of a real run of some minutes
+	UPDATE_DOCS=1 $(BIN)/pytest -n0 tests/cluster/docs/test_dashboard.py --timeout=900
 
 audit: .venv-release/installed ## Look for known weaknesses in what the image has
 	.venv-release/bin/pip-audit --disable-pip --require-hashes --requirement requirements/run.txt

@@ -1,4 +1,4 @@
-"""promtool, from the PATH or else from Debian's package `prometheus`, unpacked into the user's cache, not installed."""
+"""promtool and Prometheus, from the PATH or else from Debian's package, unpacked into the user's cache."""
 
 import os
 import shutil
@@ -20,11 +20,24 @@ def promtool() -> Path:
     Raises:
         NoPromtoolError: It is nowhere, and there is no apt that could get it.
     """
-    on_path = shutil.which("promtool")
+    return _program("promtool")
+
+
+def prometheus() -> Path:
+    """The same for the server.
+
+    Raises:
+        NoPromtoolError: It is nowhere, and there is no apt that could get it.
+    """
+    return _program("prometheus")
+
+
+def _program(name: str) -> Path:
+    on_path = shutil.which(name)
     if on_path:
         return Path(on_path)
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    kept = root / "asset-token-operator" / "promtool"
+    kept = root / "asset-token-operator" / name
     if not kept.exists():
         _unpack(kept)
     return kept
@@ -32,14 +45,14 @@ def promtool() -> Path:
 
 def _unpack(kept: Path) -> None:
     kept.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="promtool-") as name:
+    with tempfile.TemporaryDirectory(prefix="prometheus-") as name:
         folder = Path(name)
         if not _downloaded(folder):
             _run("apt-get", "update", "--quiet", cwd=folder)
             _run("apt-get", "download", PACKAGE, cwd=folder)
         (package,) = folder.glob("*.deb")
         _run("dpkg-deb", "--extract", package.name, "unpacked", cwd=folder)
-        found = shutil.copy(folder / "unpacked/usr/bin/promtool", f"{kept}.{os.getpid()}")
+        found = shutil.copy(folder / "unpacked/usr/bin" / kept.name, f"{kept}.{os.getpid()}")
         Path(found).replace(kept)  # at once, as another run may look for it
 
 
@@ -55,5 +68,5 @@ def _run(*command: str, cwd: Path) -> None:
     try:
         subprocess.run(command, cwd=cwd, check=True, capture_output=True, timeout=200)
     except (OSError, subprocess.SubprocessError) as error:
-        reason = f"promtool is not on the PATH, and {command[0]} can't get it ({type(error).__name__})"
+        reason = f"Prometheus is not on the PATH, and {command[0]} can't get it ({type(error).__name__})"
         raise NoPromtoolError(reason) from error
