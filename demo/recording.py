@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from xml.sax.saxutils import escape
 
-from asset_token_operator.model import format_time, parse_time
+from asset_token_operator.times import format_time, parse_time
 
 ROOT: Final = Path(__file__).parents[1]
 FILE: Final = ROOT / "docs" / "pictures" / "demo.svg"

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Self
 
-from asset_token_operator.model import format_time, parse_time
+from asset_token_operator.times import format_time, parse_time
 from tests.support.cluster import wait_until
 
 ROOT: Final = Path(__file__).parents[2]
