@@ -43,7 +43,7 @@ class Prometheus:
         self._folder.mkdir(parents=True, exist_ok=True)
         config = self._folder / "prometheus.yml"
         config.write_text(yaml.safe_dump(self._config()))
-        command = [
+        command: list[str | Path] = [
             program,
             f"--config.file={config}",
             f"--storage.tsdb.path={self._folder / 'data'}",
