@@ -46,6 +46,7 @@ from tests.support.asset_rules import (
     RateLimit,
     RefusedError,
     TokenForm,
+    Verdict,
     authorize,
 )
 
@@ -99,6 +100,23 @@ class Redirected:
     credentials: bool
 
 
+@dataclass(frozen=True)
+class Tried:
+    """A request that brought a token along, and what the API said to it.
+
+    Attributes:
+        at: When it arrived, by the clock given to the stand-in, without `clock_offset`.
+        user_agent: What the client called itself.
+        jti: None where the token wasn't issued here.
+        verdict: What the API thinks of the token; it may refuse a valid one for the rate limit only.
+    """
+
+    at: float
+    user_agent: str
+    jti: str | None
+    verdict: Verdict
+
+
 class AssetApi:
     """The stand-in; a context manager that serves as long as it is open. One instance is one environment.
 
@@ -138,6 +156,7 @@ class AssetApi:
         self._in_flight: Counter[str | None] = Counter()
         self._requests: list[Recorded] = []
         self._redirected: list[Redirected] = []
+        self._tried: list[Tried] = []
         self._violations: list[str] = []
 
     # ---- running -----------------------------------------------------------------------------------------------------
@@ -244,6 +263,11 @@ class AssetApi:
         with self._changed:
             self._plans = Plans()
 
+    def revoke(self, token: str) -> None:
+        """Refuse a token from now on, though it hasn't expired."""
+        with self._changed:
+            self._issuer.revoke(token)
+
     @contextmanager
     def held(self) -> Iterator[None]:
         """Keep every token request waiting, unanswered, until the context ends."""
@@ -277,6 +301,12 @@ class AssetApi:
         """Every request that followed a redirect."""
         with self._changed:
             return list(self._redirected)
+
+    @property
+    def tried(self) -> list[Tried]:
+        """Every request to the API itself, in the order they arrived."""
+        with self._changed:
+            return list(self._tried)
 
     @property
     def violations(self) -> list[str]:
@@ -318,7 +348,7 @@ class AssetApi:
         """
         with self._changed:
             moment = self.time() if at is None else at
-            return self._issuer.accepts(token, scope=scope, audience=audience, at=moment)
+            return self._issuer.judge(token, scope=scope, audience=audience, at=moment) == "valid"
 
     # ---- serving -----------------------------------------------------------------------------------------------------
 
@@ -336,7 +366,7 @@ class AssetApi:
 
     async def _answer_ping(self, request: web.BaseRequest) -> web.StreamResponse:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        claims = self.claims(token) if scheme.lower() == "bearer" and self.accepts(token) else None
+        claims = self._try(request.headers.get("user-agent", ""), token if scheme.lower() == "bearer" else "")
         if claims is None:
             unauthorized = json_reply(401, {"detail": "Unauthorized"}, {"www-authenticate": "Bearer"})
             return await self._send(request, unauthorized, self._charge("", None))
@@ -404,6 +434,15 @@ class AssetApi:
     def _charge(self, client_id: str, business_id: str | None) -> Budget:
         with self._changed:
             return self._ledger.charge(self.rate_limit, client_id, business_id, self._now())
+
+    def _try(self, user_agent: str, token: str) -> Claims | None:
+        """Note that a token was tried; its claims where it is valid."""
+        with self._changed:
+            claims = self._issuer.claims(token)
+            verdict = self._issuer.judge(token, scope=None, audience=None, at=self.time())
+            jti = None if claims is None else str(claims["jti"])
+            self._tried.append(Tried(self._now(), user_agent, jti, verdict))
+            return claims if verdict == "valid" else None
 
     def _blame(self, violation: str) -> None:
         with self._changed:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 Claims: TypeAlias = dict[str, object]
 LimitMode: TypeAlias = Literal["off", "fixed", "sliding"]
 RetryAfter: TypeAlias = Literal["absent", "seconds", "date"]
+Verdict: TypeAlias = Literal["valid", "unknown", "revoked", "not valid yet", "expired", "other audience", "lacks scope"]
 
 _DEFAULT_LIFETIME: Final = 3600
 _SCOPE_TOKEN: Final = r"[!#-\[\]-~]+"
@@ -176,6 +177,7 @@ class Issuer:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._numbers = count(1)
         self._issued: dict[str, Claims] = {}
+        self._revoked: set[str] = set()
 
     def issue(self, form: TokenForm, scopes: Sequence[str], behaviour: Behaviour, now: int) -> Issued:
         """Answer a request that kept every rule."""
@@ -228,17 +230,24 @@ class Issuer:
             return None
         return {**(known or {}), **signed}
 
-    def accepts(self, token: str, *, scope: str | None, audience: str | None, at: float) -> bool:
-        """Say whether the audience would take the token at that moment for all of those scopes."""
+    def revoke(self, token: str) -> None:
+        """Refuse a token from now on, though it hasn't expired."""
+        self._revoked.add(token)
+
+    def judge(self, token: str, *, scope: str | None, audience: str | None, at: float) -> Verdict:
+        """Say whether the audience would take the token at that moment for all of those scopes, or why not."""
         claims = self.claims(token) if re.fullmatch(_B64TOKEN, token) else None
         if claims is None:
-            return False
+            return "unknown"
         named = claims["aud"] if isinstance(claims["aud"], list) else [claims["aud"]]
-        return (
-            int(str(claims["nbf"])) <= at < int(str(claims["exp"]))
-            and (audience or self.host) in named
-            and set((scope or "").split()) <= set(str(claims["scope"]).split())
-        )
+        objections: dict[Verdict, bool] = {
+            "revoked": token in self._revoked,
+            "not valid yet": at < int(str(claims["nbf"])),
+            "expired": at >= int(str(claims["exp"])),
+            "other audience": (audience or self.host) not in named,
+            "lacks scope": not set((scope or "").split()) <= set(str(claims["scope"]).split()),
+        }
+        return next((verdict for verdict, holds in objections.items() if holds), "valid")
 
     def _audience(self, form: TokenForm, behaviour: Behaviour) -> str | list[str]:
         audience = behaviour.audience or form.all("resource") or self.host

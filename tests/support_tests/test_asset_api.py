@@ -333,6 +333,38 @@ def test_ping_takes_a_good_token_only(clock: Clock, http: httpx.Client, ask: Ask
     assert http.get("/v0/ping", headers=bearer(token)).status_code == 401
 
 
+def test_a_revoked_token_is_refused_and_no_other(api: AssetApi, ask: Asking) -> None:
+    revoked, other = ask.token(), ask.token()
+    api.revoke(revoked)
+    assert not api.accepts(revoked)
+    assert api.accepts(other)
+
+
+def test_notes_who_tried_which_token_and_what_is_wrong_with_it(
+    api: AssetApi, clock: Clock, http: httpx.Client, ask: Asking
+) -> None:
+    def ping(token: str, user_agent: str) -> None:
+        http.get("/v0/ping", headers=bearer(token) | {"user-agent": user_agent})
+
+    short, good, mcp = ask.token(expires_in="60"), ask.token(), ask.token(resource=f"{HOSTS['sandbox']}/mcp")
+    api.behave(Behaviour(not_before_delay=3000))
+    future = ask.token()
+    api.revoke(revoked := ask.token())
+    clock.now += 60
+    for number, token in enumerate((good, short, mcp, future, revoked, "opaque")):
+        ping(token, f"pod-{number}")
+
+    assert [(tried.user_agent, tried.jti, tried.verdict) for tried in api.tried] == [
+        ("pod-0", "token-2", "valid"),
+        ("pod-1", "token-1", "expired"),
+        ("pod-2", "token-3", "other audience"),
+        ("pod-3", "token-4", "not valid yet"),
+        ("pod-4", "token-5", "revoked"),
+        ("pod-5", None, "unknown"),
+    ]
+    assert {tried.at for tried in api.tried} == {NOW + 60}
+
+
 # ---- the clock -------------------------------------------------------------------------------------------------------
 
 
