@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help check format test test-image-python e2e-node chaos bench demo chart-readme kubectl-docs messages krew docs reference drawings recordings demo-recording dashboard-picture audit sbom lock clean
+.PHONY: help check format test test-image-python e2e-node chaos bench demo chart-readme kubectl-docs messages krew docs reference drawings recordings demo-recording dashboard-picture e2e-kubelet audit sbom lock clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,10 @@ test-image-python: .venv-image/installed ## Run what differs between Pythons, TL
 e2e-node: .venv/installed ## Build the image and run it as Pods of the chart on a real node (Linux, root, Debian's packages)
 	$(BIN)/python -m tests.support.node
 	$(BIN)/pytest tests/node --timeout=900 $(ARGS)
+
+e2e-kubelet: .venv/installed ## Measure how late Pods see renewed tokens with the kubelet's default settings (20 minutes)
+	$(BIN)/python -m tests.support.node
+	$(BIN)/pytest tests/node/test_consumer.py --default-kubelet --timeout=3600 $(ARGS)
 
 chaos: .venv/installed ## Measure the operator under faults, and simulate days of it (ARGS=--short: in minutes; else two hours)
 	$(BIN)/python -m tests.faults $(ARGS)

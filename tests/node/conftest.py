@@ -20,13 +20,14 @@ from tests.support.controlplane import ControlPlane
 from tests.support.helm import RELEASE, Helm
 from tests.support.image import Image, ImageStore
 from tests.support.machine import ADDRESS
-from tests.support.node import APISERVER_ARGS, PAUSE, Node
+from tests.support.node import APISERVER_ARGS, PAUSE, PROMPT, Node
 from tests.support.shop import CLIENT_ID, CLIENT_SECRET, Shop
 
 FIGURES: Final = pytest.StashKey[Figures]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--default-kubelet", action="store_true", help="leave the kubelet its default settings")
     parser.addoption("--pull", action="store_true", help="pull the image's base instead of making a stand-in for it")
 
 
@@ -61,6 +62,12 @@ def pull(pytestconfig: pytest.Config) -> bool:
 
 
 @pytest.fixture(scope="session")
+def default_kubelet(pytestconfig: pytest.Config) -> bool:
+    """Whether the kubelet has its default settings."""
+    return bool(pytestconfig.getoption("--default-kubelet", default=False))
+
+
+@pytest.fixture(scope="session")
 def controlplane(figures: Figures) -> Iterator[ControlPlane]:
     """A control plane that has a node, in place of the one that the other tests share."""
     with ExitStack() as stack:
@@ -76,15 +83,17 @@ def node(
     images: ImageStore,
     image: Image,
     figures: Figures,
+    default_kubelet: bool,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Node]:
     """A node that has the operator's image."""
     sleep = ("/bin/busybox", "sleep", "2147483647")
     pause = images.of_program(Path(shutil.which("busybox") or ""), sleep, PAUSE, tmp_path_factory.mktemp("pause"))
     programs = gobuild.node()
+    kubelet = {} if default_kubelet else PROMPT
     with ExitStack() as stack:
         with figures.seconds("to start the node, until it is ready"):
-            node = stack.enter_context(Node(controlplane, programs, pause.archive))
+            node = stack.enter_context(Node(controlplane, programs, pause.archive, kubelet))
         with figures.seconds("to load the image"):
             node.load(image.archive)
         yield node

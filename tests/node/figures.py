@@ -1,8 +1,14 @@
 """What the tests measure, printed at the end of the session."""
 
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+
+
+def percentile(values: Sequence[float], percent: int) -> float:
+    """The least of the values that so many percent of them aren't above."""
+    return sorted(values)[math.ceil(len(values) * percent / 100) - 1]
 
 
 class Figures:
@@ -13,6 +19,11 @@ class Figures:
 
     def add(self, name: str, value: float, unit: str) -> None:
         self._seen.setdefault((name, unit), []).append(value)
+
+    def add_percentiles(self, name: str, values: Sequence[float], unit: str) -> None:
+        """Add what half of the values, and all but a hundredth, aren't above."""
+        for percent in (50, 99):
+            self.add(f"{name}: p{percent} of {len(values)}", percentile(values, percent), unit)
 
     @contextmanager
     def seconds(self, name: str) -> Iterator[None]:

@@ -1,46 +1,141 @@
-"""What a user's Pod sees of a token in a volume, as docs/using-the-token.md advises."""
+"""What users' Pods see of tokens that are renewed, in each way that docs/pods.md shows.
+
+`make e2e-node` has a kubelet that is prompt and tokens of a minute. `make e2e-kubelet` leaves the kubelet its default
+settings, for as long as that takes: the docs have its figures.
+"""
+
+from dataclasses import dataclass
 
 import pytest
 
+from tests.node.consumers import NAME, SOURCES, Observer, Reader, examples
 from tests.node.figures import Figures
+from tests.node.installation import put_authority
+from tests.support.asset_api import AssetApi
+from tests.support.asset_rules import RateLimit
+from tests.support.certificates import Certificate
 from tests.support.cluster import Json, wait_until
+from tests.support.controlplane import ControlPlane
 from tests.support.image import Image
+from tests.support.node import PROMPT, Node
 from tests.support.shop import Shop
 
-UPDATE_SECONDS = 30
-POD_SECONDS = 60
+RENEWALS = 5
+START_SECONDS = 120
+REFUSED_SECONDS = 10
 
 
-def consumer(image: Image) -> Json:
-    """A Pod that has the token in a volume; any image will do."""
-    container = {
-        "name": "app",
-        "image": image.name,
-        "imagePullPolicy": "Never",
-        "command": ["sleep", "infinity"],
-        "volumeMounts": [{"name": "token", "mountPath": "/token", "readOnly": True}],
-    }
-    volumes = [{"name": "token", "secret": {"secretName": "ledger-writer"}}]
-    spec = {"containers": [container], "volumes": volumes, "terminationGracePeriodSeconds": 0}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "app"}, "spec": spec}
+@dataclass(frozen=True)
+class Trial:
+    """Tokens and how they are read.
+
+    Attributes:
+        spec: What all AssetTokens ask for.
+        window: How long before its expiry a token is renewed, in seconds.
+        interval: How long it takes to the next renewal at most.
+        tokens: How many AssetTokens there are; a Pod for each way of having a volume reads each.
+        pause: From one request of a Pod to its next.
+        kubelet: Settings that the kubelet has.
+    """
+
+    spec: Json
+    window: int
+    interval: int
+    tokens: int
+    pause: float
+    kubelet: Json
+
+    def readers(self) -> list[Reader]:
+        """Volumes of all tokens, and what costs more of the first."""
+        names = [NAME, *(f"{NAME}-{number}" for number in range(2, self.tokens + 1))]
+        volumes = {heading for heading in SOURCES if "volume" in heading}
+        return [
+            Reader(heading, name, self.pause)
+            for heading in SOURCES
+            for name in names
+            if heading in volumes or name == NAME
+        ]
+
+
+SHORT = Trial({"lifetime": "1m", "renewBeforePercentage": 70}, 42, 18, tokens=3, pause=0.2, kubelet=PROMPT)
+DEFAULT = Trial({"lifetime": "5m"}, 100, 200, tokens=10, pause=1, kubelet={"syncFrequency": "1m0s"})
+"""Half of the least lifetime that the docs name, so that the renewal window is just longer than the kubelet needs."""
+
+
+@pytest.fixture
+def trial(*, node: Node, default_kubelet: bool) -> Trial:
+    """What is tried, once it is certain that the kubelet is as it says."""
+    trial = DEFAULT if default_kubelet else SHORT
+    settings = node.kubelet_settings()
+    assert settings["configMapAndSecretChangeDetectionStrategy"] == "Watch"
+    assert settings.items() >= trial.kubelet.items()
+    return trial
+
+
+@pytest.fixture
+def readers(
+    *, trial: Trial, controlplane: ControlPlane, shop: Shop, image: Image, asset: AssetApi, certificate: Certificate
+) -> list[Reader]:
+    """Pods that wait for their tokens; what they request is nobody's budget."""
+    asset.rate_limit = RateLimit("off")
+    put_authority(controlplane, shop.namespace, certificate)
+    readers = trial.readers()
+    shop.apply(*(reader.manifest(image, asset.url) for reader in readers))
+    return readers
+
+
+@pytest.fixture
+def observer(shop: Shop, controlplane: ControlPlane) -> Observer:
+    return Observer(shop, controlplane)
+
+
+def restarts(shop: Shop) -> list[int]:
+    """How often each container was started again, after its program had ended."""
+    pods = shop.cluster.api.get(shop.path("pods"))["items"]
+    return [status["restartCount"] for pod in pods for status in pod["status"]["containerStatuses"]]
+
+
+def report(figures: Figures, observer: Observer, readers: list[Reader]) -> None:
+    for heading in SOURCES:
+        delays = [
+            delay for reader in readers if reader.heading == heading for delay in observer.delays(reader, RENEWALS)
+        ]
+        figures.add_percentiles(f"from a Secret's write until a Pod uses the token, {heading.lower()}", delays, "s")
+
+
+def test_every_manifest_of_the_guide_is_tried() -> None:
+    assert set(examples()) == set(SOURCES)
 
 
 @pytest.mark.usefixtures("release")
-def test_a_pod_started_before_its_token_gets_it_and_then_the_renewed_one(
-    shop: Shop, image: Image, figures: Figures
+def test_no_token_that_a_pod_reads_is_refused_while_tokens_are_renewed(
+    *, trial: Trial, readers: list[Reader], observer: Observer, shop: Shop, asset: AssetApi, figures: Figures
 ) -> None:
-    def mounted() -> str:
-        return shop.kubectl("exec", "app", "--", "cat", "/token/access_token")
+    (by_environment,) = [reader for reader in readers if reader.heading == "Environment variables"]
+    names = {reader.token for reader in readers}
+    shop.apply(*(shop.manifest(name, businessId=name, **trial.spec) for name in names))
+    observer.wait_for_readers(readers, 1, START_SECONDS)
 
-    shop.apply(consumer(image))
-    shop.put("ledger-writer")
-    shop.kubectl("wait", "pod/app", "--for=condition=Ready", f"--timeout={POD_SECONDS}s")
-    first = mounted()
-    assert first == shop.data("ledger-writer")["access_token"]
+    for number in range(2, RENEWALS + 2):
+        observer.wait_for_token(NAME, number, trial.interval + START_SECONDS)
+        shop.kubectl("rollout", "restart", f"deployment/{by_environment.name}")
+    observer.wait_for_readers(readers, RENEWALS + 1, trial.interval + trial.window)
 
-    shop.kubectl("annotate", "assettoken/ledger-writer", "auth.getasset.com/renew-requested-at=now")
-    shop.wait_for_revision("ledger-writer", 2)
-    with figures.seconds("from a renewal until a Pod's volume shows it (kubelet with syncFrequency 5s)"):
-        wait_until(lambda: mounted() != first, UPDATE_SECONDS, "the volume shows another token")
+    figures.add(f"requests of Pods over {RENEWALS} renewals of each of {len(names)} tokens", len(asset.tried), "")
+    figures.add("of them refused for their token", len(observer.refused()), "")
+    report(figures, observer, readers)
+    assert observer.refused() == []
+    assert set(restarts(shop)) == {0}
+    for reader in readers:
+        delays = observer.delays(reader, RENEWALS)
+        assert min(delays) >= 0
+        assert max(delays) < trial.window
 
-    assert mounted() == shop.data("ledger-writer")["access_token"]
+    for seen in asset.requests:
+        asset.revoke(seen.token or "")
+    everyone = {reader.name for reader in readers}
+    wait_until(
+        lambda: {tried.user_agent for tried in observer.refused()} == everyone,
+        REFUSED_SECONDS,
+        "each Pod's use of a revoked token is seen",
+    )

@@ -41,6 +41,9 @@ SERVICES: Final = "10.0.0.0/24"
 PAUSE: Final = "localhost/pause:1"
 CNI: Final = Path("/usr/lib/cni")
 
+PROMPT: Final[Json] = {"syncFrequency": "5s"}
+"""A kubelet that shows Pods a changed Secret within seconds: by default it takes up to a minute and a half."""
+
 APISERVER_ARGS: Final = ("--kubelet-preferred-address-types=InternalIP",)
 """What the control plane needs for `kubectl logs` and `exec`."""
 
@@ -76,12 +79,16 @@ class Node:
         controlplane: Started with `APISERVER_ARGS`.
         programs: The paths of `kubelet` and `kube-scheduler`.
         pause: The archive of an image named `PAUSE`, which holds a Pod's namespaces.
+        kubelet: Settings in place of the kubelet's defaults.
     """
 
-    def __init__(self, controlplane: ControlPlane, programs: Mapping[str, Path], pause: Path) -> None:
+    def __init__(
+        self, controlplane: ControlPlane, programs: Mapping[str, Path], pause: Path, kubelet: Json = PROMPT
+    ) -> None:
         self._controlplane = controlplane
         self._programs = programs
         self._pause = pause
+        self._kubelet = kubelet
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -103,6 +110,12 @@ class Node:
 
     def __exit__(self, *_: object) -> None:
         self._exit.close()
+
+    def kubelet_settings(self) -> Json:
+        """The settings that the kubelet really has."""
+        said = self._controlplane.api.get(f"/api/v1/nodes/{NAME}/proxy/configz")
+        settings: Json = said["kubeletconfig"]
+        return settings
 
     def load(self, archive: Path) -> None:
         """Give the node an image."""
@@ -164,7 +177,7 @@ class Node:
             CONTAINERD.format(folder=FOLDER, runc=_found("runc"), cni=CNI, pause=PAUSE)
         )
         (FOLDER / "cni" / "bridge.conflist").write_text(json.dumps(_cni_settings()))
-        (FOLDER / "kubelet.json").write_text(json.dumps(_kubelet_settings()))
+        (FOLDER / "kubelet.json").write_text(json.dumps(_kubelet_settings() | self._kubelet))
         (FOLDER / "resolv.conf").touch()
 
 
@@ -226,8 +239,6 @@ def _kubelet_settings() -> Json:
         "failSwapOn": False,
         "evictionHard": {"memory.available": "10Mi"},
         "imageGCHighThresholdPercent": 100,
-        "syncFrequency": "5s",
-        "configMapAndSecretChangeDetectionStrategy": "Watch",
         "podLogsDir": str(FOLDER / "logs"),
         "volumePluginDir": str(FOLDER / "plugins"),
         "resolvConf": str(FOLDER / "resolv.conf"),

@@ -3,6 +3,7 @@ import sys
 
 import pytest
 
+from tests.node.figures import percentile
 from tests.support import node
 
 
@@ -30,3 +31,17 @@ def test_another_system_than_linux_is_told_so(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(sys, "platform", "darwin")
 
     assert "needs Linux" in node.missing()
+
+
+@pytest.mark.parametrize(
+    ("count", "percent", "expected"),
+    [
+        pytest.param(1, 99, 1, id="the only one"),
+        pytest.param(100, 50, 50, id="half of a hundred"),
+        pytest.param(100, 99, 99, id="all but one of a hundred"),
+        pytest.param(101, 99, 100, id="all but one of a hundred and one"),
+        pytest.param(10, 99, 10, id="the greatest of a few"),
+    ],
+)
+def test_a_percentile_is_the_least_value_that_so_many_are_not_above(count: int, percent: int, expected: int) -> None:
+    assert percentile(list(range(count, 0, -1)), percent) == expected
