@@ -11,6 +11,17 @@ from tests.support.helm import ROOT
 RESTRICTED = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn", "audit")}
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--all-combinations", action="store_true", help="try thousands of combinations of the chart's values"
+    )
+
+
+@pytest.fixture(scope="session")
+def all_combinations(pytestconfig: pytest.Config) -> bool:
+    return bool(pytestconfig.getoption("--all-combinations", default=False))
+
+
 @pytest.fixture(scope="module")
 def restricted(controlplane: Cluster) -> Iterator[str]:
     """The name of a namespace that refuses, and warns of, what Pod security `restricted` doesn't allow."""

@@ -129,11 +129,27 @@ SWITCHES: Final = (
 )
 """What decides which objects, arguments and parts of a Pod there are."""
 
+POPULAR: Final = (
+    *SWITCHES[1],
+    "another Lease",
+    "other security",
+    "more arguments",
+    "an end of its own",
+    "more metadata",
+    "a registry with a password",
+)
+"""What popular charts have, too: all combinations are thousands."""
 
-def combinations() -> Iterator[Json]:
-    """Every combination of the switches of a group, and every pair of all."""
+
+def combinations(*, thorough: bool = False) -> Iterator[Json]:
+    """Every combination of the switches of a group, and every pair of all.
+
+    Args:
+        thorough: Also every combination of what popular charts have, which takes a quarter of an hour.
+    """
     every = tuple(itertools.chain(*SWITCHES))
-    chosen = [names for group in SWITCHES for count in range(len(group) + 1) for names in _some(group, count)]
+    groups = (*SWITCHES, POPULAR) if thorough else SWITCHES
+    chosen = [names for group in groups for count in range(len(group) + 1) for names in _some(group, count)]
     for names in dict.fromkeys((*chosen, *_some(every, 2))):
         values: Json = {"crds": {"install": False}}
         for name in names:

@@ -58,9 +58,14 @@ class Helm:
 
     def template(self, values: Json | None = None, release: str = RELEASE, namespace: str = RELEASE) -> list[Json]:
         """Render the chart: the objects, its hooks among them; the image's name is given where the values don't."""
+        documents = (yaml.safe_load(text) for text in self.render(values, release, namespace))
+        return [document for document in documents if document]
+
+    def render(self, values: Json | None = None, release: str = RELEASE, namespace: str = RELEASE) -> list[str]:
+        """The same as text."""
         given = merged(IMAGE, values or {})
         rendered, _ = self.run("template", release, str(CHART), f"--namespace={namespace}", values=given)
-        return [document for document in yaml.safe_load_all(rendered) if document]
+        return rendered.split("\n---\n")
 
 
 def merged(one: Json, other: Json) -> Json:
