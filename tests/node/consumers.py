@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import yaml
 
@@ -23,17 +23,20 @@ PROGRAM: Final = Path(__file__).with_name("reader.py")
 AUTHORITY: Final = {"name": "authority", "configMap": {"name": CA}}
 NAME: Final = "ledger-writer"
 """The AssetToken of all examples."""
+WORKER: Final = "ledger-worker"
+"""The Pod or Deployment of all examples."""
 
 SOURCES: Final = {
     "A volume": ("file", "/var/run/asset/access_token"),
-    "A projected volume": ("file", "/etc/ledger-worker/asset/access_token"),
+    "A projected volume": ("file", "/etc/worker/asset/access_token"),
+    "A .env file": ("sourced", "/var/run/asset/.env"),
     "Environment variables": ("variable", "access_token"),
 }
 """How the program of an example reads its token, by the example's heading."""
 
 
 def examples() -> dict[str, str]:
-    """The manifest below each heading of the guide that has one."""
+    """The manifests below each heading of the guide that has some."""
     sections = re.split(r"^## ", GUIDE.read_text(), flags=re.MULTILINE)
     found = {section.partition("\n")[0]: re.search(r"```yaml\n(.*?)```", section, re.DOTALL) for section in sections}
     return {heading: block[1] for heading, block in found.items() if block}
@@ -54,23 +57,31 @@ class Reader:
     @property
     def name(self) -> str:
         """What its object, and its requests' user agent, are called."""
-        return f"{self.token}-{self.heading.lower().replace(' ', '-')}"
+        return f"{self.token}-{self.heading.lower().replace(' ', '-').replace('.', '')}"
 
-    def manifest(self, image: Image, url: str) -> Json:
-        """The example, with our program."""
-        workload: Json = yaml.safe_load(examples()[self.heading].replace(NAME, self.token))
-        workload["metadata"]["name"] = self.name
+    def asked_for(self) -> Json:
+        """What the example's AssetToken asks for, beside the token itself."""
+        (spec,) = [found["spec"] for found in self._objects() if found["kind"] == "AssetToken"] or [{}]
+        return {field: spec[field] for field in ("secret", "rolloutRestart") if field in spec}
+
+    def workload(self, image: Image, url: str) -> Json:
+        """The example's Pod or Deployment, with our program."""
+        (workload,) = [found for found in self._objects() if found["kind"] != "AssetToken"]
         pod = workload["spec"].get("template", workload)["spec"]
         pod |= {"terminationGracePeriodSeconds": 0, "volumes": [*pod.get("volumes", ()), AUTHORITY]}
         (container,) = pod["containers"]
-        program: list[Any] = [self.name, url, str(self.seconds), *SOURCES[self.heading]]
+        arguments = (self.name, url, str(self.seconds), *SOURCES[self.heading])
         container |= {
             "image": image.name,
             "imagePullPolicy": "Never",
-            "command": ["python", "-c", PROGRAM.read_text(), *program],
+            "command": ["python", "-c", PROGRAM.read_text(), *arguments],
             "volumeMounts": [*container.get("volumeMounts", ()), {"name": "authority", "mountPath": "/etc/asset"}],
         }
         return workload
+
+    def _objects(self) -> list[Json]:
+        text = examples()[self.heading].replace(NAME, self.token).replace(WORKER, self.name)
+        return list(yaml.safe_load_all(text))
 
 
 class Observer:
@@ -84,13 +95,10 @@ class Observer:
         self._asset: AssetApi = shop.asset
         self._controlplane = controlplane
 
-    def wait_for_token(self, token: str, number: int, timeout: float) -> None:
-        """Wait until the AssetToken's n-th token is in its Secret."""
-        self._asset.wait_for(lambda _: len(self.issued(token)) >= number, timeout)
-        wait_until(lambda: self._shop.token(token)["status"].get("revision", 0) >= number, timeout, f"token {number}")
-
     def wait_for_readers(self, readers: Sequence[Reader], number: int, timeout: float) -> None:
-        """Wait until each has tried the n-th token of its AssetToken."""
+        """Wait until each AssetToken's n-th token is issued, and then until each reader has tried it."""
+        tokens = {reader.token for reader in readers}
+        self._asset.wait_for(lambda _: all(len(self.issued(token)) >= number for token in tokens), timeout)
         wanted = {(reader.name, self.issued(reader.token)[number - 1]) for reader in readers}
 
         def missing() -> set[tuple[str, str]]:
