@@ -5,21 +5,14 @@ Manifests go out as plain dicts, so that what was decided is applied as it is; w
 
 from __future__ import annotations
 
-import base64
-import binascii
 from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from pydantic import SecretStr
-
-from asset_token_operator.answers import LONGEST_TOKEN
 from asset_token_operator.api_server import MERGE_PATCH
 from asset_token_operator.errors import (
-    CredentialsInvalidError,
     CredentialsNotFoundError,
     KubeRefusedError,
-    KubeUnavailableError,
     NotFoundError,
     SecretConflictError,
     TooLargeError,
@@ -30,17 +23,22 @@ from asset_token_operator.model import (
     KIND,
     OPERATOR,
     PLURAL,
-    SECRET_TYPE,
     VERSION,
     Credentials,
     Key,
     SecretState,
     digest,
 )
-from asset_token_operator.parsing import SecretEvent, parse_secret, parse_secret_metadata
-from asset_token_operator.rollouts import RESTARTED_AT, Workload
-from asset_token_operator.times import format_micro_time, format_time, parse_time
-from asset_token_operator.token_request import trim_credential
+from asset_token_operator.parsing import (
+    SecretEvent,
+    parse_credentials,
+    parse_our_secret,
+    parse_secret,
+    parse_secret_event,
+    parse_secret_metadata,
+)
+from asset_token_operator.rollouts import RESTARTED_AT, parse_workload
+from asset_token_operator.times import format_micro_time, format_time
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
@@ -49,6 +47,7 @@ if TYPE_CHECKING:
     from asset_token_operator.api_server import ApiClient
     from asset_token_operator.model import AssetToken, CredentialsRef, Target
     from asset_token_operator.report import Event
+    from asset_token_operator.rollouts import Workload
     from asset_token_operator.status import Status
 
 T = TypeVar("T")
@@ -65,10 +64,6 @@ PAGE: Final = 250
 
 LARGEST_PAGE: Final = 2**22
 """Bytes of a page of several: reading as much keeps the Lease waiting for 50 ms at most."""
-
-LONGEST_CREDENTIAL: Final = 64 * 1024
-LONGEST_TOKEN_ENCODED: Final = 4 * (LONGEST_TOKEN // 3 + 1)
-"""Characters as a Secret has them; what is longer is neither, and isn't decoded."""
 
 
 class KubeClient:
@@ -119,7 +114,7 @@ class KubeClient:
     async def read_secret(self, key: Key) -> SecretState | None:
         """The Secret as it stands now, but for what isn't the operator's own in it; None where there is none."""
         try:
-            return await self.api.call("GET", _secret_path(key), _parse_our_secret)
+            return await self.api.call("GET", _secret_path(key), parse_our_secret)
         except NotFoundError:
             return None
 
@@ -139,7 +134,7 @@ class KubeClient:
             KubeError: The watch broke, or the API server has forgotten `since`.
         """
         query = {"watch": "true", "allowWatchBookmarks": "true", "resourceVersion": str(since)}
-        async for event in self.api.stream(_secrets_path(namespace), _read_event, query, METADATA):
+        async for event in self.api.stream(_secrets_path(namespace), parse_secret_event, query, METADATA):
             yield event
 
     async def read_credentials(self, namespace: str, ref: CredentialsRef) -> Credentials:
@@ -156,10 +151,7 @@ class KubeClient:
                 f"Credentials Secret {ref.name} does not exist in namespace {namespace}: create it with the keys"
                 f" {ref.client_id_key} and {ref.client_secret_key}, or correct spec.credentialsSecretRef.name."
             ) from None
-        return Credentials(
-            client_id=_credential(secret, ref.client_id_key, "clientIdKey"),
-            client_secret=_credential(secret, ref.client_secret_key, "clientSecretKey"),
-        )
+        return parse_credentials(secret, ref)
 
     async def apply_secret(self, manifest: Mapping[str, Any], over: SecretState | None) -> SecretState:
         """Write a Secret whole, by server-side apply, unless something else stands there than was seen.
@@ -238,7 +230,7 @@ class KubeClient:
         Raises:
             NotFoundError: There is no such workload.
         """
-        return await self.api.call("GET", _workload_path(namespace, target), _read_workload)
+        return await self.api.call("GET", _workload_path(namespace, target), parse_workload)
 
     async def restart_workload(self, namespace: str, target: Target, seen: Workload, stamp: datetime) -> None:
         """Have a workload's Pods replaced, as `kubectl rollout restart` does, unless it has changed since.
@@ -329,46 +321,14 @@ def _read_version(answer: dict[str, Any]) -> int:
     return int(answer["metadata"]["resourceVersion"])
 
 
-def _read_workload(answer: dict[str, Any]) -> Workload:
-    metadata, template = answer["metadata"], answer["spec"]["template"].get("metadata") or {}
-    try:
-        restarted_at = parse_time((template.get("annotations") or {})[RESTARTED_AT])
-    except (KeyError, ValueError):
-        restarted_at = None
-    created = parse_time(metadata["creationTimestamp"])
-    return Workload(metadata["uid"], int(metadata["resourceVersion"]), created, restarted_at)
-
-
 def _read_version_of(answer: dict[str, Any]) -> tuple[Key, int]:
     metadata = answer["metadata"]
     return Key(metadata["namespace"], metadata["name"]), int(metadata["resourceVersion"])
 
 
-def _read_event(event: dict[str, Any]) -> SecretEvent:
-    """A watch's event; a bookmark is about no Secret."""
-    kind = event["type"]
-    if kind == "ERROR":
-        if event["object"].get("code") == HTTPStatus.GONE:
-            raise KubeRefusedError("The watch of Secrets is too old, so they are listed anew.", HTTPStatus.GONE)
-        raise KubeUnavailableError("The API server ended the watch of Secrets, which begins anew.")
-    version = _read_version(event["object"])
-    return SecretEvent(kind, version, None if kind == "BOOKMARK" else parse_secret_metadata(event["object"]))
-
-
 def _as_seen(secret: SecretState) -> dict[str, str]:
     """What a write names, so that it is refused where something else stands there by then."""
     return {"uid": secret.uid, "resourceVersion": str(secret.version)}
-
-
-def _parse_our_secret(body: dict[str, Any]) -> SecretState:
-    """Keep nobody else's data, and of ours no token that is none: both may be large."""
-    secret = parse_secret(body)
-    if secret.type != SECRET_TYPE:
-        return replace(secret, data={})
-    data = dict(secret.data or {})
-    if len(data.get("access_token", "")) > LONGEST_TOKEN_ENCODED:
-        data["access_token"] = ""
-    return replace(secret, data=data)
 
 
 def _asset_tokens_path(namespace: str) -> str:
@@ -386,29 +346,3 @@ def _secret_path(key: Key) -> str:
 
 def _workload_path(namespace: str, target: Target) -> str:
     return f"/apis/apps/v1/namespaces/{namespace}/{target.kind.plural}/{target.name}"
-
-
-def _credential(secret: SecretState, name: str, field: str) -> SecretStr:
-    encoded = (secret.data or {}).get(name)
-    value = None if encoded is None or len(encoded) > LONGEST_CREDENTIAL else _decode(encoded)
-    trimmed = None if value is None else trim_credential(value)
-    if trimmed:
-        return SecretStr(trimmed)
-    wrong = {
-        "is missing": encoded is None,
-        "is longer than any credential": encoded is not None and len(encoded) > LONGEST_CREDENTIAL,
-        "is not UTF-8 text": value is None,
-        "is empty": True,
-    }
-    how = next(how for how, holds in wrong.items() if holds)
-    raise CredentialsInvalidError(
-        f"Key {name} of credentials Secret {secret.key.name} {how}: put it right, or set"
-        f" spec.credentialsSecretRef.{field} to the key that has it."
-    )
-
-
-def _decode(value: str) -> str | None:
-    try:
-        return base64.b64decode(value, validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
-        return None

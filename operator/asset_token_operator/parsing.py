@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import sys
 from dataclasses import replace
 from functools import lru_cache
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from pydantic import SecretStr
+
+from asset_token_operator.answers import LONGEST_TOKEN
+from asset_token_operator.errors import CredentialsInvalidError, KubeRefusedError, KubeUnavailableError
 from asset_token_operator.model import (
     ANNOTATION_PREFIX,
     KIND,
@@ -14,7 +21,9 @@ from asset_token_operator.model import (
     MANAGED_BY_LABEL,
     OPERATOR,
     RENEW_ANNOTATION,
+    SECRET_TYPE,
     AssetToken,
+    Credentials,
     CredentialsRef,
     DeletionPolicy,
     Environment,
@@ -29,10 +38,15 @@ from asset_token_operator.model import (
 )
 from asset_token_operator.status import parse_status
 from asset_token_operator.times import parse_duration, parse_time
+from asset_token_operator.token_request import trim_credential
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import timedelta
+
+LONGEST_CREDENTIAL: Final = 64 * 1024
+LONGEST_TOKEN_ENCODED: Final = 4 * (LONGEST_TOKEN // 3 + 1)
+"""Characters as a Secret has them; what is longer is neither, and isn't decoded."""
 
 MOST_SHARED: Final = 64
 """Names in a set that is in memory once for all Secrets."""
@@ -201,3 +215,63 @@ def _applied_fields(managed_fields: Any) -> set[tuple[str, str]]:  # noqa: ANN40
             ):
                 applied |= {(kind, name.removeprefix("f:")) for name in tree if name != "."}
     return applied
+
+
+def parse_our_secret(body: dict[str, Any]) -> SecretState:
+    """Keep nobody else's data, and of ours no token that is none: both may be large."""
+    secret = parse_secret(body)
+    if secret.type != SECRET_TYPE:
+        return replace(secret, data={})
+    data = dict(secret.data or {})
+    if len(data.get("access_token", "")) > LONGEST_TOKEN_ENCODED:
+        data["access_token"] = ""
+    return replace(secret, data=data)
+
+
+def parse_secret_event(event: dict[str, Any]) -> SecretEvent:
+    """A watch's event; a bookmark is about no Secret."""
+    kind = event["type"]
+    if kind == "ERROR":
+        if event["object"].get("code") == HTTPStatus.GONE:
+            raise KubeRefusedError("The watch of Secrets is too old, so they are listed anew.", HTTPStatus.GONE)
+        raise KubeUnavailableError("The API server ended the watch of Secrets, which begins anew.")
+    version = int(event["object"]["metadata"]["resourceVersion"])
+    return SecretEvent(kind, version, None if kind == "BOOKMARK" else parse_secret_metadata(event["object"]))
+
+
+def parse_credentials(secret: SecretState, ref: CredentialsRef) -> Credentials:
+    """Read credentials from a Secret that was read whole.
+
+    Raises:
+        CredentialsInvalidError: A key is missing, empty or unreadable.
+    """
+    return Credentials(
+        _credential(secret, ref.client_id_key, "clientIdKey"),
+        _credential(secret, ref.client_secret_key, "clientSecretKey"),
+    )
+
+
+def _credential(secret: SecretState, name: str, field: str) -> SecretStr:
+    encoded = (secret.data or {}).get(name)
+    value = None if encoded is None or len(encoded) > LONGEST_CREDENTIAL else _decode(encoded)
+    trimmed = None if value is None else trim_credential(value)
+    if trimmed:
+        return SecretStr(trimmed)
+    wrong = {
+        "is missing": encoded is None,
+        "is longer than any credential": encoded is not None and len(encoded) > LONGEST_CREDENTIAL,
+        "is not UTF-8 text": value is None,
+        "is empty": True,
+    }
+    how = next(how for how, holds in wrong.items() if holds)
+    raise CredentialsInvalidError(
+        f"Key {name} of credentials Secret {secret.key.name} {how}: put it right, or set"
+        f" spec.credentialsSecretRef.{field} to the key that has it."
+    )
+
+
+def _decode(value: str) -> str | None:
+    try:
+        return base64.b64decode(value, validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return None

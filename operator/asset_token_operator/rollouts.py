@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from asset_token_operator.attempts import LONGEST_MESSAGE
 from asset_token_operator.model import ANNOTATION_PREFIX, Reason
 from asset_token_operator.report import Finding
 from asset_token_operator.status import ConditionType
-from asset_token_operator.times import format_time, whole_seconds
+from asset_token_operator.times import format_time, parse_time, whole_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -144,3 +144,14 @@ def needed_rule(targets: Collection[Target]) -> str:
     """The rule that a role must have for these targets."""
     resources = ", ".join(sorted({target.kind.plural for target in targets}))
     return f"{{apiGroups: [apps], resources: [{resources}], verbs: [get, patch]}}"
+
+
+def parse_workload(answer: dict[str, Any]) -> Workload:
+    """Read a Deployment, StatefulSet or DaemonSet."""
+    metadata, template = answer["metadata"], answer["spec"]["template"].get("metadata") or {}
+    try:
+        restarted_at = parse_time((template.get("annotations") or {})[RESTARTED_AT])
+    except (KeyError, ValueError):
+        restarted_at = None
+    created = parse_time(metadata["creationTimestamp"])
+    return Workload(metadata["uid"], int(metadata["resourceVersion"]), created, restarted_at)
