@@ -97,7 +97,9 @@ LOGGING: Final = frozenset({"_tell", "critical", "debug", "error", "info", "log"
 NOT_SAID: Final = frozenset(
     {
         "Keeps a valid Asset API token in a Secret for every AssetToken.",
-        "no content type",  # as a part of another
+        "is longer than any credential",  # as a part of another, and so are the next two
+        "is not UTF-8 text",
+        "no content type",
         "the session was replaced while a connection was waited for",  # an error's text, which is never told
     }
 )
