@@ -94,6 +94,7 @@ class Connection:
         content_type: str = "application/json",  # noqa: ARG002 - as the real one
         accept: str = "application/json",  # noqa: ARG002 - as the real one
         waits: bool = True,  # noqa: ARG002 - as the real one
+        largest: int | None = None,  # noqa: ARG002 - as the real one
     ) -> T:
         """Make a call."""
         await self.travel()
