@@ -188,8 +188,9 @@ class Restarter:
             return Progress(problem=problem)
 
     async def _restart_if_due(self, key: Key, target: Target, job: Job) -> Progress:
-        for looks_left in reversed(range(LOOKS)):
-            workload = await self._kube.read_workload(key.namespace, target)
+        looks = 0
+        while True:
+            workload, looks = await self._kube.read_workload(key.namespace, target), looks + 1
             now = self._now()
             due, stamp = next_restart(workload, job.rollout, now), restart_stamp(job.rollout, now)
             if due is None or due > now:
@@ -197,13 +198,12 @@ class Restarter:
             try:
                 await self._kube.restart_workload(key.namespace, target, workload, stamp)
             except KubeRefusedError as error:
-                if error.status != HTTPStatus.CONFLICT or not looks_left:
+                if error.status != HTTPStatus.CONFLICT or looks == LOOKS:
                     raise
             else:
                 job.stamp = max(stamp, job.stamp or stamp)
                 logger.info("%s: restarted %s, as the token changed", key, target, extra=about(key, target=str(target)))
-                break
-        return Progress()
+                return Progress()
 
     def _now(self) -> datetime:
         """What the API server's clock says."""
