@@ -104,7 +104,7 @@ def next_restart(workload: Workload, rollout: Rollout, now: datetime) -> datetim
     that need a Secret wait for it, so they have it.
     """
     before = workload.restarted_at
-    if before is None or before > max(now, rollout.since) + NONSENSE:
+    if before is None or before - max(now, rollout.since) > NONSENSE:
         return None if rollout.is_first or workload.created >= rollout.since else now
     return None if before >= rollout.since else before + rollout.restart.min_interval
 
