@@ -1,6 +1,6 @@
 """`make demo-recording`: `make demo` in a real terminal, as an SVG that plays what was written when.
 
-Waits are cut to a second, outputs stay for long enough to be read, and what is different each time (ports, names of
+Waits are cut short, outputs stay for long enough to be read, and what is different each time (ports, names of
 namespaces, moments) is as if it had always been the same. It plays for ever, also where a page only shows it as a
 picture; who wants no motion sees the end.
 """
@@ -26,11 +26,11 @@ ROOT: Final = Path(__file__).parents[1]
 FILE: Final = ROOT / "docs" / "pictures" / "demo.svg"
 ROWS: Final = 30
 COLUMNS: Final = 116
-LONGEST_WAIT: Final = 1.0
-READING: Final = 1.8
+LONGEST_WAIT: Final = 0.8
+READING: Final = 1.2
 """How long an output stays before the next command is shown."""
 
-PACE: Final = 0.05
+PACE: Final = 0.03
 """How long after each other lines come, at least."""
 
 PAUSE: Final = 6.0
