@@ -75,7 +75,7 @@ class Assessment:
 
     @cached_property
     def stored(self) -> TimedToken | None:
-        """The token that the AssetToken's Secret holds."""
+        """The token that the AssetToken's Secret holds; it is `current` itself where it is the same token."""
         token, current = self.evidence.stored, self.current
         is_current = token is not None and current is not None and token.fingerprint == current.token.fingerprint
         return current if is_current else self._timed(token)
@@ -91,10 +91,7 @@ class Assessment:
 
         Without a token there is nothing to write.
         """
-        if self.current is None:
-            return None
-        manifest = secret_manifest(self.seen.owner, self.current.token, self.seen.endpoints)
-        return manifest if self.seen.secret is None or differs(self.seen.secret, manifest) else None
+        return self._to_write(self.current)
 
     @cached_property
     def write_cause(self) -> str:
@@ -208,9 +205,16 @@ class Assessment:
         secret, before, present = self.seen.secret, self.seen.synced, self.evidence.present
         was_read = secret is not None and secret.data is not None and self.stored is not None
         return Synced(
-            present.data if was_read and self.stored is self.current and self.manifest is None else before.data,
+            present.data if was_read and self._to_write(self.stored) is None else before.data,
             present.credentials if self.evidence.has_same_credentials() else before.credentials,
         )
+
+    def _to_write(self, token: TimedToken | None) -> Mapping[str, Any] | None:
+        """The Secret that is to be written for a token; None where it needn't be."""
+        if token is None:
+            return None
+        manifest = secret_manifest(self.seen.owner, token.token, self.seen.endpoints)
+        return manifest if self.seen.secret is None or differs(self.seen.secret, manifest) else None
 
     def _timed(self, token: IssuedToken | None) -> TimedToken | None:
         if token is None:

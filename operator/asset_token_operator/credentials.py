@@ -84,7 +84,7 @@ class CredentialsReader:
                 try:
                     known = Read(version, await self._kube.read_credentials(*where))
                 except CredentialsInvalidError as error:
-                    known = Read(version, error)
+                    known = Read(version, error.with_traceback(None))  # whose frames hold the Secret
                 except (CredentialsNotFoundError, KubeRefusedError) as error:
                     return error  # a right may be granted, without that the Secret changes
             if version is not None:

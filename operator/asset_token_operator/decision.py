@@ -107,8 +107,8 @@ class SecretConflict:
 Step: TypeAlias = (
     ReadCredentials | ReadSecret | ReadOldSecrets | AcquireSlot | RequestToken | ApplySecret | DeleteOldSecret
 )
-Rest: TypeAlias = Wait | SecretConflict
-Decision: TypeAlias = Step | Rest
+Outcome: TypeAlias = Wait | SecretConflict
+Decision: TypeAlias = Step | Outcome
 
 
 def decide(assessed: Assessment) -> Decision:
@@ -179,11 +179,12 @@ def _needed_first(assessed: Assessment, decided: Decision) -> Decision | None:
     if seen.senior is not None:  # the caches know all that counts
         return None
     requests = isinstance(decided, RequestToken)
-    if not seen.credentials_are_live and (requests or evidence.lacks_credentials()):
+    reads_old = not seen.old_secrets_are_live and evidence.lacks_old_secrets()  # which only the credentials prove
+    if not seen.credentials_are_live and (requests or reads_old or evidence.lacks_credentials()):
         return ReadCredentials()
     if not seen.secret_is_live and evidence.lacks_secret():
         return ReadSecret()
-    if not seen.old_secrets_are_live and evidence.lacks_old_secrets():
+    if reads_old:
         return ReadOldSecrets()
     if requests and seen.slot is SlotState.NOT_ASKED_FOR:
         return AcquireSlot()

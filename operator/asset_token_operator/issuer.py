@@ -1,7 +1,6 @@
 """Gets tokens from Asset: with the credentials of the moment, within the tenant's budget, on Asset's clock.
 
-It keeps what is no single AssetToken's own affair: what the credentials Secrets hold, which credentials Asset doesn't
-accept, and how far Asset's clock is ahead.
+It keeps what is no single AssetToken's own affair: which credentials Asset doesn't accept, and who holds a slot.
 """
 
 from __future__ import annotations
@@ -161,7 +160,8 @@ class Issuer:
         seen = replace(seen, slot=SlotState.NOT_ASKED_FOR)
         try:
             if seen.credentials is None:
-                raise seen.credentials_error or CredentialsNotFoundError
+                error = seen.credentials_error or CredentialsNotFoundError("Credentials can't be read.")
+                raise error.with_traceback(None)  # it may be raised again and again
             token = await self._issue(assessed, seen.credentials, decided.reason, sent_at)
         except OperatorError as error:
             said = {"outcome": "failed", "reason": error.reason, "seconds": self._seconds_since(sent_at)}

@@ -38,6 +38,7 @@ from asset_token_operator.parsing import (
     parse_secret_metadata,
 )
 from asset_token_operator.rollouts import RESTARTED_AT, parse_workload
+from asset_token_operator.status import Status
 from asset_token_operator.times import format_micro_time, format_time
 
 if TYPE_CHECKING:
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
     from asset_token_operator.model import AssetToken, CredentialsRef, Target
     from asset_token_operator.report import Event
     from asset_token_operator.rollouts import Workload
-    from asset_token_operator.status import Status
 
 T = TypeVar("T")
 
@@ -56,6 +56,9 @@ APPLY: Final = "application/apply-patch+yaml"
 METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 METADATA_LIST: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 MANAGER: Final = {"fieldManager": OPERATOR}
+NO_STATUS: Final = dict.fromkeys(field.alias or name for name, field in Status.model_fields.items())
+"""All fields of a status, each taken away."""
+
 NO_VERSION: Final = "1"
 """No object has ever had it, so an apply that names it creates one, or is refused."""
 
@@ -215,7 +218,7 @@ class KubeClient:
         # A merge patch costs the API server half of what an apply does. The version keeps it from a namesake, too.
         body = {
             "metadata": {"resourceVersion": str(token.version)},
-            "status": {**dict.fromkeys(token.status.to_json()), **status.to_json()},
+            "status": {**NO_STATUS, **status.to_json()},
         }
         self._time_left()
         path = f"/apis/{GROUP}/{VERSION}/namespaces/{token.key.namespace}/{PLURAL}/{token.key.name}/status"

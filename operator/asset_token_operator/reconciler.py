@@ -1,4 +1,4 @@
-"""Brings one AssetToken to where it shall be: observe → decide → act → report, in that order.
+"""Brings one AssetToken to where it shall be: observe → assess → decide → act → report, in that order.
 
 What was observed in the caches is only good enough to find that nothing is to be done. Before anything is, the Secret
 is read whole, as it stands, so a cache that lags never costs a token. What must survive a restart is in the Secret;
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from asset_token_operator.assess import Assessment
     from asset_token_operator.caches import Caches
     from asset_token_operator.clock import Clock
-    from asset_token_operator.decision import Rest, Step
+    from asset_token_operator.decision import Outcome, Step
     from asset_token_operator.issuer import Issuer
     from asset_token_operator.metrics import Metrics
     from asset_token_operator.model import Environment, IssuedToken, Key, SecretState
@@ -217,18 +217,15 @@ class Reconciler:
         )
         return self._issuer.observe(seen)
 
-    async def _settle(self, seen: Observed) -> tuple[Assessment, Rest]:
+    async def _settle(self, seen: Observed) -> tuple[Assessment, Outcome]:
         """Act until there is nothing more to do, or a slot in the tenant's budget has to be waited for."""
         memory = self._memories[seen.owner.key]
-        while True:
-            assessed = assess(seen, self._clock.now())
+        assessed = assess(seen, self._clock.now())
+        while not isinstance(decided := decide(assessed), Wait | SecretConflict):
+            assessed = assess(await self._act(assessed, decided), self._clock.now())
             self._remember(memory, assessed)
-            decided = decide(assessed)
-            if isinstance(decided, Wait | SecretConflict):
-                break
-            seen = await self._act(assessed, decided)
         memory.synced = assessed.synced
-        if seen.slot is not SlotState.QUEUED:
+        if assessed.seen.slot is not SlotState.QUEUED:
             self._issuer.withdraw(seen.owner.key)
             memory.queued_since = None
         return assessed, decided
@@ -268,7 +265,6 @@ class Reconciler:
 
     async def _look_at_old_secrets(self, seen: Observed) -> Observed:
         """Read them; what isn't its own is looked at once for each of its versions."""
-        seen = await self._read_credentials(seen)
         evidence, memory, found, disproved = Evidence(seen), self._memories[seen.owner.key], [], set()
         for old in filter(evidence.can_prove, seen.old_secrets):
             secret = await self._read_secret(old.key)
@@ -322,7 +318,7 @@ class Reconciler:
         memory.is_unreported, memory.queued_since = seen.is_unreported, seen.queued_since
         memory.requests, memory.writes = seen.requests, seen.writes
 
-    async def _report(self, assessed: Assessment, decided: Rest) -> bool:
+    async def _report(self, assessed: Assessment, decided: Outcome) -> bool:
         """Write status and events, if they say something new; whether that was possible."""
         owner, memory = assessed.seen.owner, self._memories[assessed.seen.owner.key]
         status = report(assessed, decided, self._restarter.follow(assessed))

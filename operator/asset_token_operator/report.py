@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from asset_token_operator.assess import Assessment
-    from asset_token_operator.decision import Rest
+    from asset_token_operator.decision import Outcome
     from asset_token_operator.model import AssetToken, IssuedToken, Spec
     from asset_token_operator.observed import Observed
 
@@ -98,7 +98,7 @@ def remembered_requests(owner: AssetToken) -> Attempts:
     return Attempts() if failure.stalled or of_cluster else Attempts(REMEMBERED, (), failures, failure)
 
 
-def report(assessed: Assessment, decided: Rest, restarts: Finding | None = None) -> Status:
+def report(assessed: Assessment, decided: Outcome, restarts: Finding | None = None) -> Status:
     """The status that tells of what was assessed and decided, and of what was restarted for it."""
     owner, stored, failed = assessed.seen.owner, assessed.stored, assessed.failed
     hindrance, in_secret = _hindrance(assessed, decided), _in_secret(assessed)
@@ -135,7 +135,7 @@ def report(assessed: Assessment, decided: Rest, restarts: Finding | None = None)
     return Status(**fields)
 
 
-def _hindrance(assessed: Assessment, decided: Rest) -> Hindrance | None:
+def _hindrance(assessed: Assessment, decided: Outcome) -> Hindrance | None:
     """What is in the way, the worst first; None where nothing is."""
     failed = None if assessed.failed is None else assessed.failed.failure
     if isinstance(decided, SecretConflict):

@@ -891,6 +891,17 @@ def test_a_token_in_hand_that_cannot_be_written_is_not_renewed_before_it_is_abou
     assert decided(seen, about_to_expire) == RequestToken(Reason.RENEWING)
 
 
+@pytest.mark.parametrize(
+    ("owner", "reason"),
+    [
+        pytest.param(an_asset_token(renew_request="1"), Reason.RENEW_REQUESTED, id="asked for by hand"),
+        pytest.param(an_asset_token(a_spec(scopes=("ledger:create",))), Reason.SPEC_CHANGED, id="changed spec"),
+    ],
+)
+def test_a_token_in_hand_that_cannot_be_written_holds_up_no_other_request(owner: AssetToken, reason: Reason) -> None:
+    assert decided(replace(unwritten(8 * MINUTE), owner=owner), NOW) == RequestToken(reason)
+
+
 def test_a_write_that_was_refused_is_tried_at_once_when_the_secret_in_the_way_was_deleted() -> None:
     """An immutable one of ours, say: deleting it is the cure that its message names."""
     seen = observed(last_issued=an_issued_token())

@@ -3,6 +3,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from traceback import walk_tb
 from typing import Any, Final
 
 import pytest
@@ -954,3 +955,14 @@ def test_each_request_is_a_line_with_its_outcome(world: World, caplog: pytest.Lo
     assert renewed["token_id"] == world.token().status.token_id
     assert renewed["expires_at"] == world.token().status.to_json()["expirationTime"]
     assert "canary" not in caplog.text
+
+
+def test_credentials_that_stay_invalid_keep_nothing_of_the_attempts_made_with_them(world: World) -> None:
+    world.add()
+    error = CredentialsInvalidError("Credentials Secret asset-credentials has no key client_id.")
+    world.kube.faults.fail("read_credentials", error)
+    for _ in range(20):
+        world.reconcile()
+        world.pass_time(16 * MINUTE)
+
+    assert len(list(walk_tb(error.__traceback__))) < 10

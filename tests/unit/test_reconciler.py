@@ -26,7 +26,7 @@ from asset_token_operator.errors import (
     OperatorError,
 )
 from asset_token_operator.kube import KubeClient
-from asset_token_operator.manifests import stored_token
+from asset_token_operator.manifests import REVISION, TOKEN_FINGERPRINT, stored_token
 from asset_token_operator.model import AssetToken, Credentials, Key, SecretSpec
 from asset_token_operator.observed import SlotState
 from asset_token_operator.renewal import renewal_time
@@ -1276,3 +1276,87 @@ def test_a_secret_that_was_gone_is_logged_as_such_and_the_write_of_a_new_token_i
         "shop/ledger-writer: wrote Secret ledger-writer-token again, which was gone",
         "shop/ledger-writer: wrote Secret ledger-writer-token",
     ]
+
+
+# What a review found
+
+
+def test_credentials_that_come_back_while_old_secrets_are_read_cause_no_crash(world: World) -> None:
+    """No slot was asked for while there were none, so there is none to send the request in."""
+    world.add()
+    world.reconcile()
+    world.kube.put_secret(a_secret(name="earlier", controller_uid=None, uid="earlier"))
+    world.restart()
+    world.kube.credentials.clear()
+    world.pass_time(50 * MINUTE)
+
+    def go_and_come(_: object) -> None:
+        world.kube.secrets.pop(world.token().secret_key, None)
+        world.kube.put_credentials()
+
+    world.kube.before_read_secret = go_and_come
+
+    assert world.reconcile() is not None
+
+
+def test_a_token_in_hand_is_not_lost_by_a_run_that_could_read_nothing(world: World) -> None:
+    """Somebody edits the Secret's annotations and applies the credentials again; then the API server is away."""
+    world.add()
+    world.reconcile()
+    world.pass_time(45 * MINUTE)
+    world.kube.faults.fail("apply_secret", KubeRefusedError("denied", 403))
+    world.reconcile()
+    assert len(world.asset.requests) == 2
+    secret = world.secret()
+    assert secret is not None
+    world.kube.put_secret(
+        replace(secret, annotations={**secret.annotations, REVISION: "9", TOKEN_FINGERPRINT: "0" * 64})
+    )
+    world.kube.put_credentials()
+    world.kube.faults.mend()
+    world.kube.faults.fail("read_credentials", KubeUnavailableError("away"))
+    world.kube.faults.fail("read_secret", KubeUnavailableError("away"))
+    world.pass_time(MINUTE)
+    world.reconcile()
+    world.kube.faults.mend()
+    world.pass_time(MINUTE)
+
+    world.reconcile()
+
+    assert len(world.asset.requests) == 2
+
+
+def await_a_successor(world: World, owner: AssetToken) -> None:
+    """Its token is renewed by one that works only in five minutes, and somebody puts a label on the Secret."""
+    world.add(owner)
+    world.reconcile()
+    world.pass_time(45 * MINUTE)
+    now = world.clock.now()
+    later = int((now + 5 * MINUTE).timestamp())
+    world.asset.access_token = a_jwt({"nbf": later, "iat": int(now.timestamp()), "exp": later + 3600})
+    world.reconcile()
+    secret = world.secret()
+    assert secret is not None
+    world.kube.put_secret(replace(secret, labels={**secret.labels, "of": "somebody"}))
+    world.calls()
+
+
+def test_a_secret_that_is_in_order_is_read_once_while_its_successor_works_later(world: World) -> None:
+    await_a_successor(world, an_asset_token())
+
+    for _ in range(4):
+        world.pass_time(timedelta(seconds=20))
+        world.reconcile()
+
+    assert world.calls().count("read_secret") == 1
+
+
+def test_a_served_token_is_believed_while_its_successor_works_later_though_the_credentials_go(world: World) -> None:
+    await_a_successor(world, an_asset_token(retained()))
+    world.reconcile()
+    assert world.conditions()["Ready"] == ("True", "SecretSynced")
+
+    world.kube.credentials.clear()
+    world.reconcile()
+
+    assert world.conditions()["Ready"] == ("True", "SecretSynced")
