@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from asset_token_operator.metrics import Metrics
     from asset_token_operator.model import AssetToken
     from asset_token_operator.ports import EventSink
-    from asset_token_operator.report import Event
+    from asset_token_operator.transitions import Event
 
 logger = logging.getLogger(__name__)
 

@@ -160,7 +160,9 @@ class Issuer:
         seen = replace(seen, slot=SlotState.NOT_ASKED_FOR)
         try:
             if seen.credentials is None:
-                error = seen.credentials_error or CredentialsNotFoundError("Credentials can't be read.")
+                error = seen.credentials_error or CredentialsNotFoundError(
+                    f"Credentials Secret {seen.owner.spec.credentials.name} can't be read; tried again by itself."
+                )
                 raise error.with_traceback(None)  # it may be raised again and again
             token = await self._issue(assessed, seen.credentials, decided.reason, sent_at)
         except OperatorError as error:

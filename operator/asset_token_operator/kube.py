@@ -47,8 +47,8 @@ if TYPE_CHECKING:
 
     from asset_token_operator.api_server import ApiClient
     from asset_token_operator.model import AssetToken, CredentialsRef, Target
-    from asset_token_operator.report import Event
     from asset_token_operator.rollouts import Workload
+    from asset_token_operator.transitions import Event
 
 T = TypeVar("T")
 

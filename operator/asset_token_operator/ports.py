@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from asset_token_operator.answers import Reply
     from asset_token_operator.model import AssetToken, Credentials, CredentialsRef, Key, SecretState, Spec, Target
     from asset_token_operator.parsing import SecretEvent
-    from asset_token_operator.report import Event
     from asset_token_operator.rollouts import Workload
     from asset_token_operator.status import Status
+    from asset_token_operator.transitions import Event
 
 
 T = TypeVar("T")

@@ -42,14 +42,8 @@ from asset_token_operator.model import Reason
 from asset_token_operator.narration import tell_written, why_written
 from asset_token_operator.observed import NEVER, Observed, SlotState, Synced
 from asset_token_operator.renewal import back_off
-from asset_token_operator.report import (
-    REMEMBERED,
-    drift_event,
-    is_worth_writing,
-    remembered_requests,
-    report,
-    transition_events,
-)
+from asset_token_operator.report import REMEMBERED, is_worth_writing, remembered_requests, report
+from asset_token_operator.transitions import drift_event, transition_events
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -49,15 +49,6 @@ DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
-    """A Kubernetes event about an AssetToken."""
-
-    type: str
-    reason: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
 class Finding:
     """One aspect of the state, before it is known since when it is so."""
 
@@ -315,46 +306,6 @@ def _waits_briefly(assessed: Assessment, after: Status) -> bool:
     if before.is_true(ConditionType.READY) != after.is_true(ConditionType.READY):
         return False
     return not before.conditions or before.observed_generation == after.observed_generation
-
-
-def transition_events(before: Status, after: Status, *, issued: bool) -> list[Event]:
-    """The events that a change of status is worth: first issued, recovered, failing, refused, without all scopes.
-
-    Args:
-        before: The status as it was.
-        after: The status as it is.
-        issued: Whether a token has just been issued.
-    """
-    ready, issuing, stalled = map(after.find, (ConditionType.READY, ConditionType.ISSUING, ConditionType.STALLED))
-    was_failing, was_stalled = _is_failing(before), before.is_true(ConditionType.STALLED)
-    if issuing is not None and _is_failing(after) and not was_failing:
-        return [Event("Warning", issuing.reason, issuing.message)]
-    if stalled is not None and not was_stalled:
-        return [Event("Warning", stalled.reason, stalled.message)]
-    granted, had = after.find(ConditionType.SCOPES_GRANTED), before.find(ConditionType.SCOPES_GRANTED)
-    if granted is not None and not granted.is_true and (issued if had is None else had.is_true):
-        return [Event("Warning", granted.reason, granted.message)]
-    if not issued or ready is None:
-        return []
-    if after.revision == 1:
-        return [Event("Normal", "Issued", f"Asset issued the first token. {ready.message}")]
-    is_well = not _is_failing(after) and stalled is None
-    return [Event("Normal", "Recovered", ready.message)] if is_well and (was_failing or was_stalled) else []
-
-
-def _is_failing(status: Status) -> bool:
-    """Whether attempts fail; a mere wait for the budget is no news."""
-    return status.is_true(ConditionType.ISSUING) and status.failed_attempts is not None
-
-
-def drift_event(owner: AssetToken) -> Event:
-    """The one event about a Secret that something changes back again and again."""
-    name = owner.spec.secret.name
-    message = (
-        f"Something keeps changing or deleting Secret {name}; it is put right, but later each time. Find out what does:"
-        " its metadata.managedFields name who wrote it."
-    )
-    return Event("Warning", Reason.DRIFT_REPEATS, message)
 
 
 def _normal_uri(text: str) -> str:

@@ -41,8 +41,8 @@ from asset_token_operator.leadership import forever
 from asset_token_operator.manifests import secret_manifest
 from asset_token_operator.model import AssetToken, CredentialsRef, DeletionPolicy, Key, SecretSpec, SecretState
 from asset_token_operator.parsing import SecretEvent, parse_asset_token, parse_secret, parse_secret_metadata
-from asset_token_operator.report import Event
 from asset_token_operator.status import NOT_SEEN_YET, parse_status
+from asset_token_operator.transitions import Event
 from tests.support.api_server import (
     Answer,
     StandIn,

@@ -36,11 +36,11 @@ from asset_token_operator.model import (
 )
 from asset_token_operator.parsing import parse_secret as read_secret_body
 from asset_token_operator.reconciler import Reconciler
-from asset_token_operator.report import Event
 from asset_token_operator.restarter import Restarter
 from asset_token_operator.rollouts import Workload
 from asset_token_operator.scopes import EVERYWHERE, Scopes
 from asset_token_operator.status import Status
+from asset_token_operator.transitions import Event
 from tests.support.builders import CREDENTIALS, ENDPOINTS, NOW, a_reply, an_asset_token, as_stored, data_of
 from tests.support.clock import ManualClock
 

@@ -9,9 +9,9 @@ import yaml
 from asset_token_operator.__main__ import run
 from asset_token_operator.model import Reason
 from asset_token_operator.parsing import parse_asset_token
-from asset_token_operator.report import Event
 from asset_token_operator.scheduler import Scheduler
 from asset_token_operator.state_metrics import OperatorMetrics, TokenMetrics, tokens
+from asset_token_operator.transitions import Event
 from tests.faults.findings import Guarantee
 from tests.support.fakes import World
 
@@ -152,7 +152,7 @@ def field_paths(schema: dict[str, Any], path: str = "") -> set[str]:
 
 
 def test_events_that_are_no_conditions_reason_are_those_documented() -> None:
-    source = (ROOT / "operator/asset_token_operator/report.py").read_text()
+    source = (ROOT / "operator/asset_token_operator/transitions.py").read_text()
     assert set(re.findall(rf'{Event.__name__}\("Normal", "(\w+)"', source)) == EVENTS
 
 

@@ -9,7 +9,7 @@ from asset_token_operator.errors import KubeError, KubeRefusedError, KubeUnavail
 from asset_token_operator.events import WORKERS, EventPoster
 from asset_token_operator.metrics import Metrics
 from asset_token_operator.model import AssetToken
-from asset_token_operator.report import Event
+from asset_token_operator.transitions import Event
 from tests.support.builders import NOW, an_asset_token
 from tests.support.clock import ManualClock, settle
 

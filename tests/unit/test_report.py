@@ -34,17 +34,10 @@ from asset_token_operator.manifests import credentials_fingerprint
 from asset_token_operator.model import AssetToken, Environment, IssuedToken, Reason, SecretSpec
 from asset_token_operator.observed import Observed, Skews, SlotState
 from asset_token_operator.renewal import renewal_time
-from asset_token_operator.report import (
-    REMEMBERED,
-    Event,
-    drift_event,
-    is_worth_writing,
-    remembered_requests,
-    report,
-    transition_events,
-)
+from asset_token_operator.report import REMEMBERED, is_worth_writing, remembered_requests, report
 from asset_token_operator.status import parse_status
 from asset_token_operator.times import parse_time
+from asset_token_operator.transitions import Event, drift_event, transition_events
 from tests.support.builders import (
     CREDENTIALS,
     NOW,
