@@ -25,6 +25,7 @@ Body = dict[str, Any]
 ASSET_TOKENS: Final = PLURAL
 SECRETS: Final = "secrets"
 LEASES: Final = "leases"
+DEPLOYMENTS: Final = "deployments"
 EVENTS: Final = "events"
 
 PATH: Final = re.compile(
@@ -84,7 +85,7 @@ class Cluster:
     def __init__(self, tell: Callable[[Change], None]) -> None:
         self.version = 1000
         self.events = 0
-        self._objects: dict[str, dict[Key, Body]] = {ASSET_TOKENS: {}, SECRETS: {}, LEASES: {}}
+        self._objects: dict[str, dict[Key, Body]] = {ASSET_TOKENS: {}, SECRETS: {}, LEASES: {}, DEPLOYMENTS: {}}
         self._changes: deque[Change] = deque()
         self._forgotten = 0
         self._watching: list[asyncio.Event] = []
@@ -207,6 +208,12 @@ class Cluster:
             annotations[f"{GROUP}/renew-requested-at"] = renew_request
         status = found["status"] if found else {"observedGeneration": -1}
         self.put(ASSET_TOKENS, key, {"metadata": {"annotations": annotations}, "spec": spec, "status": status})
+
+    def lose_status(self, key: Key) -> None:
+        """Somebody takes an AssetToken's status away."""
+        found = self.get(ASSET_TOKENS, key)
+        if found is not None:
+            self.put(ASSET_TOKENS, key, {**found, "status": {"observedGeneration": -1}})
 
     def put_credentials(self, key: Key, client_id: str, client_secret: str) -> None:
         """Somebody creates or changes a credentials Secret."""

@@ -11,9 +11,11 @@ from functools import partial
 from itertools import pairwise
 from typing import Final
 
+from asset_token_operator.model import Key
 from tests.simulation.asset import Failure
 from tests.simulation.stage import CLIENT, MINUTE, Scenario, Stage
 from tests.simulation.virtual_time import present, seconds
+from tests.simulation.world import NAMESPACE
 from tests.support.asset_rules import RateLimit
 
 HOUR: Final = 3600.0
@@ -227,6 +229,29 @@ async def a_webhook_that_lets_writes_through_again(stage: Stage) -> None:
     assert stage.lacking(names) == []
 
 
+async def a_deployment_whose_token_is_renewed_every_ten_minutes(stage: Stage, disturbs: str) -> None:
+    """It is restarted once an hour, however often the operator is restarted, or its status is lost."""
+    restart = {"targets": [{"kind": "Deployment", "name": "worker"}], "minInterval": "1h"}
+    stage.put_deployment("worker")
+    await asyncio.sleep(MINUTE)
+    (name,) = stage.add(lifetime="2h", renewBefore="110m", rolloutRestart=restart)
+    hours, stamps = 6, set()
+    for minute in range(hours * 60):
+        await asyncio.sleep(MINUTE)
+        stamps.add(stage.restarted_at("worker"))
+        if disturbs != "nothing" and minute % 17 == 0:
+            await (stage.operator.stop() if minute % 2 else stage.operator.kill())
+            if disturbs == "restarts and a lost status":
+                stage.world.cluster.lose_status(Key(NAMESPACE, name))
+            stage.operator.start()
+    restarts = sorted(stamp for stamp in stamps if stamp is not None)
+    gaps = [(later - earlier).total_seconds() for earlier, later in pairwise(restarts)]
+    assert len(stage.requests(name)) >= hours * 6 - 3
+    assert len(restarts) == hours
+    assert min(gaps) >= HOUR
+    assert max(gaps) <= HOUR + MINUTE, "what came within the hour is made up for when it ends"
+
+
 def _window(limit: int, window: int) -> RateLimit:
     return RateLimit(per_tenant=limit, per_business=limit, window_seconds=window)
 
@@ -273,4 +298,10 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "14 nbf is to come": Scenario(partial(clocks_that_are_wrong, not_before=timedelta(minutes=1))),
     "14 the operator's clock is corrected": Scenario(an_operators_clock_that_is_corrected),
     "15 a webhook lets writes through again": Scenario(a_webhook_that_lets_writes_through_again),
+    **{
+        f"16 a Deployment restarts once an hour: {disturbs}": Scenario(
+            partial(a_deployment_whose_token_is_renewed_every_ten_minutes, disturbs=disturbs)
+        )
+        for disturbs in ("nothing", "restarts", "restarts and a lost status")
+    },
 }

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from asset_token_operator.model import Environment, Key
+from asset_token_operator.times import parse_time
 from tests.simulation import virtual_time
-from tests.simulation.cluster import ASSET_TOKENS
+from tests.simulation.cluster import ASSET_TOKENS, DEPLOYMENTS
 from tests.simulation.invariants import Trouble
 from tests.simulation.world import NAMESPACE, Plan, World
 from tests.support.asset_rules import RateLimit
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from datetime import datetime
 
     from tests.simulation.asset import Failure
 
@@ -78,6 +80,17 @@ class Stage:
     def requests(self, name: str | None = None, since: float = 0.0) -> list[float]:
         """When Asset was asked since, for that AssetToken or for any."""
         return [one.at for one in self.asset.requests if one.at >= since and name in (None, one.name)]
+
+    def put_deployment(self, name: str) -> None:
+        """Somebody creates a Deployment."""
+        self.world.cluster.put(DEPLOYMENTS, Key(NAMESPACE, name), {"metadata": {}, "spec": {"template": {}}})
+
+    def restarted_at(self, name: str) -> datetime | None:
+        """When a Deployment says that it was restarted last."""
+        found = self.world.cluster.get(DEPLOYMENTS, Key(NAMESPACE, name)) or {}
+        annotations = found["spec"]["template"].get("metadata", {}).get("annotations", {})
+        stamp: str | None = annotations.get("auth.getasset.com/restarted-at")
+        return None if stamp is None else parse_time(stamp)
 
     def conditions(self, name: str) -> dict[str, str]:
         """The status of each condition."""
