@@ -16,7 +16,7 @@ HELPS: Final = re.compile(
     r"\b(add|allow|check|correct|create|delete|find out|install|let|put|raise|set)\b|by itself|anew|about to be|being",
     re.IGNORECASE,
 )
-DEFECTS: Final = {"scheduler", "health"}
+DEFECTS: Final = {"scheduler", "health", "cli"}
 """They tell of defects, to be reported, by the error's class."""
 
 
@@ -30,7 +30,7 @@ def test_no_message_shows_python() -> None:
 
 def test_none_is_filled_with_a_class_of_pythons_but_what_tells_of_a_defect() -> None:
     modules = [Module(path) for path in PACKAGE.rglob("*.py")]
-    shown = {module.name: module.shows_python() for module in modules if not module.is_plugins}
+    shown = {module.name: module.shows_python() for module in modules}
     assert {name for name, calls in shown.items() if calls} == DEFECTS
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from asset_token_operator.kubectl.config_files import listed, merge, paths_of, read
-from asset_token_operator.kubectl.problems import Problem
+from asset_token_operator.kubectl.problems import Problem, cause
 from asset_token_operator.proxies import ProxyError, proxy_for, read_proxy
 from asset_token_operator.tls import verify_as_kubectl
 
@@ -103,9 +103,8 @@ def _access(cluster: Mapping[str, Any], user: Mapping[str, Any], namespace: str)
     except ProxyError as error:
         raise Problem(f"The API server can't be reached: {error}") from None
     except (OSError, ValueError, TypeError) as error:
-        raise Problem(
-            f"The kubeconfig's address or certificates can't be used ({type(error).__name__}): correct them."
-        ) from None
+        why = cause(error, "they make no sense")
+        raise Problem(f"The kubeconfig's address or certificates can't be used ({why}): correct them.") from None
     if proxy is not None and not proxy.url.startswith("http://"):
         raise Problem("A proxy that is spoken to by https is not supported here: name one by http://.")
     if any("\n" in value or "\r" in value or not value.isascii() for value in headers.values()):
@@ -187,8 +186,9 @@ def _ask(plugin: Mapping[str, Any], cluster: Mapping[str, Any]) -> Mapping[str, 
         status = json.loads(done.stdout)["status"]
         return {str(name): value for name, value in status.items() if isinstance(value, str)}
     except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError, AttributeError) as error:
+        why = cause(error, "its answer makes no sense")
         raise Problem(
-            f"The kubeconfig's login program {command!r} gave no credentials ({type(error).__name__}):"
+            f"The kubeconfig's login program {command!r} gave no credentials ({why}):"
             f" run kubectl get namespaces to see what it says.{hint}"
         ) from None
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from asset_token_operator.kubectl.cluster import core_path, metadata
-from asset_token_operator.kubectl.problems import NotFoundProblem, Problem
+from asset_token_operator.kubectl.problems import NotFoundProblem, Problem, cause
 from asset_token_operator.model import OPERATOR
 
 if TYPE_CHECKING:
@@ -55,7 +55,9 @@ def read_metrics(cluster: Cluster, url: str | None, operator_namespace: str) -> 
         with urllib.request.urlopen(url, timeout=ANSWER_SECONDS) as answer:  # noqa: S310 - its scheme was looked at
             found: bytes = answer.read()
     except (OSError, ValueError) as error:
-        raise Problem(f"The metrics can't be reached ({type(error).__name__}): check --metrics-url.") from None
+        raise Problem(
+            f"The metrics can't be reached ({cause(error, 'the connection broke')}): check --metrics-url."
+        ) from None
     return found.decode(errors="replace")
 
 

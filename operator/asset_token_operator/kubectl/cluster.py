@@ -14,7 +14,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import quote, urlencode, urlsplit
 
-from asset_token_operator.kubectl.problems import ConflictProblem, ForbiddenProblem, NotFoundProblem, Problem
+from asset_token_operator.kubectl.problems import ConflictProblem, ForbiddenProblem, NotFoundProblem, Problem, cause
 from asset_token_operator.kubectl.words import clean
 from asset_token_operator.model import GROUP, KIND, PLURAL, VERSION
 
@@ -169,9 +169,8 @@ def _unreachable(server: str, error: Exception) -> Problem:
         return Problem(f"{server} has a certificate that the kubeconfig doesn't trust: correct certificate-authority.")
     if isinstance(error, TimeoutError):
         return Problem(f"{server} doesn't answer within {ANSWER_SECONDS} s: check the network, VPN and proxy.")
-    return Problem(
-        f"{server} can't be reached ({type(error).__name__}): check the kubeconfig's server, the network and proxy."
-    )
+    why = cause(error, "the connection broke")
+    return Problem(f"{server} can't be reached ({why}): check the kubeconfig's server, the network and proxy.")
 
 
 def refusal(method: str, path: str, status: int, body: bytes, server: str) -> Problem:

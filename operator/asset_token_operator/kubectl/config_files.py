@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asset_token_operator.kubectl.problems import Problem
+from asset_token_operator.kubectl.problems import Problem, cause
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -62,7 +62,9 @@ def read(path: Path) -> Mapping[str, Any]:
     try:
         config = _parse(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise Problem(f"The kubeconfig {path} can't be read ({type(error).__name__}): correct it.") from None
+        raise Problem(
+            f"The kubeconfig {path} can't be read ({cause(error, 'it is no kubeconfig')}): correct it."
+        ) from None
     if config is None:
         return {}
     if not isinstance(config, dict):

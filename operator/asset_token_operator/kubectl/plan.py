@@ -13,7 +13,7 @@ import click
 from asset_token_operator.account import DEFAULT_LIMIT
 from asset_token_operator.kubectl.cluster import core_path, decode, metadata, part
 from asset_token_operator.kubectl.forecast import Load, by_tenant, forecast, horizon
-from asset_token_operator.kubectl.problems import Exit, Problem, UsageProblem
+from asset_token_operator.kubectl.problems import Exit, Problem, UsageProblem, cause
 from asset_token_operator.kubectl.tool import Tool, finish, options
 from asset_token_operator.kubectl.words import duration
 from asset_token_operator.model import KIND, AssetToken, Key, Reserves, digest
@@ -125,7 +125,7 @@ def _manifests(filename: str) -> list[dict[str, Any]]:
         text = sys.stdin.read() if filename == "-" else Path(filename).read_text(encoding="utf-8")
         documents = list(yaml.load_all(text, loader))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise Problem(f"{filename} can't be read ({type(error).__name__}): check the file.") from None
+        raise Problem(f"{filename} can't be read ({cause(error, 'it makes no sense')}): check the file.") from None
     lists = [document.get("items") or [document] for document in documents if isinstance(document, dict)]
     found = [body for items in lists for body in items if isinstance(body, dict) and body.get("kind") == KIND]
     if not found:

@@ -58,3 +58,10 @@ class NotFoundProblem(Problem):
 
 class ConflictProblem(Problem):
     """The object is there already, or another than was meant."""
+
+
+def cause(error: BaseException, otherwise: str = "an unexpected error") -> str:
+    """What went wrong, in a few words: no class of Python's is shown."""
+    from asset_token_operator.causes import cause_of  # noqa: PLC0415 - only what fails needs it
+
+    return cause_of(error, otherwise)

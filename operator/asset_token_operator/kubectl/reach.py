@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from asset_token_operator.kubectl.checkup import Check, clock
+from asset_token_operator.kubectl.problems import cause
 from asset_token_operator.proxies import ProxyError, proxy_for
 from asset_token_operator.tls import verify_as_kubectl
 
@@ -140,7 +141,7 @@ def why(error: Exception) -> str:
         return f"its certificate isn't trusted ({error.verify_message})"
     if refused := REFUSED.match(str(error)):
         return f"the proxy refuses ({refused[1]})"
-    return next((said for kind, said in WORDS.items() if isinstance(error, kind)), type(error).__name__)
+    return next((said for kind, said in WORDS.items() if isinstance(error, kind)), cause(error))
 
 
 def _helps(error: Exception, place: Place) -> str:

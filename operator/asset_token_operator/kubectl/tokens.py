@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from asset_token_operator.answers import B64TOKEN, LONGEST_BODY, read_claims
 from asset_token_operator.expiry import LATEST_MOMENT
 from asset_token_operator.kubectl.cluster import decode, metadata, part
-from asset_token_operator.kubectl.problems import Problem
+from asset_token_operator.kubectl.problems import Problem, cause
 from asset_token_operator.kubectl.words import clean, moment_of, relative
 from asset_token_operator.manifests import ENVIRONMENT, EXPIRATION_TIME, OWNER, TOKEN_FINGERPRINT
 from asset_token_operator.model import MANAGED_BY_LABEL, OPERATOR, SECRET_TYPE, token_fingerprint
@@ -68,7 +68,9 @@ def read_input(filename: str) -> Sample:
             with Path(filename).open(encoding="utf-8") as file:
                 text = file.read(LONGEST_BODY)
     except (OSError, UnicodeDecodeError, ValueError) as error:
-        raise Problem(f"{filename} can't be read ({type(error).__name__}): check the file's name.") from None
+        raise Problem(
+            f"{filename} can't be read ({cause(error, 'it makes no sense')}): check the file's name."
+        ) from None
     text = text.strip().removeprefix("\ufeff").removeprefix("Bearer ").strip()
     if B64TOKEN.fullmatch(text):
         return Sample(SecretStr(text))

@@ -75,7 +75,7 @@ def test_a_client_certificate_is_shown(tmp_path: Path, inline: bool) -> None:  #
             {"server": "https://a", "proxy-url": "https://b"}, {}, "by https is not supported", id="tls in tls"
         ),
         pytest.param(
-            {"server": "https://a"}, {"client-certificate": "no", "client-key": "no"}, "FileNotFound", id="file"
+            {"server": "https://a"}, {"client-certificate": "no", "client-key": "no"}, "file not found", id="file"
         ),
         pytest.param({"server": "https://a"}, {"auth-provider": {}}, "use an exec plugin", id="auth-provider"),
         pytest.param({"server": "https://a"}, {"token": "canary\r\nX: y"}, "log in anew", id="two headers"),
