@@ -1,4 +1,4 @@
-"""Pods that use tokens in the ways that docs/pods.md shows, and how soon each of them had a renewed one."""
+"""Pods that use tokens as those in examples/ do, and how soon each of them had a renewed one."""
 
 import re
 from collections.abc import Sequence
@@ -12,76 +12,99 @@ import yaml
 from tests.node.installation import CA
 from tests.support.asset_api import AssetApi, Tried
 from tests.support.audit import AuditEvent
-from tests.support.cluster import Json, wait_until
+from tests.support.cluster import Json, WaitTimeoutError, wait_until
 from tests.support.controlplane import ControlPlane
 from tests.support.helm import ROOT
 from tests.support.image import Image
 from tests.support.shop import Shop
 
-GUIDE: Final = ROOT / "docs" / "pods.md"
+EXAMPLES: Final = ROOT / "examples"
 PROGRAM: Final = Path(__file__).with_name("reader.py")
 AUTHORITY: Final = {"name": "authority", "configMap": {"name": CA}}
-NAME: Final = "ledger-writer"
-"""The AssetToken of all examples."""
-WORKER: Final = "ledger-worker"
-"""The Pod or Deployment of all examples."""
+SECRET_NAMES: Final = r"\bledger-\w+-token\b"
 
-SOURCES: Final = {
-    "A volume": ("file", "/var/run/asset/access_token"),
-    "A projected volume": ("file", "/etc/worker/asset/access_token"),
-    "A .env file": ("sourced", "/var/run/asset/.env"),
-    "Environment variables": ("variable", "access_token"),
+
+@dataclass(frozen=True)
+class Way:
+    """A way for a Pod to have a token.
+
+    Attributes:
+        files: The examples that have the Pod or Deployment, and what an AssetToken has to ask for.
+        kind: How our program reads the token.
+        place: Where it is.
+    """
+
+    files: tuple[str, ...]
+    kind: str
+    place: str
+
+
+WAYS: Final = {
+    "a volume": Way(("pod.yaml",), "file", "/var/run/secrets/asset/access_token"),
+    "a projected volume": Way(("deployment.yaml",), "header", "/var/run/secrets/asset/authorization"),
+    "a .env file": Way(("pod.yaml", "dotenv.yaml"), "sourced", "/var/run/secrets/asset/.env"),
+    "environment variables": Way(("restart.yaml",), "variables", "ASSET_ACCESS_TOKEN access_token"),
 }
-"""How the program of an example reads its token, by the example's heading."""
-
-
-def examples() -> dict[str, str]:
-    """The manifests below each heading of the guide that has some."""
-    sections = re.split(r"^## ", GUIDE.read_text(), flags=re.MULTILINE)
-    found = {section.partition("\n")[0]: re.search(r"```yaml\n(.*?)```", section, re.DOTALL) for section in sections}
-    return {heading: block[1] for heading, block in found.items() if block}
 
 
 @dataclass(frozen=True)
 class Reader:
-    """A Pod, or a Deployment of one, that reads a token of that name as an example does.
+    """A Pod, or a Deployment of one, that reads the token of an AssetToken as an example does.
 
     Attributes:
         seconds: From one request to the next.
     """
 
-    heading: str
+    way: str
     token: str
     seconds: float
 
     @property
     def name(self) -> str:
         """What its object, and its requests' user agent, are called."""
-        return f"{self.token}-{self.heading.lower().replace(' ', '-').replace('.', '')}"
+        return f"{self.token}-{self.way.replace(' ', '-').replace('.', '')}"
 
     def asked_for(self) -> Json:
         """What the example's AssetToken asks for, beside the token itself."""
-        (spec,) = [found["spec"] for found in self._objects() if found["kind"] == "AssetToken"] or [{}]
-        return {field: spec[field] for field in ("secret", "rolloutRestart") if field in spec}
+        asked: Json = {}
+        for spec in (found["spec"] for found in self._objects() if found["kind"] == "AssetToken"):
+            if template := spec.get("secret", {}).get("template"):
+                asked["secret"] = {"template": template}
+            if restart := spec.get("rolloutRestart"):
+                (target,) = restart["targets"]
+                asked["rolloutRestart"] = {"targets": [target | {"name": self.name}]}
+        return asked
 
     def workload(self, image: Image, url: str) -> Json:
         """The example's Pod or Deployment, with our program."""
         (workload,) = [found for found in self._objects() if found["kind"] != "AssetToken"]
-        pod = workload["spec"].get("template", workload)["spec"]
+        workload["metadata"] = {"name": self.name}
+        pod = workload["spec"]
+        if workload["kind"] == "Deployment":
+            workload["spec"] |= {"replicas": 1, "selector": {"matchLabels": {"app": self.name}}}
+            workload["spec"]["template"]["metadata"]["labels"] = {"app": self.name}
+            pod = workload["spec"]["template"]["spec"]
         pod |= {"terminationGracePeriodSeconds": 0, "volumes": [*pod.get("volumes", ()), AUTHORITY]}
         (container,) = pod["containers"]
-        arguments = (self.name, url, str(self.seconds), *SOURCES[self.heading])
-        container |= {
-            "image": image.name,
-            "imagePullPolicy": "Never",
-            "command": ["python", "-c", PROGRAM.read_text(), *arguments],
-            "volumeMounts": [*container.get("volumeMounts", ()), {"name": "authority", "mountPath": "/etc/asset"}],
-        }
+        container |= self._program(image, url)
+        if WAYS[self.way].kind == "variables":
+            container["envFrom"] = [{"secretRef": {"name": self.token}}]
+        container["volumeMounts"] = [
+            *container.get("volumeMounts", ()),
+            {"name": "authority", "mountPath": "/etc/asset"},
+        ]
         return workload
 
+    def _program(self, image: Image, url: str) -> Json:
+        way = WAYS[self.way]
+        arguments = (self.name, url, str(self.seconds), way.kind, way.place)
+        command = ["python", "-c", PROGRAM.read_text(), *arguments]
+        return {"image": image.name, "imagePullPolicy": "Never", "command": command}
+
     def _objects(self) -> list[Json]:
-        text = examples()[self.heading].replace(NAME, self.token).replace(WORKER, self.name)
-        return list(yaml.safe_load_all(text))
+        """The objects of the examples; each Secret of theirs is the one of our AssetToken, which has its name."""
+        texts = (re.sub(SECRET_NAMES, self.token, (EXAMPLES / file).read_text()) for file in WAYS[self.way].files)
+        return [found for text in texts for found in yaml.safe_load_all(text)]
 
 
 class Observer:
@@ -104,7 +127,11 @@ class Observer:
         def missing() -> set[tuple[str, str]]:
             return wanted - {(tried.user_agent, tried.jti or "") for tried in self._asset.tried}
 
-        wait_until(lambda: not missing(), timeout, f"each reads token {number}: not yet {missing()}")
+        try:
+            wait_until(lambda: not missing(), timeout, "each Pod tries its token")
+        except WaitTimeoutError:
+            pods = self._shop.kubectl("get", "pods") + self._shop.kubectl("get", "events")
+            raise WaitTimeoutError(f"never tried: {missing()}\n{pods}") from None
 
     def issued(self, token: str) -> list[str]:
         """The `jti` of each token that was issued for the AssetToken, in order."""

@@ -23,7 +23,18 @@ def sourced(path: str) -> str:
     return subprocess.run(["sh", "-c", SOURCE_AND_PRINT, path], check=True, capture_output=True, text=True).stdout
 
 
-KINDS = {"file": lambda path: Path(path).read_text(), "variable": os.environ.__getitem__, "sourced": sourced}
+def variables(names: str) -> str:
+    """Read the token that all of these variables have."""
+    (token,) = {os.environ[name] for name in names.split()}
+    return token
+
+
+KINDS = {
+    "file": lambda path: Path(path).read_text(),
+    "header": lambda path: Path(path).read_text().removeprefix("Bearer "),
+    "sourced": sourced,
+    "variables": variables,
+}
 
 
 def main(name: str, url: str, seconds: str, kind: str, place: str) -> None:
