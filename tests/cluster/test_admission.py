@@ -203,7 +203,7 @@ def test_a_webhook_that_denies_at_length_is_named(
     denial = {"code": 403, "message": "canary" * 200_000}
     with Webhook(shop.cluster, shop.namespace, tmp_path, names=("long.example.com",), denial=denial):
         message = said_of(shop, asset, operator)
-    assert message.endswith("/secrets/ledger-writer: admission webhook long.example.com denied it.")
+    assert "/secrets/ledger-writer: admission webhook long.example.com denied it;" in message
 
 
 def test_a_webhook_whose_server_is_gone_is_named(
@@ -213,7 +213,7 @@ def test_a_webhook_whose_server_is_gone_is_named(
     with Webhook(shop.cluster, shop.namespace, tmp_path, names=names, failure_policy="Fail") as webhook:
         webhook.stop_answering()
         message = said_of(shop, asset, operator, "ClusterUnavailable")
-    assert message.endswith("the API server answered 500, as admission webhook gone.example.com can't be asked.")
+    assert "admission webhook gone.example.com can't be asked" in message
     shop.wait_until_ready("ledger-writer", 20)
     assert len(asset.requests) == 1
 
@@ -228,7 +228,7 @@ def test_a_webhook_that_denies_the_status_costs_no_request_and_is_named_in_the_l
         assert asset.accepts(shop.data("ledger-writer")["access_token"])
     shop.wait_until_ready("ledger-writer", 40)
 
-    assert "status: admission webhook status.example.com denied it." in operator.output()
+    assert "status: admission webhook status.example.com denied it" in operator.output()
     assert "canary" not in operator.output()
     assert len(asset.requests) == 1
 
