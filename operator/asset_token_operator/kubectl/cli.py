@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from importlib import import_module
 from types import MappingProxyType
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PACKAGE: Final = "asset_token_operator.kubectl"
+GARBAGE: Final = 200_000
+"""New objects until garbage is looked for: what the API server lists is none, and a look at all of it takes long."""
+
 UNEXPECTED: Final = "The answer makes no sense to this version ({}): upgrade kubectl-asset_token, or report it."
 
 VERBS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
@@ -67,6 +71,7 @@ def cli() -> None:
 
 def main() -> None:
     """The entry point: whatever goes wrong is a sentence, and never a traceback."""
+    gc.set_threshold(GARBAGE)
     try:
         for argument in sys.argv:
             argument.encode()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from asset_token_operator.model import AssetToken, Reserves
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-MINUTE: Final = 60
+MINUTE: Final = timedelta(minutes=1)
 MOST: Final = 100_000
 """Requests that are computed, about."""
 
@@ -93,7 +93,7 @@ def horizon(tokens: Iterable[AssetToken], minutes: int) -> int:
     for token in tokens:
         nominal = _token(token.spec.environment, EPOCH, EPOCH + (token.spec.lifetime or ASSUMED_LIFETIME), 1)
         before = wanted_renew_before(nominal, token.spec) if renew_before_fits(nominal, token.spec) else timedelta()
-        rate += MINUTE / max((nominal.lifetime - before).total_seconds(), 1.0)
+        rate += MINUTE / max(nominal.lifetime - before, timedelta(seconds=1))
     return max(SHORTEST, min(minutes, int(MOST / rate) if rate else minutes))
 
 
@@ -140,7 +140,7 @@ class Queue:
         self.routine = max(1, limit - reserves.of(Urgency.ROUTINE, limit))
         self.first = max(1, limit - reserves.of(Urgency.MISSING, limit))
         self.now = now
-        self._spacing = timedelta(minutes=1) / self.routine
+        self._spacing = MINUTE / self.routine
         self._free = now
         self._used: Counter[int] = Counter()
 
@@ -156,7 +156,7 @@ class Queue:
 
     def minute(self, moment: datetime) -> int:
         """In which minute from now a moment is."""
-        return int((moment - self.now).total_seconds() // MINUTE)
+        return (moment - self.now) // MINUTE
 
     def _take(self, moment: datetime, share: int) -> datetime:
         """The first moment from then on in whose minute so many haven't been sent yet."""
@@ -164,7 +164,7 @@ class Queue:
         if self._used[minute] >= share:
             while self._used[minute] >= share:
                 minute += 1
-            moment = self.now + timedelta(minutes=minute)
+            moment = self.now + minute * MINUTE
         self._used[minute] += 1
         return moment
 
