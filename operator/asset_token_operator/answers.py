@@ -22,15 +22,13 @@ from asset_token_operator.errors import (
     AssetUnavailableError,
     BrokenAnswerError,
 )
+from asset_token_operator.model import LONGEST_TOKEN
 from asset_token_operator.refusals import AGAIN, OTHERWISE, REFUSALS, STATUSES, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from asset_token_operator.model import Spec
-
-LONGEST_TOKEN: Final = 16 * 1024
-"""Characters of the longest token that is taken; longer ones fit no HTTP header."""
 
 WINDOW: Final = timedelta(seconds=60)
 LATEST_RESET: Final = 10**11

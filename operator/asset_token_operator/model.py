@@ -34,6 +34,9 @@ RENEW_ANNOTATION: Final = f"{GROUP}/renew-requested-at"
 LONGEST_RENEW_REQUEST: Final = 128
 """Characters of a renew request that are kept as they are; a longer one is known by its digest."""
 
+LONGEST_TOKEN: Final = 16 * 1024
+"""Characters of the longest token that is taken; longer ones fit no HTTP header."""
+
 
 class Environment(StrEnum):
     """Which of Asset's two services a token is for."""

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pydantic import SecretStr
 
-from asset_token_operator.answers import LONGEST_TOKEN
 from asset_token_operator.errors import CredentialsInvalidError, KubeRefusedError, KubeUnavailableError
 from asset_token_operator.model import (
     ANNOTATION_PREFIX,
     KIND,
     LONGEST_RENEW_REQUEST,
+    LONGEST_TOKEN,
     MANAGED_BY_LABEL,
     OPERATOR,
     RENEW_ANNOTATION,

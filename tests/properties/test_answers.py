@@ -13,7 +13,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from asset_token_operator.answers import (
-    LONGEST_TOKEN,
     Reply,
     TokenAnswer,
     read_answer,
@@ -21,6 +20,7 @@ from asset_token_operator.answers import (
     read_reply,
 )
 from asset_token_operator.errors import AssetError
+from asset_token_operator.model import LONGEST_TOKEN
 from asset_token_operator.refusals import REFUSALS, REFUSED, STATUSES
 from tests.support.builders import a_jwt, a_spec
 

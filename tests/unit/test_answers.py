@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 import pytest
 
 from asset_token_operator.answers import (
-    LONGEST_TOKEN,
     Claims,
     RateHeaders,
     Reply,
@@ -32,7 +31,7 @@ from asset_token_operator.errors import (
     RateLimitedError,
     RequestRefusedError,
 )
-from asset_token_operator.model import CredentialsRef, Environment
+from asset_token_operator.model import LONGEST_TOKEN, CredentialsRef, Environment
 from asset_token_operator.refusals import REFUSALS
 from tests.support.builders import NOW, a_jwt, a_spec
 

@@ -14,10 +14,9 @@ import pytest
 import yaml
 from pydantic import SecretStr
 
-from asset_token_operator.answers import LONGEST_TOKEN
 from asset_token_operator.evidence import Evidence
 from asset_token_operator.manifests import STANDARD_KEYS, secret_manifest, template_problem
-from asset_token_operator.model import SecretSpec, Spec
+from asset_token_operator.model import LONGEST_TOKEN, SecretSpec, Spec
 from asset_token_operator.status import ConditionType
 from asset_token_operator.template import LARGEST_SECRET, LONGEST_VALUES, ROOM, find_problem, plain_scopes, render
 from tests.support.builders import (
