@@ -72,6 +72,8 @@ class Slot:
         key: The AssetToken.
         expires_at: When its present token expires; of equal urgency the nearest goes first.
         failed_at: When it failed last, where others are answered: of these what has waited longest goes first.
+        is_accepted: Whether Asset has accepted these credentials before: who only knows a tenant's client_id, and makes
+            AssetTokens with wrong secrets in a namespace of his own, holds up nobody who has the right one.
     """
 
     key: Key
@@ -80,10 +82,11 @@ class Slot:
     urgency: Urgency
     expires_at: datetime
     failed_at: datetime | None = None
+    is_accepted: bool = True
 
-    def rank(self) -> tuple[Urgency, datetime, Key]:
+    def rank(self) -> tuple[Urgency, bool, datetime, Key]:
         """Its order in the tenant's queue."""
-        return (self.urgency, self.failed_at or self.expires_at, self.key)
+        return (self.urgency, not self.is_accepted, self.failed_at or self.expires_at, self.key)
 
     def business(self) -> Business:
         """What it shares with others besides the endpoint."""

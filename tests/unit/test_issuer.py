@@ -469,6 +469,24 @@ def test_until_the_first_answer_only_one_request_of_a_tenant_is_sent(world: Worl
     assert world.woken == [a_token("b").key]
 
 
+def test_who_makes_many_with_wrong_secrets_for_a_known_client_id_holds_up_none_whose_credentials_are_accepted(
+    world: World,
+) -> None:
+    add(world, a_token("z-first"))
+    reconcile(world, a_token("z-first"))
+    world.kube.put_credentials(replace(CREDENTIALS, client_secret=SecretStr("wrong")), Key("aaa", "asset-credentials"))
+    guess = an_asset_token(key=Key("aaa", "guess"), uid="guess")
+    reset = str(int(world.clock.now().timestamp()) + 20)
+    world.asset.headers = {"x_ratelimit_limit": "300", "x_ratelimit_remaining": "0", "x_ratelimit_reset": reset}
+    add(world, a_token("last"))
+    reconcile(world, a_token("last"))
+    assert not acquires(world, observe(world, guess))
+    assert not acquires(world, observe(world, a_token("z-next")))
+
+    (account,) = world.budgets._accounts.values()  # noqa: SLF001 - its queue is shown nowhere else
+    assert [slot.key.name for slot in account.queue] == ["z-next", "guess"]
+
+
 def test_credentials_that_are_gone_since_the_place_was_taken_give_it_back(world: World) -> None:
     world.add()
     world.sync()

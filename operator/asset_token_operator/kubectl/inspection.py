@@ -12,6 +12,7 @@ from asset_token_operator.kubectl.problems import Exit, NotFoundProblem
 from asset_token_operator.kubectl.state import read_state
 from asset_token_operator.kubectl.tokens import Finding, Sample, from_secret, read_input, report
 from asset_token_operator.kubectl.tool import Tool, finish, named, options
+from asset_token_operator.kubectl.words import clean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,7 +65,7 @@ def _write(tool: Tool, findings: Sequence[Finding], sample: Sample, *, reveal: b
         return
     tool.show(_screen(findings))
     if revealed is not None:
-        tool.write(revealed)
+        tool.write(clean(revealed))
 
 
 def _screen(findings: Sequence[Finding]) -> RenderableType:
