@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from asset_token_operator.evidence import Evidence, are_others
 from asset_token_operator.manifests import differs, secret_manifest
-from asset_token_operator.model import Reason, Recovery, Urgency, digest
+from asset_token_operator.model import Urgency, digest
 from asset_token_operator.observed import SlotState, Synced
+from asset_token_operator.reasons import Reason, Recovery
 from asset_token_operator.renewal import renewal_time
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from asset_token_operator.errors import RECOVERIES
-from asset_token_operator.model import Reason, Recovery
+from asset_token_operator.reasons import Reason, Recovery
 from asset_token_operator.renewal import (
     FIRST_RETRY,
     LONGEST_RETRY,

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from asset_token_operator.assess import LONG_WAIT
 from asset_token_operator.errors import foreign_secret
 from asset_token_operator.manifests import is_left_behind
-from asset_token_operator.model import DeletionPolicy, Reason
+from asset_token_operator.model import DeletionPolicy
 from asset_token_operator.observed import SlotState
+from asset_token_operator.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -30,7 +30,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from asset_token_operator.model import Reason, Recovery
+from asset_token_operator.reasons import Reason, Recovery
 
 if TYPE_CHECKING:
     from datetime import timedelta

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from asset_token_operator.errors import KubeError, NotLeadingError
 from asset_token_operator.logs import about
-from asset_token_operator.model import Reason
+from asset_token_operator.reasons import Reason
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 
 from asset_token_operator.errors import WrongEnvironmentError
 from asset_token_operator.manifests import credentials_fingerprint, proof_key, safe_texts, safe_token_id
-from asset_token_operator.model import Environment, IssuedToken, Reason
+from asset_token_operator.model import Environment, IssuedToken
+from asset_token_operator.reasons import Reason
 
 if TYPE_CHECKING:
     from asset_token_operator.answers import Claims, TokenAnswer

@@ -26,9 +26,10 @@ from asset_token_operator.expiry import read_validity
 from asset_token_operator.issuance import issued_token
 from asset_token_operator.logs import about
 from asset_token_operator.metrics import ISSUED
-from asset_token_operator.model import Credentials, Environment, Recovery, Urgency, digest
+from asset_token_operator.model import Credentials, Environment, Urgency, digest
 from asset_token_operator.narration import ISSUED as ISSUED_FOR
 from asset_token_operator.observed import SlotState
+from asset_token_operator.reasons import Recovery
 from asset_token_operator.times import format_time
 
 if TYPE_CHECKING:
@@ -43,9 +44,10 @@ if TYPE_CHECKING:
     from asset_token_operator.clock import Clock
     from asset_token_operator.decision import RequestToken
     from asset_token_operator.metrics import Metrics
-    from asset_token_operator.model import AssetToken, IssuedToken, Key, Reason
+    from asset_token_operator.model import AssetToken, IssuedToken, Key
     from asset_token_operator.observed import Observed
     from asset_token_operator.ports import CredentialsStore, TokenEndpoint
+    from asset_token_operator.reasons import Reason
 
 logger = logging.getLogger(__name__)
 

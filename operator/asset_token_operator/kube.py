@@ -18,17 +18,7 @@ from asset_token_operator.errors import (
     TooLargeError,
     foreign_secret,
 )
-from asset_token_operator.model import (
-    GROUP,
-    KIND,
-    OPERATOR,
-    PLURAL,
-    VERSION,
-    Credentials,
-    Key,
-    SecretState,
-    digest,
-)
+from asset_token_operator.model import GROUP, KIND, OPERATOR, PLURAL, VERSION, Credentials, Key, SecretState, digest
 from asset_token_operator.parsing import (
     SecretEvent,
     parse_credentials,

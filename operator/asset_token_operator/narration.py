@@ -5,7 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from asset_token_operator.model import DeletionPolicy, Reason
+from asset_token_operator.model import DeletionPolicy
+from asset_token_operator.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -38,9 +38,9 @@ from asset_token_operator.errors import (
 from asset_token_operator.evidence import Evidence
 from asset_token_operator.logs import about
 from asset_token_operator.manifests import is_owned
-from asset_token_operator.model import Reason
 from asset_token_operator.narration import tell_written, why_written
 from asset_token_operator.observed import NEVER, Observed, SlotState, Synced
+from asset_token_operator.reasons import Reason
 from asset_token_operator.renewal import back_off
 from asset_token_operator.report import REMEMBERED, is_worth_writing, remembered_requests, report
 from asset_token_operator.transitions import drift_event, transition_events

@@ -18,8 +18,8 @@ from asset_token_operator.decision import SecretConflict
 from asset_token_operator.durations import in_words
 from asset_token_operator.errors import RECOVERIES
 from asset_token_operator.manifests import template_problem
-from asset_token_operator.model import Reason
 from asset_token_operator.observed import SlotState
+from asset_token_operator.reasons import Reason
 from asset_token_operator.renewal import PROBE_EVERY, renew_before_fits, wanted_renew_before
 from asset_token_operator.status import (
     LONGEST_HISTORY,

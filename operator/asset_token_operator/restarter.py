@@ -21,7 +21,7 @@ from asset_token_operator.errors import (
     NotLeadingError,
 )
 from asset_token_operator.logs import about
-from asset_token_operator.model import Reason
+from asset_token_operator.reasons import Reason
 from asset_token_operator.renewal import back_off
 from asset_token_operator.rollouts import (
     Progress,

@@ -13,7 +13,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from asset_token_operator.attempts import LONGEST_MESSAGE
-from asset_token_operator.model import ANNOTATION_PREFIX, Reason
+from asset_token_operator.model import ANNOTATION_PREFIX
+from asset_token_operator.reasons import Reason
 from asset_token_operator.report import Finding
 from asset_token_operator.status import ConditionType
 from asset_token_operator.times import format_time, parse_time, whole_seconds

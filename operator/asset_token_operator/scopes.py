@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from asset_token_operator.errors import KubeError, NotFoundError
-from asset_token_operator.model import Reason
+from asset_token_operator.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from asset_token_operator.model import Reason
+from asset_token_operator.reasons import Reason
 from asset_token_operator.status import ConditionType
 
 if TYPE_CHECKING:

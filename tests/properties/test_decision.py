@@ -31,12 +31,12 @@ from asset_token_operator.model import (
     Environment,
     IssuedToken,
     Key,
-    Reason,
     SecretSpec,
     SecretState,
     Spec,
     digest,
 )
+from asset_token_operator.reasons import Reason
 from asset_token_operator.renewal import renewal_time
 from asset_token_operator.status import NOT_SEEN_YET
 from tests.support.builders import (

@@ -25,11 +25,11 @@ from asset_token_operator.model import (
     DeletionPolicy,
     Environment,
     IssuedToken,
-    Reason,
     SecretSpec,
     SecretState,
 )
 from asset_token_operator.parsing import parse_secret
+from asset_token_operator.reasons import Reason
 from tests.support.builders import CREDENTIALS, ENDPOINTS, a_secret, a_spec, an_asset_token, as_stored, text_of
 
 if TYPE_CHECKING:

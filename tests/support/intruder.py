@@ -28,15 +28,7 @@ from asset_token_operator.manifests import (
     TOKEN_FINGERPRINT,
     TOKEN_ID,
 )
-from asset_token_operator.model import (
-    GROUP,
-    KIND,
-    MANAGED_BY_LABEL,
-    OPERATOR,
-    SECRET_TYPE,
-    VERSION,
-    token_fingerprint,
-)
+from asset_token_operator.model import GROUP, KIND, MANAGED_BY_LABEL, OPERATOR, SECRET_TYPE, VERSION, token_fingerprint
 from asset_token_operator.parsing import parse_asset_token
 from tests.support.cluster import ANSWER_SECONDS, Api, ApiError, Json
 from tests.support.shop import Shop

@@ -8,14 +8,7 @@ import pytest
 
 from asset_token_operator.caches import Caches, Index, owner_of
 from asset_token_operator.manifests import OWNER
-from asset_token_operator.model import (
-    AssetToken,
-    CredentialsRef,
-    Key,
-    Rival,
-    SecretSpec,
-    SecretState,
-)
+from asset_token_operator.model import AssetToken, CredentialsRef, Key, Rival, SecretSpec, SecretState
 from asset_token_operator.parsing import parse_secret_metadata
 from tests.support.builders import NOW, a_secret, a_spec, an_asset_token
 

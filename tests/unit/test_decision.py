@@ -26,8 +26,6 @@ from asset_token_operator.model import (
     DeletionPolicy,
     Environment,
     IssuedToken,
-    Reason,
-    Recovery,
     Rival,
     SecretSpec,
     SecretState,
@@ -35,6 +33,7 @@ from asset_token_operator.model import (
     digest,
 )
 from asset_token_operator.observed import NEVER, Observed, Skews, SlotState, Synced
+from asset_token_operator.reasons import Reason, Recovery
 from asset_token_operator.renewal import renewal_time
 from tests.support.builders import (
     CREDENTIALS,

@@ -7,8 +7,8 @@ from typing import Any, Final
 import yaml
 
 from asset_token_operator.__main__ import run
-from asset_token_operator.model import Reason
 from asset_token_operator.parsing import parse_asset_token
+from asset_token_operator.reasons import Reason
 from asset_token_operator.scheduler import Scheduler
 from asset_token_operator.state_metrics import OperatorMetrics, TokenMetrics, tokens
 from asset_token_operator.transitions import Event

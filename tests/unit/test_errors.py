@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from asset_token_operator import errors
-from asset_token_operator.model import Reason, Recovery
+from asset_token_operator.reasons import Reason, Recovery
 
 RECOVERIES = {
     errors.SecretConflictError: (Reason.SECRET_CONFLICT, Recovery.CHANGE),

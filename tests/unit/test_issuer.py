@@ -20,8 +20,9 @@ from asset_token_operator.errors import (
     KubeUnavailableError,
 )
 from asset_token_operator.manifests import stored_token
-from asset_token_operator.model import AssetToken, Credentials, CredentialsRef, Environment, Key, Reason, SecretSpec
+from asset_token_operator.model import AssetToken, Credentials, CredentialsRef, Environment, Key, SecretSpec
 from asset_token_operator.observed import Observed, SlotState
+from asset_token_operator.reasons import Reason
 from asset_token_operator.renewal import renewal_time
 from tests.support.builders import CREDENTIALS, NOW, a_jwt, a_refusal, a_reply, a_spec, an_asset_token, an_issued_token
 from tests.support.builders import observed as seen_of

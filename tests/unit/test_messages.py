@@ -6,7 +6,7 @@ from typing import Final
 import pytest
 
 from asset_token_operator.errors import RECOVERIES
-from asset_token_operator.model import Reason
+from asset_token_operator.reasons import Reason
 from tests.support.messages import PAGE, all_messages, page
 from tests.support.sentences import ASSET_TOKEN, PACKAGE, PLUGIN, Message, Module
 

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from asset_token_operator.assess import assess
-from asset_token_operator.model import AssetToken, DeletionPolicy, Key, Reason, SecretSpec
+from asset_token_operator.model import AssetToken, DeletionPolicy, Key, SecretSpec
 from asset_token_operator.narration import ISSUED, WRITTEN, Written, tell_written, why_written
 from asset_token_operator.observed import Observed
+from asset_token_operator.reasons import Reason
 from asset_token_operator.status import Status
 from tests.support.builders import NOW, a_secret, a_spec, an_asset_token
 

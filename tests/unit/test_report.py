@@ -31,8 +31,9 @@ from asset_token_operator.errors import (
 from asset_token_operator.expiry import read_validity
 from asset_token_operator.issuance import issued_token
 from asset_token_operator.manifests import credentials_fingerprint
-from asset_token_operator.model import AssetToken, Environment, IssuedToken, Reason, SecretSpec
+from asset_token_operator.model import AssetToken, Environment, IssuedToken, SecretSpec
 from asset_token_operator.observed import Observed, Skews, SlotState
+from asset_token_operator.reasons import Reason
 from asset_token_operator.renewal import renewal_time
 from asset_token_operator.report import REMEMBERED, is_worth_writing, remembered_requests, report
 from asset_token_operator.status import parse_status

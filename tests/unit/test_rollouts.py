@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asset_token_operator.assess import Assessment, assess
-from asset_token_operator.model import Reason, RolloutRestart, Target, WorkloadKind
+from asset_token_operator.model import RolloutRestart, Target, WorkloadKind
+from asset_token_operator.reasons import Reason
 from asset_token_operator.rollouts import (
     Progress,
     Rollout,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from asset_token_operator.model import Reason
+from asset_token_operator.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

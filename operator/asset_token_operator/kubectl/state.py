@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 from asset_token_operator.kubectl.advice import WHAT_HELPS
 from asset_token_operator.kubectl.cluster import metadata
 from asset_token_operator.kubectl.words import SOON, moment_of
-from asset_token_operator.model import RENEW_ANNOTATION, Key, Reason
+from asset_token_operator.model import RENEW_ANNOTATION, Key
+from asset_token_operator.reasons import Reason
 from asset_token_operator.times import format_time
 
 if TYPE_CHECKING:
