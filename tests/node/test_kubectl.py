@@ -9,12 +9,14 @@ import pytest
 from asset_token_operator.kubectl.pod_spec import NAME
 from tests.node.installation import Release
 from tests.support.asset_api import AssetApi
+from tests.support.cluster import wait_until
 from tests.support.controlplane import ControlPlane
 from tests.support.machine import ADDRESS
 from tests.support.plugin import Plugin
 from tests.support.shop import Shop
 
 OTHER: Final = "prod"
+GONE_SECONDS: Final = 30
 
 
 @pytest.fixture
@@ -40,6 +42,7 @@ def test_the_operators_pods_and_its_metrics_are_seen_from_the_terminal(
     assert doctor.code == 0, doctor.output
     assert f"✓  Pod, sandbox       {ADDRESS} answers from the Pod" in doctor.output
     assert "✓  Node's clock       the node's and Asset's agree" in doctor.output
-    assert controlplane.api.find(f"/api/v1/namespaces/{namespace}/pods/{NAME}") is None
+    pod = f"/api/v1/namespaces/{namespace}/pods/{NAME}"
+    wait_until(lambda: controlplane.api.find(pod) is None, GONE_SECONDS, "the kubelet has ended the Pod")
     assert asset.count() == requests
     assert "requests left this minute, 0 in the queue" in status.output, status.output
