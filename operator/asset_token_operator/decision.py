@@ -15,7 +15,6 @@ from asset_token_operator.errors import foreign_secret
 from asset_token_operator.manifests import is_left_behind
 from asset_token_operator.model import DeletionPolicy
 from asset_token_operator.observed import SlotState
-from asset_token_operator.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from asset_token_operator.assess import Assessment
     from asset_token_operator.model import SecretState
+    from asset_token_operator.reasons import Reason
 
 RECHECK_CONFLICT: Final = timedelta(seconds=15)
 """How often a Secret that isn't ours is looked at, should its watch have missed that it went."""

@@ -31,9 +31,11 @@ from tests.support.shop import Shop
 
 SHOWN_NOW: Final = datetime(2026, 11, 24, 7, 0, tzinfo=UTC)
 MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+FAILED: Final = "Asset sandbox failed (503); tried again by itself."
 REFUSED: Final = (
-    "Asset refused the request (400 invalid_scope): a scope is unknown or not allowed for these credentials;"
-    " correct spec.scopes."
+    "Asset sandbox doesn't grant all scopes that were requested to the credentials in Secret asset-credentials"
+    " (400 invalid_scope): correct spec.scopes, or have them allowed for these credentials."
+    " Requested: ledger:create ledger:read."
 )
 
 
@@ -94,10 +96,10 @@ def _put_tokens(recording: Recording) -> None:
         "revision": 3,
         "grantedScopes": ["ledger:create", "ledger:read"],
         "history": [
-            {"time": recording.after(minutes=-90), "reason": "DoesNotExist", "outcome": "Issued"}
+            {"time": recording.after(minutes=-90), "reason": "FirstToken", "outcome": "Issued"}
             | {"expirationTime": recording.after(minutes=-30)},
             {"time": recording.after(minutes=-51), "reason": "AssetUnavailable", "outcome": "Failed"}
-            | {"message": "Asset failed (503)."},
+            | {"message": FAILED},
             {"time": recording.after(minutes=-12), "reason": "Renewing", "outcome": "Issued"}
             | {"expirationTime": recording.after(minutes=48)},
         ],
@@ -106,7 +108,7 @@ def _put_tokens(recording: Recording) -> None:
     _put(recording, "ledger-writer", good, ready=True, issuing=synced, secret={"name": "ledger-writer-token"})
     late = issued | {"renewalTime": recording.after(minutes=-2), "revision": 7, "failedAttempts": 2}
     late["lastFailureTime"] = recording.after(seconds=-40)
-    _put(recording, "payouts", late, ready=True, issuing=("AssetUnavailable", "Asset failed (503)."))
+    _put(recording, "payouts", late, ready=True, issuing=("AssetUnavailable", FAILED))
     failed = {"failedAttempts": 4, "lastFailureTime": recording.after(minutes=-3)}
     _put(recording, "invoices", failed, ready=False, issuing=("InvalidScope", REFUSED), stalled=True)
     assert len(shop.tokens()) == 3
@@ -124,7 +126,7 @@ def _put(
 ) -> None:
     shop = recording.shop
     shop.create(name, scopes=["ledger:create", "ledger:read"], **changes)
-    reason = "SecretSynced" if ready else "DoesNotExist"
+    reason = "SecretSynced" if ready else issuing[0]
     conditions = [("Ready", ready, reason, "Whether the Secret holds a token."), ("Issuing", not ready, *issuing)]
     conditions += [("Stalled", True, *issuing)] if stalled else []
     rendered = [
@@ -132,7 +134,7 @@ def _put(
         | {"lastTransitionTime": recording.after(minutes=-12), "observedGeneration": 1}
         for kind, holds, why, said in conditions
     ]
-    summary = "Ready" if reason == issuing[0] else issuing[0]
+    summary = "Ready" if issuing[0] == "SecretSynced" else issuing[0]
     body = {"status": status | {"summary": summary, "observedGeneration": 1, "conditions": rendered}}
     shop.cluster.api.patch(f"{shop.path(f'assettokens/{name}')}/status", body)
 

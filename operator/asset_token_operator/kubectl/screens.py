@@ -22,9 +22,6 @@ GAP: Final = 2
 SHORT: Final = ("NAME", "STATE", "LIFE", "EXPIRES", "RENEWS", "STATUS")
 WIDE: Final = ("ENVIRONMENT", "SECRET", "CREDENTIALS", "REVISION", "MESSAGE")
 WRAPPED: Final = frozenset({"MESSAGE"})
-ENOUGH: Final = 10_000
-"""Columns that no line needs."""
-
 LONGEST: Final = 30
 """Columns that what wraps has at least, if it is as long."""
 
@@ -44,8 +41,8 @@ def table(states: Sequence[TokenState], now: datetime, width: int, *, namespaces
     """
     rows = [_row(state, now) for state in states]
     titles = [*(("NAMESPACE",) if namespaces else ()), *SHORT, *(WIDE if wide else ())]
-    lengths = {title: max([len(title), *(len(row[title]) for row in rows)]) for title in titles}
-    lengths |= {title: min(LONGEST, lengths[title]) for title in WRAPPED & lengths.keys()}
+    whole = {title: max([len(title), *(len(row[title]) for row in rows)]) for title in titles}
+    lengths = whole | {title: min(LONGEST, whole[title]) for title in WRAPPED & whole.keys()}
     if _needed(titles, lengths) > width:
         titles.remove("LIFE")
     goes_on = _needed(titles, lengths) > width
@@ -55,7 +52,7 @@ def table(states: Sequence[TokenState], now: datetime, width: int, *, namespaces
         shown.add_column(title, no_wrap=not wraps, overflow="fold", min_width=lengths[title])
     for row in rows:
         shown.add_row(*(row[title] for title in titles))
-    shown.width = ENOUGH if goes_on else None
+    shown.width = _needed(titles, whole) if goes_on else None
     return shown
 
 
