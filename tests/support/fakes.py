@@ -60,6 +60,10 @@ def drive(work: Coroutine[Any, Any, Result]) -> Result:
             return result
 
 
+USUAL: Final = an_asset_token().key
+"""The usual AssetToken's."""
+
+
 class Faults:
     """Which calls fail, with what, and how often."""
 
@@ -390,7 +394,7 @@ class World:
         """Let the operator look at the AssetToken once."""
         if sync:
             self.sync()
-        key = (token or an_asset_token()).key
+        key = USUAL if token is None else token.key
         self.woken[:] = [other for other in self.woken if other != key]
         return drive(self.reconciler.reconcile(key))
 
@@ -421,7 +425,7 @@ class World:
 
     def token(self) -> AssetToken:
         """The usual AssetToken as it stands now."""
-        return self.kube.asset_tokens[an_asset_token().key]
+        return self.kube.asset_tokens[USUAL]
 
     def secret(self) -> SecretState | None:
         """What stands under the name of its Secret."""
