@@ -311,6 +311,7 @@ class AnyHistory(RuleBasedStateMachine):
         served, anywhere = self.served(), self.serving()
         fails = self.world.kube.faults.planned()
         foreign = {key: secret for key, secret in self.world.kube.secrets.items() if secret.uid == FOREIGN_UID}
+        self.world.woken[:] = [key for key in self.world.woken if key != RIVAL]  # whom nobody serves here
         if self.lags:
             self.world.sync_tokens()
         self.again = self.world.reconcile(sync=not self.lags)
