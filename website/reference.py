@@ -53,7 +53,7 @@ def _example(path: Path, part: str | None) -> str:
     if part is None:
         return text
     (shown,) = re.findall(rf"^[^\n]*begin: {part}\n(.*?)^[^\n]*end: {part}\n", text, re.DOTALL | re.MULTILINE)
-    return str(shown)
+    return f"{shown.rstrip()}\n"  # as formatters leave it
 
 
 def asset_token() -> str:

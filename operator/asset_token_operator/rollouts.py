@@ -101,12 +101,12 @@ def was_done(assessed: Assessment) -> bool:
 def next_restart(workload: Workload, rollout: Rollout, now: datetime) -> datetime | None:
     """When a workload is to be restarted, which may have passed; None where it runs with the present token.
 
-    One that was never restarted is, at once, if it is older than the token. But not for an AssetToken's first: Pods
-    that need a Secret wait for it, so they have it.
+    One that was never restarted is, at once, unless it is younger than the token; of one of the same second nobody can
+    tell. But not for an AssetToken's first: Pods that need a Secret wait for it, so they have it.
     """
     before = workload.restarted_at
     if before is None or before - max(now, rollout.since) > NONSENSE:
-        return None if rollout.is_first or workload.created >= rollout.since else now
+        return None if rollout.is_first or workload.created > rollout.since else now
     return None if before >= rollout.since else before + rollout.restart.min_interval
 
 

@@ -391,7 +391,7 @@ MEANINGS: dict[str, tuple[type[AssetError], str]] = {
     ),
     "invalid_scope": (
         InvalidScopeError,
-        rf"Asset sandbox .+ {SECRET} \(400 invalid_scope\): .+ correct spec\.scopes.+\.",
+        rf"Asset sandbox .+ {SECRET} \(400 invalid_scope\): correct spec\.scopes.+\.",
     ),
     "forbidden": (RequestRefusedError, rf"Asset sandbox forbids the request \(403\): .+ {SECRET} may do\."),
     "not_found": (UNAVAILABLE, rf"There is no token endpoint .+ \(404\): check --sandbox-url; {AGAIN}"),

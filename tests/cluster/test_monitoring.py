@@ -151,7 +151,7 @@ def test_an_address_in_use_is_said_in_a_sentence(shop: Shop, operator: OperatorP
     folder.mkdir()
 
     with operator.another(folder, f"--metrics-address={taken}", environment={}) as second:
-        second.wait_for_output(f"asset-token-operator: {taken} can't be listened on (")
+        second.wait_for_output(f"asset-token-operator: {taken} can't be listened on: ")
         assert "Traceback" not in second.output()
         wait_until(lambda: not second.is_running(), 10, "it has ended")
 

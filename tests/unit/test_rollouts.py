@@ -54,7 +54,7 @@ class TestNextRestart:
         [
             pytest.param({}, {}, NOW, id="never restarted: at once"),
             pytest.param({}, {"is_first": True}, None, id="the first token"),
-            pytest.param({"created": NOW}, {}, None, id="created with the token"),
+            pytest.param({"created": NOW}, {}, NOW, id="created in the second of the token"),
             pytest.param({"created": NOW + SECOND}, {}, None, id="created after the token"),
             pytest.param({"restarted_at": NOW - SECOND}, {}, NOW - SECOND + HOUR, id="restarted before: an hour later"),
             pytest.param({"restarted_at": NOW - 2 * HOUR}, {}, NOW - HOUR, id="restarted long before: at once"),

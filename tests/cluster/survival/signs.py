@@ -40,7 +40,9 @@ def wait_until_all_is_served(operator: OperatorProcess, timeout: float = SOON_SE
 
 def assert_complained_once(operator: OperatorProcess, what: str) -> None:
     """It has complained of that once since its start, of nothing else, and as of something that it expects."""
-    (complaint,) = operator.complaints()
+    complaints = operator.complaints()
+    assert len(complaints) == 1, complaints
+    (complaint,) = complaints
     assert complaint.startswith("WARNING asset_token_operator")
     assert what in complaint.lower()
 
