@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 import yaml
 
+from asset_token_operator.times import parse_time
 from tests.cluster.test_rbac import used
 from tests.support.asset_api import AssetApi
 from tests.support.cluster import Json, wait_until
@@ -163,6 +164,8 @@ def test_a_workload_that_is_missing_is_named_and_the_others_are_restarted(
         f"StatefulSet worker does not exist in namespace {shop.namespace}: create it, or correct"
         " spec.rolloutRestart.targets."
     )
+    issued = parse_time(shop.token("ledger-writer")["status"]["issuanceTime"])
+    wait_until(lambda: datetime.now(UTC) >= issued + timedelta(seconds=2), 15, "the token's second is over")
     shop.apply(workload("StatefulSet"))
     told(shop, "Restarted", 60)
     assert restarted_at(shop, "StatefulSet") is None, "it began with the token"
