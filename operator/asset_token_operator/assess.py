@@ -203,10 +203,12 @@ class Assessment:
     @cached_property
     def synced(self) -> Synced:
         """With what it is known now that the Secret's data is in order."""
-        secret, before, present = self.seen.secret, self.seen.synced, self.evidence.present
-        was_read = secret is not None and secret.data is not None and self.stored is not None
+        secret, stored, before, present = self.seen.secret, self.stored, self.seen.synced, self.evidence.present
+        is_in_order = secret is not None and secret.data is not None and stored is not None
+        if is_in_order:  # as far as its own token goes, which is the current one but for a moment
+            is_in_order = (self.manifest if stored is self.current else self._to_write(stored)) is None
         return Synced(
-            present.data if was_read and self._to_write(self.stored) is None else before.data,
+            present.data if is_in_order else before.data,
             present.credentials if self.evidence.has_same_credentials() else before.credentials,
         )
 

@@ -63,7 +63,7 @@ def why_written(assessed: Assessment) -> Written:
     return Written.DRIFT if secret.controller_uid == owner.uid or is_kept else Written.TAKEN_UP
 
 
-def tell_written(assessed: Assessment) -> str:
+def tell_written(written: Written, assessed: Assessment) -> str:
     """The same in a sentence."""
     old = next((old.key.name for old in assessed.seen.old_secrets), "")
-    return WRITTEN[why_written(assessed)].format(secret=assessed.seen.owner.secret_key.name, old=old)
+    return WRITTEN[written].format(secret=assessed.seen.owner.secret_key.name, old=old)

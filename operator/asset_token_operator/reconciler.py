@@ -297,9 +297,9 @@ class Reconciler:
 
     def _tell_of_write(self, assessed: Assessment, secret: SecretState) -> None:
         key, old, new = assessed.seen.owner.key, assessed.stored, assessed.current
-        outcome = why_written(assessed).value
-        said = about(key, outcome=outcome, secret=secret.key.name, token_id=new and new.token.token_id)
-        logger.info("%s: %s", key, tell_written(assessed), extra=said)
+        written = why_written(assessed)
+        said = about(key, outcome=written.value, secret=secret.key.name, token_id=new and new.token.token_id)
+        logger.info("%s: %s", key, tell_written(written, assessed), extra=said)
         if new is not None:
             self._restarter.wrote(key, new.token)
         if old is not None and new is not None and new is not old and new.token.reason in DUE:

@@ -53,7 +53,10 @@ def test_it_is_told_what_a_secret_was_written_for(seen: Observed, written: Writt
 
 def test_a_move_names_both_secrets() -> None:
     moved = observed(secret=None, old_secrets=(replace(OWN, key=Key("shop", "former")),))
-    assert tell_written(assess(moved, NOW)) == "moved the token from Secret former to Secret ledger-writer-token"
+    assert (
+        tell_written(Written.MOVED, assess(moved, NOW))
+        == "moved the token from Secret former to Secret ledger-writer-token"
+    )
 
 
 def test_each_has_its_words() -> None:

@@ -77,9 +77,8 @@ def _of_another_name(cluster: Cluster, namespace: str) -> str:
 def _of_leader(cluster: Cluster, namespace: str, service: str) -> str:
     """What the leader says: a standby, which the API server asks as often, knows nothing of budgets."""
     path = f"{core_path('services', namespace, service)}:metrics/proxy/metrics"
-    answers = (cluster.text(path) for _ in range(TRIES))
-    said = ""
-    for said in answers:
+    for _ in range(TRIES):
+        said = cluster.text(path)
         if LEADER.search(said):
             break
     return said

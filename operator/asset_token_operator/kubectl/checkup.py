@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from asset_token_operator.answers import read_date
-from asset_token_operator.kubectl.cluster import core_path, decode, metadata, part
+from asset_token_operator.kubectl.cluster import core_path, decode, metadata, part, parts
 from asset_token_operator.kubectl.problems import ForbiddenProblem, NotFoundProblem, Problem
 from asset_token_operator.kubectl.state import FINE, TokenState
 from asset_token_operator.kubectl.words import duration, moment_of
@@ -135,9 +135,7 @@ def definitions(cluster: Cluster) -> Iterator[Check]:
     except NotFoundProblem:
         yield Check("CRD", False, f"the cluster doesn't know {GROUP}/{VERSION}", "install the operator, or apply crds/")
         return
-    listed = found.get("resources")
-    resources = listed if isinstance(listed, list) else []
-    names = {resource.get("name") for resource in resources if isinstance(resource, dict)}
+    names = {resource.get("name") for resource in parts(found, "resources")}
     if PLURAL not in names or f"{PLURAL}/status" not in names:
         yield Check("CRD", False, f"{GROUP}/{VERSION} has no {PLURAL} with a status", "apply this version's crds/")
         return

@@ -72,8 +72,7 @@ class Cluster:
         while True:
             given = {name: value for name, value in query.items() if value}
             answer = self._json("GET", f"{path}?{urlencode(given)}")
-            items = answer.get("items")
-            found += [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+            found += parts(answer, "items")
             query["continue"] = metadata(answer).get("continue")
             if not query["continue"]:
                 return found
@@ -256,3 +255,9 @@ def part(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """An object within an object; an empty one where there is none."""
     found = body.get(name)
     return found if isinstance(found, dict) else {}
+
+
+def parts(body: Mapping[str, Any], name: str) -> list[Json]:
+    """The objects of a list within an object; none where there is no list."""
+    listed = body.get(name)
+    return [found for found in listed if isinstance(found, dict)] if isinstance(listed, list) else []

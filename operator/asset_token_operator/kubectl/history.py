@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from asset_token_operator.kubectl import completion
-from asset_token_operator.kubectl.cluster import core_path, metadata, part
+from asset_token_operator.kubectl.cluster import core_path, metadata, part, parts
 from asset_token_operator.kubectl.tool import Tool, options
 from asset_token_operator.kubectl.words import moment_of, relative
 from asset_token_operator.model import KIND
@@ -27,9 +27,8 @@ EVENTS: Final = ("time", "type", "reason", "count", "message")
 def history(name: str, **given: Any) -> None:  # noqa: ANN401
     """List the latest requests for a token and how they ended, the latest last."""
     tool = Tool(**given)
-    entries = part(tool.body(name), "status").get("history")
-    listed = entries if isinstance(entries, list) else []
-    rows = [{field: entry.get(field) for field in HISTORY} for entry in listed if isinstance(entry, dict)]
+    entries = parts(part(tool.body(name), "status"), "history")
+    rows = [{field: entry.get(field) for field in HISTORY} for entry in entries]
     _write(tool, rows, HISTORY, "No request has ended yet.")
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from asset_token_operator.kubectl.checkup import Check, missing_rights
-from asset_token_operator.kubectl.cluster import core_path, metadata, part
+from asset_token_operator.kubectl.cluster import core_path, metadata, part, parts
 from asset_token_operator.kubectl.pod_spec import CONTAINER, LIFE_SECONDS, NAME, SELECTOR, container_of, is_doctors, pod
 from asset_token_operator.kubectl.problems import ConflictProblem, NotFoundProblem, Problem
 from asset_token_operator.model import GROUP
@@ -149,16 +149,13 @@ def _wait(cluster: Cluster, path: str, clock: SystemClock) -> Mapping[str, Any]:
 
 
 def _container(status: Mapping[str, Any]) -> Mapping[str, Any]:
-    listed = status.get("containerStatuses")
-    statuses = [found for found in listed if isinstance(found, dict)] if isinstance(listed, list) else []
-    return next((found for found in statuses if found.get("name") == CONTAINER), {})
+    return next((found for found in parts(status, "containerStatuses") if found.get("name") == CONTAINER), {})
 
 
 def _hindrance(status: Mapping[str, Any], container: Mapping[str, Any]) -> str:
     """Why a Pod doesn't run, in Kubernetes' words."""
-    conditions = status.get("conditions")
-    listed = [found for found in conditions if isinstance(found, dict)] if isinstance(conditions, list) else []
-    unscheduled = [one for one in listed if (one.get("type"), one.get("status")) == ("PodScheduled", "False")]
+    conditions = parts(status, "conditions")
+    unscheduled = [one for one in conditions if (one.get("type"), one.get("status")) == ("PodScheduled", "False")]
     for said in (part(part(container, "state"), "waiting"), *unscheduled, status):
         words = [str(said[name]) for name in ("reason", "message") if said.get(name)]
         if words:

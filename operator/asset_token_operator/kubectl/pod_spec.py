@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from asset_token_operator.kubectl.cluster import metadata, part
+from asset_token_operator.kubectl.cluster import metadata, part, parts
 from asset_token_operator.model import OPERATOR
 
 if TYPE_CHECKING:
@@ -52,8 +52,7 @@ RESTRICTED_CONTAINER: Final[Mapping[str, Any]] = {
 
 def container_of(deployment: Mapping[str, Any]) -> Mapping[str, Any]:
     """The operator's own container; an empty one where there is none."""
-    listed = _template_spec(deployment).get("containers")
-    containers = [found for found in listed if isinstance(found, dict)] if isinstance(listed, list) else []
+    containers = parts(_template_spec(deployment), "containers")
     return next((found for found in containers if found.get("name") == CONTAINER), containers[0] if containers else {})
 
 

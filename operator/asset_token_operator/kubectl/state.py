@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from asset_token_operator.kubectl.advice import WHAT_HELPS
-from asset_token_operator.kubectl.cluster import metadata
+from asset_token_operator.kubectl.cluster import metadata, parts
 from asset_token_operator.kubectl.words import SOON, moment_of
 from asset_token_operator.model import RENEW_ANNOTATION, Key
 from asset_token_operator.reasons import Reason
@@ -172,9 +172,7 @@ def read_state(body: Mapping[str, Any], now: datetime) -> TokenState:
 
 def condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
     """The condition of that type; an empty one where it isn't there."""
-    listed = status.get("conditions")
-    conditions = [found for found in listed if isinstance(found, dict)] if isinstance(listed, list) else []
-    return next((found for found in conditions if found.get("type") == kind), {})
+    return next((found for found in parts(status, "conditions") if found.get("type") == kind), {})
 
 
 def _state(body: Mapping[str, Any], *, usable: bool, now: datetime) -> State:

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from asset_token_operator.answers import B64TOKEN, LONGEST_BODY, read_claims
 from asset_token_operator.expiry import LATEST_MOMENT
-from asset_token_operator.kubectl.cluster import decode, metadata, part
+from asset_token_operator.kubectl.cluster import decode, metadata, part, parts
 from asset_token_operator.kubectl.problems import Problem, cause
 from asset_token_operator.kubectl.words import clean, moment_of, relative
 from asset_token_operator.manifests import ENVIRONMENT, EXPIRATION_TIME, OWNER, TOKEN_FINGERPRINT
@@ -135,8 +135,7 @@ def _of_secret(secret: Mapping[str, Any], body: Mapping[str, Any] | None) -> Ite
     yield Finding("Type", str(kind), fits=kind == SECRET_TYPE)
     keys = sorted({*part(secret, "data"), *part(secret, "stringData")})
     yield Finding("Keys", " ".join(keys) or "none")
-    listed = meta.get("ownerReferences")
-    owners = [owner for owner in listed if isinstance(owner, dict)] if isinstance(listed, list) else []
+    owners = parts(meta, "ownerReferences")
     names = " ".join(f"{owner.get('kind')}/{owner.get('name')}" for owner in owners) or "none"
     manager = part(meta, "labels").get(MANAGED_BY_LABEL, "nobody")
     if body is None:
