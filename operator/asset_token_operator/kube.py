@@ -28,7 +28,7 @@ from asset_token_operator.parsing import (
     parse_secret_metadata,
 )
 from asset_token_operator.rollouts import RESTARTED_AT, parse_workload
-from asset_token_operator.status import Status
+from asset_token_operator.status import FIELDS
 from asset_token_operator.times import format_micro_time, format_time
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from asset_token_operator.api_server import ApiClient
     from asset_token_operator.model import AssetToken, CredentialsRef, Target
     from asset_token_operator.rollouts import Workload
+    from asset_token_operator.status import Status
     from asset_token_operator.transitions import Event
 
 T = TypeVar("T")
@@ -46,7 +47,7 @@ APPLY: Final = "application/apply-patch+yaml"
 METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 METADATA_LIST: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 MANAGER: Final = {"fieldManager": OPERATOR}
-NO_STATUS: Final = dict.fromkeys(field.alias or name for name, field in Status.model_fields.items())
+NO_STATUS: Final = dict.fromkeys(FIELDS)
 """All fields of a status, each taken away."""
 
 NO_VERSION: Final = "1"

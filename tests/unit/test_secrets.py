@@ -25,6 +25,7 @@ UNSUSPICIOUS = {
     "Observed.old_secrets_are_live": "a flag",
     "Observed.secret_is_live": "a flag",
     "SecretSpec.annotations": "the user's, in the AssetToken's spec",
+    "Status.secret_name": "a name",
 }
 
 
