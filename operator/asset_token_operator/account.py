@@ -72,8 +72,10 @@ class Slot:
         key: The AssetToken.
         expires_at: When its present token expires; of equal urgency the nearest goes first.
         failed_at: When it failed last, where others are answered: of these what has waited longest goes first.
-        is_accepted: Whether Asset has accepted these credentials before: who only knows a tenant's client_id, and makes
-            AssetTokens with wrong secrets in a namespace of his own, holds up nobody who has the right one.
+        is_accepted: Whether Asset is known to have accepted these credentials.
+        turn: 0 where it has; of all others the namespaces take turns (start-time fair queueing). So who only knows a
+            tenant's client_id, and makes AssetTokens with wrong secrets in a namespace of his own, holds up nobody who
+            has the right one.
     """
 
     key: Key
@@ -83,10 +85,11 @@ class Slot:
     expires_at: datetime
     failed_at: datetime | None = None
     is_accepted: bool = True
+    turn: int = 0
 
-    def rank(self) -> tuple[Urgency, bool, datetime, Key]:
+    def rank(self) -> tuple[Urgency, int, datetime, Key]:
         """Its order in the tenant's queue."""
-        return (self.urgency, not self.is_accepted, self.failed_at or self.expires_at, self.key)
+        return (self.urgency, self.turn, self.failed_at or self.expires_at, self.key)
 
     def business(self) -> Business:
         """What it shares with others besides the endpoint."""
@@ -154,6 +157,8 @@ class Account:
         pauses: How often it has rested after a 429.
         in_flight: Who has been sent, or has a slot kept, and since when.
         queue: Who waits, in order.
+        turn: The latest turn of whom something was sent for.
+        turns: The latest that each namespace was given.
     """
 
     limit: int = DEFAULT_LIMIT
@@ -173,6 +178,8 @@ class Account:
     pauses: int = 0
     in_flight: dict[Key, datetime] = field(default_factory=dict)
     queue: list[Slot] = field(default_factory=list)
+    turn: int = 0
+    turns: dict[str, int] = field(default_factory=dict)
 
     def window(self) -> timedelta:
         """How long a window is, as far as it can be told."""
@@ -225,8 +232,14 @@ class Account:
         """Whether it rests after a 429."""
         return self.rest is not None and self.rest.ends() > now
 
+    def next_turn(self, namespace: str) -> int:
+        """The next turn of a namespace: after its latest one, and never one that has passed."""
+        self.turns[namespace] = turn = 1 + max(self.turn, self.turns.get(namespace, 0))
+        return turn
+
     def send(self, slot: Slot, now: datetime) -> None:
         """One more is sent."""
+        self.turn = max(self.turn, slot.turn)
         self.in_flight[slot.key] = now
         self.sent.append(now)
         half = len(self.sent) // 2

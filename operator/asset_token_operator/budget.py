@@ -12,6 +12,7 @@ import asyncio
 import bisect
 import logging
 from collections import defaultdict, deque
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
@@ -101,6 +102,8 @@ class Budgets:
             return True
         if kept is not None:
             self.release(kept)
+        if not slot.is_accepted:
+            slot = replace(slot, turn=self._turn(slot))
         self.withdraw(slot.key)
         account = self._accounts[slot.tenant]
         if self._free_at(slot, now) <= now and self._is_next(slot):
@@ -110,6 +113,13 @@ class Budgets:
         self._queued[slot.key] = slot
         self._changed.set()
         return False
+
+    def _turn(self, slot: Slot) -> int:
+        """Its turn, which who waits keeps."""
+        queued = self._queued.get(slot.key)
+        if queued is not None and queued.tenant == slot.tenant and queued.turn > 0:
+            return queued.turn
+        return self._accounts[slot.tenant].next_turn(slot.key.namespace)
 
     def _is_next(self, slot: Slot) -> bool:
         """Whether nobody waits who goes before."""
@@ -185,6 +195,7 @@ class Budgets:
         for tenant, account in list(self._accounts.items()):
             if tenant not in used and not account.queue and not account.in_flight:
                 del self._accounts[tenant]
+            account.turns = {namespace: turn for namespace, turn in account.turns.items() if turn > account.turn}
         for business in [business for business in self._businesses if business[0] not in self._accounts]:
             del self._businesses[business]
 

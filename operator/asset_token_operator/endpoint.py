@@ -126,7 +126,7 @@ class Endpoint:
         if business is not None and business not in {*self.alone.values(), *self.failed.values()}:
             self.bad.discard(business)
 
-    def turn(self, slot: Slot) -> tuple[int, int, int, tuple[Urgency, bool, datetime, Key]]:
+    def turn(self, slot: Slot) -> tuple[int, int, int, tuple[Urgency, int, datetime, Key]]:
         """The order in which probes go: by turns, so that one whose requests always fail is not all that is asked."""
         tenant, business, key = (self.turns.get(one, 0) for one in (slot.tenant, slot.business(), slot.key))
         return (tenant, business, key, slot.rank())

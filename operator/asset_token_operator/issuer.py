@@ -133,7 +133,8 @@ class Issuer:
         if key in self._slots or seen.credentials is None:
             return replace(seen, slot=SlotState.GRANTED)
         tenant, urgency = _tenant(seen.owner, seen.credentials), assessed.urgency
-        is_accepted = self._accepted[seen.owner.spec.environment, seen.credentials.identity()] > 0
+        identity = (seen.owner.spec.environment, seen.credentials.identity())
+        is_accepted = assessed.evidence.were_accepted() or self._accepted[identity] > 0
         slot = Slot(key, tenant, seen.owner.spec.business_id, urgency, assessed.expires_at, is_accepted=is_accepted)
         if urgency is Urgency.RETRY and seen.requests.failure is not None:
             slot = replace(slot, failed_at=seen.requests.failure.at)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asset_token_operator.model import Reserves, Urgency
+from asset_token_operator.model import Key, Reserves, Urgency
 from tests.support.asset_rules import RateLimit
 from tests.support.limiter import OTHER_TENANT, TENANT, Limiter, Simulation, a_slot
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 assert settings.default is not None
 few = settings(max_examples=max(6, settings.default.max_examples // 25))  # an example takes as long as twenty others
+
+NEVER = datetime.min.replace(tzinfo=UTC)
+"""When what isn't there expires."""
 
 starts = st.floats(0, 60, exclude_max=True)
 seeds = st.text(max_size=4)
@@ -185,6 +189,22 @@ def test_what_is_about_to_expire_passes_a_queue_of_routine_renewals(
     urgent = simulation.add(a_slot("urgent", urgency=Urgency.EXPIRING), after)
     simulation.run(after + 0.5)
     assert urgent.issued_after is not None
+
+
+@modes
+@few
+@given(start=starts, seed=seeds, after=st.floats(1, 60))
+def test_the_first_token_of_a_tenant_is_next_whatever_another_namespace_guesses_for_its_client_id(
+    mode: LimitMode, start: float, seed: str, after: float
+) -> None:
+    simulation = Simulation(limiter=limiter(mode), start=start, seed=seed)
+    for number in range(1000):
+        guess = Key("aaa", f"guess-{number}")
+        simulation.add(a_slot(key=guess, urgency=Urgency.MISSING, expires_at=NEVER, is_accepted=False))
+    first = simulation.add(a_slot("first", urgency=Urgency.MISSING, expires_at=NEVER, is_accepted=False), after)
+    simulation.run(after + 62)  # a window: what the guesses have spent by then is gone
+    assert first.issued_after is not None
+    assert len(simulation.issued()) < 1000
 
 
 @modes

@@ -252,6 +252,20 @@ async def a_deployment_whose_token_is_renewed_every_ten_minutes(stage: Stage, di
     assert max(gaps) <= HOUR + MINUTE, "what came within the hour is made up for when it ends"
 
 
+async def guesses_for_a_known_client_id(stage: Stage) -> None:
+    """Who only knows a client_id makes AssetTokens with wrong secrets elsewhere; then its owner makes his first."""
+    for number in range(1000):
+        credentials = Key("aaa", f"credentials-{number}")
+        stage.world.cluster.put_credentials(credentials, CLIENT, f"canary-guess-{number}")
+        spec = {"environment": "sandbox", "credentialsSecretRef": {"name": credentials.name}}
+        stage.world.cluster.put_asset_token(Key("aaa", f"guess-{number}"), spec)
+    await asyncio.sleep(30)
+    names = stage.add(3)
+    await asyncio.sleep(MINUTE)
+    assert stage.lacking(names) == []
+    assert len(stage.requests()) < 1000, "the guesses still wait"
+
+
 def _window(limit: int, window: int) -> RateLimit:
     return RateLimit(per_tenant=limit, per_business=limit, window_seconds=window)
 
@@ -304,4 +318,5 @@ SCENARIOS: Final[dict[str, Scenario]] = {
         )
         for disturbs in ("nothing", "restarts", "restarts and a lost status")
     },
+    "17 guesses for a known client_id": Scenario(guesses_for_a_known_client_id),
 }

@@ -317,6 +317,31 @@ class TestOrder:
             "routine",
         ]
 
+    async def test_namespaces_whose_credentials_were_never_accepted_have_their_turns(
+        self, tokens: Tokens, clock: ManualClock
+    ) -> None:
+        def asks(namespace: str, *names: str, is_accepted: bool = False) -> None:
+            for name in names:
+                asked = a_slot(key=Key(namespace, name), urgency=Urgency.MISSING, is_accepted=is_accepted)
+                assert not tokens.budgets.acquire(asked)
+
+        def waits() -> list[str]:
+            (account,) = tokens.budgets._accounts.values()  # noqa: SLF001 - its queue is shown nowhere else
+            return [slot.key.name for slot in account.queue]
+
+        tokens.acquire("sent")
+        await tokens.answer("sent", left=0)
+        asks("aaa", "a1", "a2", "a3")
+        asks("shop", "s1")
+        asks("aaa", "a2", "a1")  # they look again, and keep their turns
+        assert waits() == ["a1", "s1", "a2", "a3"]
+
+        await clock.advance(47 * SECOND)
+        assert tokens.newly_woken() == ["a1"]
+        asks("tea", "t1")
+        asks("zoo", "known", is_accepted=True)
+        assert waits() == ["known", "s1", "a2", "t1", "a3"]
+
     async def test_who_comes_later_waits_behind_the_queue(self, tokens: Tokens, clock: ManualClock) -> None:
         await tokens.spend(9, left=1, limit=10)
         assert not tokens.acquire("a", Urgency.MISSING)

@@ -488,6 +488,19 @@ def test_who_makes_many_with_wrong_secrets_for_a_known_client_id_holds_up_none_w
     assert [slot.key.name for slot in account.queue] == ["z-next", "guess"]
 
 
+def test_credentials_that_its_token_was_requested_with_count_as_accepted_after_a_restart_and_others_dont(
+    world: World,
+) -> None:
+    world.add()
+    world.reconcile()
+    world.restart()
+    seen = replace(observe(world), last_issued=an_issued_token())
+    guessed = replace(seen, credentials=replace(CREDENTIALS, client_secret=SecretStr("guessed")))
+
+    accepted = [assess(one, world.clock.now()).evidence.were_accepted() for one in (seen, guessed)]
+    assert accepted == [True, False]
+
+
 def test_credentials_that_are_gone_since_the_place_was_taken_give_it_back(world: World) -> None:
     world.add()
     world.sync()
