@@ -100,10 +100,12 @@ class Assessment:
         return digest(str(self.manifest))
 
     @cached_property
-    def write_at(self) -> datetime:
-        """When the Secret may be written; a token that doesn't work yet is not."""
+    def write_at(self) -> datetime | None:
+        """When the Secret may be written: not before its token works; None where there is nothing to write."""
         seen, now, token = self.seen, self.now, self.current
-        moments = [now, None if token is None else token.works_from]
+        if self.manifest is None or token is None or token.expires_at <= now:
+            return None
+        moments = [now, token.works_from]
         if seen.writes.cause == self.write_cause:
             moments.append(seen.writes.repair_at(now))
             if seen.writes.target == (seen.secret and seen.secret.uid):  # what refused it may have been deleted since
@@ -127,9 +129,11 @@ class Assessment:
         return next((reason for reason, holds in reasons.items() if holds), None)
 
     @cached_property
-    def request_at(self) -> datetime:
-        """When a token may be requested, as far as failures and limits of requests go."""
+    def request_at(self) -> datetime | None:
+        """When a token may be requested, as far as failures and limits of requests go; None where none is needed."""
         seen, now, token = self.seen, self.now, self.current
+        if self.reason is None or seen.owner.spec.suspend:
+            return None
         cause, requests, uid = seen.request_cause, seen.requests, seen.owner.uid
         expires_at = None if token is None else token.expires_at
         moments: list[datetime | None] = [now, requests.within_limits(cause, now)]

@@ -143,16 +143,17 @@ def _leaves_foreign_secret(assessed: Assessment) -> SecretConflict | None:
 
 
 def _writes(assessed: Assessment) -> ApplySecret | None:
-    if not _is_to_be_written(assessed) or assessed.manifest is None or assessed.write_at > assessed.now:
+    secret, manifest, due = assessed.seen.secret, assessed.manifest, assessed.write_at
+    if manifest is None or due is None or due > assessed.now:
         return None
-    secret = assessed.seen.secret
-    return ApplySecret(assessed.manifest, assessed.write_cause, None if secret is None else secret.uid)
+    return ApplySecret(manifest, assessed.write_cause, None if secret is None else secret.uid)
 
 
 def _requests(assessed: Assessment) -> RequestToken | Wait | None:
-    if not _is_to_be_requested(assessed) or assessed.reason is None or assessed.request_at > assessed.now:
+    reason, due = assessed.reason, assessed.request_at
+    if reason is None or due is None or due > assessed.now:
         return None
-    return _wait(assessed) if assessed.seen.slot is SlotState.QUEUED else RequestToken(assessed.reason)
+    return _wait(assessed) if assessed.seen.slot is SlotState.QUEUED else RequestToken(reason)
 
 
 def _deletes_old_secret(assessed: Assessment) -> DeleteOldSecret | None:
@@ -189,34 +190,17 @@ def _needed_first(assessed: Assessment, decided: Decision) -> Decision | None:
         return ReadOldSecrets()
     if requests and seen.slot is SlotState.NOT_ASKED_FOR:
         return AcquireSlot()
-    is_known = isinstance(decided, Wait) or (isinstance(decided, SecretConflict) and _is_known(seen.secret))
+    tells_whose = seen.secret is None or seen.secret.type is not None
+    is_known = isinstance(decided, Wait) or (isinstance(decided, SecretConflict) and tells_whose)
     return None if seen.secret_is_live or is_known else ReadSecret()
-
-
-def _is_known(secret: SecretState | None) -> bool:
-    """Whether all of a Secret is known that tells whose it is."""
-    return secret is None or secret.type is not None
 
 
 def _wait(assessed: Assessment) -> Wait:
     """Wait for what time brings next."""
     now, token = assessed.now, assessed.current
-    moments = [now + RESYNC, assessed.served_until]
+    moments = [now + RESYNC, assessed.served_until, assessed.write_at, assessed.request_at]
     if assessed.seen.slot is SlotState.QUEUED:
         moments.append(now + LONG_WAIT)
     if token is not None:
         moments += (token.expires_at, token.renews_at if assessed.reason is None else None)
-    if _is_to_be_written(assessed):
-        moments.append(assessed.write_at)
-    if _is_to_be_requested(assessed):
-        moments.append(assessed.request_at)
     return Wait(min(moment for moment in moments if moment is not None and moment > now))
-
-
-def _is_to_be_written(assessed: Assessment) -> bool:
-    token = assessed.current
-    return token is not None and token.expires_at > assessed.now and assessed.manifest is not None
-
-
-def _is_to_be_requested(assessed: Assessment) -> bool:
-    return assessed.reason is not None and not assessed.seen.owner.spec.suspend

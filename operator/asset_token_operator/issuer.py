@@ -51,7 +51,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-
 TIDY_EVERY: Final = timedelta(minutes=1)
 
 
@@ -159,7 +158,8 @@ class Issuer:
 
     async def request(self, assessed: Assessment, decided: RequestToken) -> Observed:
         """Request a token; what came of it is in `last_issued` or in `requests`."""
-        seen, key, sent_at = assessed.seen, assessed.seen.owner.key, self._clock.now()
+        seen, key, environment = assessed.seen, assessed.seen.owner.key, assessed.seen.owner.spec.environment
+        sent_at, began = self._clock.now(), self._clock.elapsed()
         attempts = seen.requests.begin(seen.request_cause, sent_at)
         seen = replace(seen, slot=SlotState.NOT_ASKED_FOR)
         try:
@@ -168,15 +168,20 @@ class Issuer:
                     f"Credentials Secret {seen.owner.spec.credentials.name} can't be read; tried again by itself."
                 )
                 raise error.with_traceback(None)  # it may be raised again and again
-            token = await self._issue(assessed, seen.credentials, decided.reason, sent_at)
+            token = await self._exchange(assessed, seen.credentials, decided.reason, sent_at)
         except OperatorError as error:
-            said = {"outcome": "failed", "reason": error.reason, "seconds": self._seconds_since(sent_at)}
+            took = self._clock.elapsed() - began
+            if isinstance(error, AssetError):
+                self._metrics.requested(environment, error.reason, took)
+            said = {"outcome": "failed", "reason": error.reason, "seconds": round(took.total_seconds(), 3)}
             logger.warning("%s: no token: %s", key, error, extra=about(key, **said))
             return self._view(replace(seen, requests=self._failed(seen, attempts, error)))
+        took = self._clock.elapsed() - began
+        self._metrics.requested(environment, ISSUED, took)
         said = {
             "outcome": "issued" if token.revision == 1 else "renewed",
             "reason": token.reason,
-            "seconds": self._seconds_since(sent_at),
+            "seconds": round(took.total_seconds(), 3),
             "token_id": token.token_id,
             "expires_at": format_time(token.expires_at),
         }
@@ -194,22 +199,6 @@ class Issuer:
         elif not alone and error.recovery is Recovery.ENDPOINT and (seen.endpoint_down or _is_retry_of_endpoint(seen)):
             attempts = attempts.uncounted()
         return attempts.failed(failure_of(error, self._clock.now(), self._budgets.endpoint(environment).ups))
-
-    def _seconds_since(self, moment: datetime) -> float:
-        return round((self._clock.now() - moment).total_seconds(), 3)
-
-    async def _issue(
-        self, assessed: Assessment, credentials: Credentials, reason: Reason, sent_at: datetime
-    ) -> IssuedToken:
-        environment = assessed.seen.owner.spec.environment
-        began = self._clock.elapsed()
-        try:
-            token = await self._exchange(assessed, credentials, reason, sent_at)
-        except AssetError as error:
-            self._metrics.requested(environment, error.reason, self._clock.elapsed() - began)
-            raise
-        self._metrics.requested(environment, ISSUED, self._clock.elapsed() - began)
-        return token
 
     async def _exchange(
         self, assessed: Assessment, credentials: Credentials, reason: Reason, sent_at: datetime

@@ -7,7 +7,7 @@ needn't read it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlsplit, urlunsplit
@@ -284,7 +284,7 @@ def _history(assessed: Assessment) -> list[HistoryEntry]:
 def is_worth_writing(assessed: Assessment, after: Status) -> bool:
     """Whether the status says something new, and not only that it failed once more within a minute."""
     before = assessed.seen.owner.status
-    if _waits_briefly(assessed, after) or replace(before, synced_hash=after.synced_hash) == after:
+    if _waits_briefly(assessed, after) or before == after:
         return False
     issuing = before.is_true(ConditionType.ISSUING) and after.is_true(ConditionType.ISSUING)
     if not issuing or before.observed_generation != after.observed_generation:

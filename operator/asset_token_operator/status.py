@@ -6,7 +6,7 @@ Each AssetToken's is in memory, so its parts are dataclasses with slots, a sixth
 from __future__ import annotations
 
 import sys
-from dataclasses import fields
+from dataclasses import field, fields
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
@@ -90,7 +90,9 @@ class Status:
     token_id: str | None = None
     revision: int | None = None
     last_handled_renew_request: str | None = None
-    synced_hash: str | None = None
+    synced_hash: str | None = field(default=None, compare=False)
+    """A hint to the operator itself, and no news."""
+
     failed_attempts: int | None = None
     last_failure_time: Time | None = None
     history: Annotated[tuple[HistoryEntry, ...], Field(max_length=LONGEST_HISTORY)] | None = None
@@ -110,7 +112,7 @@ class Status:
         return found
 
 
-FIELDS: Final = tuple(to_camel(field.name) for field in fields(Status))
+FIELDS: Final = tuple(to_camel(one.name) for one in fields(Status))
 """Their names in the CRD."""
 
 ADAPTER: Final = TypeAdapter(Status)
