@@ -157,6 +157,7 @@ class Account:
         pauses: How often it has rested after a 429.
         in_flight: Who has been sent, or has a slot kept, and since when.
         queue: Who waits, in order.
+        idle_until: Before that none of these can be served, unless something changes; None where something has.
         turn: The latest turn of whom something was sent for.
         turns: The latest that each namespace was given.
     """
@@ -178,6 +179,7 @@ class Account:
     pauses: int = 0
     in_flight: dict[Key, datetime] = field(default_factory=dict)
     queue: list[Slot] = field(default_factory=list)
+    idle_until: datetime | None = None
     turn: int = 0
     turns: dict[str, int] = field(default_factory=dict)
 

@@ -111,8 +111,13 @@ class Budgets:
             return True
         bisect.insort(account.queue, slot, key=Slot.rank)
         self._queued[slot.key] = slot
-        self._changed.set()
+        self._look_at(account)
         return False
+
+    def _look_at(self, account: Account) -> None:
+        """Something has changed by which one who waits there may be served."""
+        account.idle_until = None
+        self._changed.set()
 
     def _turn(self, slot: Slot) -> int:
         """Its turn, which who waits keeps."""
@@ -137,16 +142,18 @@ class Budgets:
         """The token needs no slot any more, or not the one that it has."""
         queued = self._queued.pop(key, None)
         if queued is not None:
-            queue = self._accounts[queued.tenant].queue
-            del queue[bisect.bisect_left(queue, queued.rank(), key=Slot.rank)]
+            account = self._accounts[queued.tenant]
+            del account.queue[bisect.bisect_left(account.queue, queued.rank(), key=Slot.rank)]
+            account.idle_until = None
         kept, _ = self._kept.pop(key, (None, None))
         if kept is not None:
             self.release(kept)
 
     def release(self, slot: Slot) -> None:
         """The slot that was taken is free again."""
-        self._accounts[slot.tenant].in_flight.pop(slot.key, None)
-        self._changed.set()
+        account = self._accounts[slot.tenant]
+        account.in_flight.pop(slot.key, None)
+        self._look_at(account)
 
     def answered(self, slot: Slot, reply: Reply) -> None:
         """Asset answered, whatever it was, so its endpoint is up."""
@@ -169,6 +176,8 @@ class Budgets:
         if endpoint.down:
             logger.warning("Asset %s answers again", environment)
             look_again = {waiting.key for waiting in self._waiting(environment)}
+            for waiting in self._accounts.values():
+                waiting.idle_until = None
         for key in sorted(endpoint.answer(slot, now, wall) | look_again):
             self._wake(key)
 
@@ -215,18 +224,19 @@ class Budgets:
 
     def _serve(self, now: datetime) -> datetime:
         """Give all slots that are free now; when to look again."""
-        for slot, until in list(self._kept.values()):
-            if until <= now:
-                self.withdraw(slot.key)
+        while self._kept and (first := next(iter(self._kept.values())))[1] <= now:  # they were let go in this order
+            self.withdraw(first[0].key)
         again = now + LOOK_AGAIN
-        for environment, endpoint in self._endpoints.items():
-            if endpoint.down:
-                again = min(again, self._probe(environment, endpoint, now))
+        down = {environment: endpoint for environment, endpoint in self._endpoints.items() if endpoint.down}
+        for environment, endpoint in down.items():
+            again = min(again, self._probe(environment, endpoint, now))
         waiting = [account for account in self._accounts.values() if account.queue]
-        for account in sorted(waiting, key=lambda account: account.queue[0].rank()):
-            if not self._endpoints[account.queue[0].tenant.environment].down:
-                again = min(again, self._serve_queue(account, now))
-        return again
+        if down:
+            waiting = [account for account in waiting if account.queue[0].tenant.environment not in down]
+        changed = [account for account in waiting if account.idle_until is None or account.idle_until <= now]
+        for account in sorted(changed, key=lambda account: account.queue[0].rank()):
+            account.idle_until = self._serve_queue(account, now)
+        return min([again, *(account.idle_until for account in waiting if account.idle_until is not None)])
 
     def _probe(self, environment: Environment, endpoint: Endpoint, now: datetime) -> datetime:
         """Let one ask an endpoint that is down whether it is up again, if it is time, in turn."""

@@ -5,21 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from dataclasses import replace
 from datetime import timedelta
 from email.utils import format_datetime
 from typing import TYPE_CHECKING
 
 import pytest
 
-from asset_token_operator.account import Tenant
+from asset_token_operator.account import Account, Tenant
 from asset_token_operator.budget import Budgets
 from asset_token_operator.model import Environment, Key, Reserves, Urgency
 from tests.support.builders import NOW, a_reply
 from tests.support.clock import ManualClock, settle
-from tests.support.limiter import OTHER_TENANT, a_slot
+from tests.support.limiter import OTHER_TENANT, TENANT, a_slot
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from pytest_mock import MockerFixture
 
     from asset_token_operator.account import Slot
     from asset_token_operator.answers import Reply
@@ -316,6 +319,19 @@ class TestOrder:
             "forced-late",
             "routine",
         ]
+
+    async def test_what_one_tenant_is_answered_has_no_other_queue_looked_at(
+        self, tokens: Tokens, mocker: MockerFixture
+    ) -> None:
+        tenants = [replace(TENANT, client=str(number)) for number in range(100)]
+        for tenant in tenants:
+            for name in ("sent", "waits"):
+                tokens.acquire(f"{tenant.client}-{name}", tenant=tenant)
+        await settle()
+        asked = mocker.spy(Account, "free_at")
+        await tokens.answer("7-sent", left=9)
+        assert tokens.woken == ["7-waits"]
+        assert {call.args[1].tenant.client for call in asked.call_args_list} == {"7"}
 
     async def test_namespaces_whose_credentials_were_never_accepted_have_their_turns(
         self, tokens: Tokens, clock: ManualClock
