@@ -8,7 +8,7 @@ from __future__ import annotations
 import bisect
 import math
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -72,10 +72,9 @@ class Slot:
         key: The AssetToken.
         expires_at: When its present token expires; of equal urgency the nearest goes first.
         failed_at: When it failed last, where others are answered: of these what has waited longest goes first.
-        is_accepted: Whether Asset is known to have accepted these credentials.
-        turn: 0 where it has; of all others the namespaces take turns (start-time fair queueing). So who only knows a
-            tenant's client_id, and makes AssetTokens with wrong secrets in a namespace of his own, holds up nobody who
-            has the right one.
+        credentials: Tells the credentials from others of the same client.
+        is_accepted: Whether Asset has issued a token for these credentials since the operator started.
+        turn: 0 where it has; else its turn among the namespaces that ask with credentials of which that isn't known.
     """
 
     key: Key
@@ -84,12 +83,22 @@ class Slot:
     urgency: Urgency
     expires_at: datetime
     failed_at: datetime | None = None
+    credentials: str = field(default="", repr=False)
     is_accepted: bool = True
     turn: int = 0
 
+    @property
+    def priority(self) -> Urgency:
+        """Its urgency, as far as that is believed: whoever invents credentials can invent a token that expires, too."""
+        return max(self.urgency, Urgency.MISSING) if self.turn else self.urgency
+
     def rank(self) -> tuple[Urgency, int, datetime, Key]:
         """Its order in the tenant's queue."""
-        return (self.urgency, self.turn, self.failed_at or self.expires_at, self.key)
+        return (self.priority, self.turn, self.failed_at or self.expires_at, self.key)
+
+    def whose(self) -> tuple[Urgency, str]:
+        """Whose turn it is."""
+        return self.priority, self.key.namespace
 
     def business(self) -> Business:
         """What it shares with others besides the endpoint."""
@@ -158,8 +167,8 @@ class Account:
         in_flight: Who has been sent, or has a slot kept, and since when.
         queue: Who waits, in order.
         idle_until: Before that none of these can be served, unless something changes; None where something has.
-        turn: The latest turn of whom something was sent for.
-        turns: The latest that each namespace was given.
+        turns: Those that a namespace waits with, at each priority, in order.
+        had: The latest that it had.
     """
 
     limit: int = DEFAULT_LIMIT
@@ -180,8 +189,8 @@ class Account:
     in_flight: dict[Key, datetime] = field(default_factory=dict)
     queue: list[Slot] = field(default_factory=list)
     idle_until: datetime | None = None
-    turn: int = 0
-    turns: dict[str, int] = field(default_factory=dict)
+    turns: dict[tuple[Urgency, str], list[int]] = field(default_factory=dict)
+    had: dict[tuple[Urgency, str], int] = field(default_factory=dict)
 
     def window(self) -> timedelta:
         """How long a window is, as far as it can be told."""
@@ -207,7 +216,7 @@ class Account:
         if self.rest is not None and self.is_paused(now):
             ends = self.rest.ends_for(slot)
             return ends if ends > now else self._one_at_a_time(now)
-        reserve = reserves.of(slot.urgency, self.limit)
+        reserve = reserves.of(slot.priority, self.limit)
         spaced = self._spaced(slot.urgency, self.limit - reserve, now)
         if self.resets_at is None or self.resets_at <= now:
             self.resets_at = None
@@ -234,14 +243,46 @@ class Account:
         """Whether it rests after a 429."""
         return self.rest is not None and self.rest.ends() > now
 
-    def next_turn(self, namespace: str) -> int:
-        """The next turn of a namespace: after its latest one, and never one that has passed."""
-        self.turns[namespace] = turn = 1 + max(self.turn, self.turns.get(namespace, 0))
-        return turn
+    def with_turn(self, slot: Slot, queued: Slot | None) -> Slot:
+        """The slot with a turn of its namespace, as its credentials aren't known to be accepted.
+
+        Start-time fair queueing: the turn after its latest, but none that has passed; who waits keeps its turn. So who
+        only knows a tenant's client_id, and asks with many wrong secrets in a namespace of his own, comes before no
+        other's first token but once.
+
+        Args:
+            slot: What is asked for.
+            queued: What it has waited for until now, if it has.
+        """
+        slot = replace(slot, turn=1)
+        if queued is not None and queued.turn and (queued.tenant, queued.whose()) == (slot.tenant, slot.whose()):
+            return replace(slot, turn=queued.turn)
+        first = bisect.bisect_left(self.queue, (slot.priority, 1), key=lambda other: (other.priority, other.turn))
+        present = next((other.turn for other in self.queue[first : first + 1] if other.priority is slot.priority), 0)
+        if not present:  # nobody waits for a turn
+            self.had = {whose: turn for whose, turn in self.had.items() if whose[0] is not slot.priority}
+        latest = max(self.had.get(slot.whose(), 0), *self.turns.get(slot.whose(), (0,)))
+        return replace(slot, turn=max(present, latest + 1))
+
+    def enqueue(self, slot: Slot) -> None:
+        """It waits from now on."""
+        bisect.insort(self.queue, slot, key=Slot.rank)
+        if slot.turn:
+            bisect.insort(self.turns.setdefault(slot.whose(), []), slot.turn)
+
+    def dequeue(self, slot: Slot) -> None:
+        """It waits no more."""
+        del self.queue[bisect.bisect_left(self.queue, slot.rank(), key=Slot.rank)]
+        if slot.turn:
+            turns = self.turns[slot.whose()]
+            turns.remove(slot.turn)
+            if not turns:
+                del self.turns[slot.whose()]
 
     def send(self, slot: Slot, now: datetime) -> None:
         """One more is sent."""
-        self.turn = max(self.turn, slot.turn)
+        if slot.turn:
+            self.had[slot.whose()] = max(slot.turn, self.had.get(slot.whose(), 0))
         self.in_flight[slot.key] = now
         self.sent.append(now)
         half = len(self.sent) // 2

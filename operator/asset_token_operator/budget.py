@@ -9,7 +9,6 @@ comes; a waiting token therefore never holds a worker, and one tenant's queue ne
 from __future__ import annotations
 
 import asyncio
-import bisect
 import logging
 from collections import defaultdict, deque
 from dataclasses import replace
@@ -102,14 +101,14 @@ class Budgets:
             return True
         if kept is not None:
             self.release(kept)
-        if not slot.is_accepted:
-            slot = replace(slot, turn=self._turn(slot))
+        account, queued = self._accounts[slot.tenant], self._queued.get(slot.key)
         self.withdraw(slot.key)
-        account = self._accounts[slot.tenant]
+        if not slot.is_accepted:
+            slot = account.with_turn(slot, queued)
         if self._free_at(slot, now) <= now and self._is_next(slot):
             self._send(slot, now)
             return True
-        bisect.insort(account.queue, slot, key=Slot.rank)
+        account.enqueue(slot)
         self._queued[slot.key] = slot
         self._look_at(account)
         return False
@@ -118,13 +117,6 @@ class Budgets:
         """Something has changed by which one who waits there may be served."""
         account.idle_until = None
         self._changed.set()
-
-    def _turn(self, slot: Slot) -> int:
-        """Its turn, which who waits keeps."""
-        queued = self._queued.get(slot.key)
-        if queued is not None and queued.tenant == slot.tenant and queued.turn > 0:
-            return queued.turn
-        return self._accounts[slot.tenant].next_turn(slot.key.namespace)
 
     def _is_next(self, slot: Slot) -> bool:
         """Whether nobody waits who goes before."""
@@ -143,7 +135,7 @@ class Budgets:
         queued = self._queued.pop(key, None)
         if queued is not None:
             account = self._accounts[queued.tenant]
-            del account.queue[bisect.bisect_left(account.queue, queued.rank(), key=Slot.rank)]
+            account.dequeue(queued)
             account.idle_until = None
         kept, _ = self._kept.pop(key, (None, None))
         if kept is not None:
@@ -195,6 +187,15 @@ class Budgets:
             for key in endpoint.failed:
                 self._wake(key)
 
+    def accept(self, tenant: Tenant, credentials: str) -> None:
+        """Asset has issued a token for these credentials: who waits with them has to wait for no turn any more."""
+        account = self._accounts[tenant]
+        for slot in [slot for slot in account.queue if slot.turn and slot.credentials == credentials]:
+            account.dequeue(slot)
+            self._queued[slot.key] = accepted = replace(slot, is_accepted=True, turn=0)
+            account.enqueue(accepted)
+        self._look_at(account)
+
     def fails_alone(self, environment: Environment, key: Key) -> bool:
         """Whether an AssetToken's requests fail while others are answered."""
         return key in self._endpoints[environment].alone
@@ -204,7 +205,6 @@ class Budgets:
         for tenant, account in list(self._accounts.items()):
             if tenant not in used and not account.queue and not account.in_flight:
                 del self._accounts[tenant]
-            account.turns = {namespace: turn for namespace, turn in account.turns.items() if turn > account.turn}
         for business in [business for business in self._businesses if business[0] not in self._accounts]:
             del self._businesses[business]
 
@@ -286,7 +286,7 @@ class Budgets:
         sent = self._businesses[slot.tenant, slot.business_id]
         while sent and sent[0] + WINDOW + MARGIN <= now:
             sent.popleft()
-        most = DEFAULT_LIMIT - self._reserves.of(slot.urgency, DEFAULT_LIMIT)
+        most = DEFAULT_LIMIT - self._reserves.of(slot.priority, DEFAULT_LIMIT)
         return sent[-most] + WINDOW + MARGIN if len(sent) >= most else now
 
     def _send(self, slot: Slot, now: datetime) -> None:

@@ -119,10 +119,6 @@ class Evidence:
             return seen.credentials_version is None
         return not are_others(seen.credentials, token)
 
-    def were_accepted(self) -> bool:
-        """Whether the present token was requested with the credentials that there are now, by all that is noted."""
-        return self.current is not None and (not self._credentials_changed() or self.has_same_credentials())
-
     def _read(self, secret: SecretState) -> IssuedToken | None:
         """The token that a Secret holds, as far as it is believed that the operator put it there.
 

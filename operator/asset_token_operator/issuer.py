@@ -88,7 +88,7 @@ class Issuer:
         self._credentials = CredentialsReader(kube, caches)
         self._parked: dict[Identity, Attempts] = {}
         self._accepted: Counter[Identity] = Counter()
-        """How often Asset has accepted which credentials."""
+        """How often Asset has issued a token for which credentials: other answers may come before it looks at them."""
 
         self._refused: dict[Key, tuple[Identity, int]] = {}
         """With which credentials an AssetToken was refused last, and how often they had been accepted by then."""
@@ -132,9 +132,16 @@ class Issuer:
         if key in self._slots or seen.credentials is None:
             return replace(seen, slot=SlotState.GRANTED)
         tenant, urgency = _tenant(seen.owner, seen.credentials), assessed.urgency
-        identity = (seen.owner.spec.environment, seen.credentials.identity())
-        is_accepted = assessed.evidence.were_accepted() or self._accepted[identity] > 0
-        slot = Slot(key, tenant, seen.owner.spec.business_id, urgency, assessed.expires_at, is_accepted=is_accepted)
+        environment, credentials = seen.owner.spec.environment, seen.credentials.identity()
+        slot = Slot(
+            key,
+            tenant,
+            seen.owner.spec.business_id,
+            urgency,
+            assessed.expires_at,
+            credentials=credentials,
+            is_accepted=self._accepted[environment, credentials] > 0,
+        )
         if urgency is Urgency.RETRY and seen.requests.failure is not None:
             slot = replace(slot, failed_at=seen.requests.failure.at)
         if not self._budgets.acquire(slot):
@@ -226,6 +233,9 @@ class Issuer:
             raise
         self._clocks.token_says(spec.environment, reply.date, validity)
         self._release(identity, owner.key)
+        self._accepted[identity] += 1
+        if self._accepted[identity] == 1:
+            self._budgets.accept(_tenant(owner, credentials), credentials.identity())
         ends = began + (validity.expires_at - validity.skew - sent_at)
         # Our clock may be another machine's after a restart, so the cluster's is what Asset's is compared with.
         skew = validity.skew - (self._clocks.cluster_skew() or timedelta())
@@ -246,8 +256,7 @@ class Issuer:
         return before is not None and before[0] == identity and before[1] < accepted
 
     def _release(self, identity: Identity, by: Key) -> None:
-        """Asset accepts the credentials: where they were parked, all others that use them look again."""
-        self._accepted[identity] += 1
+        """Asset doesn't refuse the credentials: where they were parked, all others that use them look again."""
         self._refused.pop(by, None)
         if self._parked.pop(identity, None) is None:
             return

@@ -24,7 +24,7 @@ LONGEST_HISTORY: Final = 10
 
 Time = Annotated[datetime, AfterValidator(whole_seconds), PlainSerializer(format_time)]
 Word = Annotated[str, AfterValidator(sys.intern)]
-"""A text that many have; it is in memory once."""
+"""One of few texts, which many have; it is in memory once."""
 
 AS_IN_CRD: Final = ConfigDict(alias_generator=to_camel, populate_by_name=True)
 
@@ -46,7 +46,7 @@ class Condition:
     type: Word
     status: Literal["True", "False", "Unknown"]
     reason: Word
-    message: Word
+    message: str
     observed_generation: int = 0
     last_transition_time: Time
 

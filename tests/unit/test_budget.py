@@ -82,6 +82,32 @@ class Tokens:
         return woken
 
 
+class Guesses:
+    """AssetTokens of several namespaces that wait for one tenant's budget."""
+
+    def __init__(self, tokens: Tokens) -> None:
+        self.tokens = tokens
+        self.slots: dict[str, Slot] = {}
+
+    def ask(self, namespace: str, *names: str, **changes: object) -> None:
+        for name in names:
+            fields = {"key": Key(namespace, name), "urgency": Urgency.MISSING, "is_accepted": False}
+            self.slots[name] = a_slot(name, **(fields | changes))
+            assert not self.tokens.budgets.acquire(self.slots[name])
+
+    def waiting(self) -> list[str]:
+        (account,) = self.tokens.budgets._accounts.values()  # noqa: SLF001 - its queue is shown nowhere else
+        return [slot.key.name for slot in account.queue]
+
+
+@pytest.fixture
+async def guesses(tokens: Tokens) -> Guesses:
+    """With nothing left in this window."""
+    tokens.acquire("sent")
+    await tokens.answer("sent", left=0)
+    return Guesses(tokens)
+
+
 @pytest.fixture
 def clock() -> ManualClock:
     return ManualClock()
@@ -334,29 +360,63 @@ class TestOrder:
         assert {call.args[1].tenant.client for call in asked.call_args_list} == {"7"}
 
     async def test_namespaces_whose_credentials_were_never_accepted_have_their_turns(
-        self, tokens: Tokens, clock: ManualClock
+        self, guesses: Guesses, clock: ManualClock
     ) -> None:
-        def asks(namespace: str, *names: str, is_accepted: bool = False) -> None:
-            for name in names:
-                asked = a_slot(key=Key(namespace, name), urgency=Urgency.MISSING, is_accepted=is_accepted)
-                assert not tokens.budgets.acquire(asked)
-
-        def waits() -> list[str]:
-            (account,) = tokens.budgets._accounts.values()  # noqa: SLF001 - its queue is shown nowhere else
-            return [slot.key.name for slot in account.queue]
-
-        tokens.acquire("sent")
-        await tokens.answer("sent", left=0)
-        asks("aaa", "a1", "a2", "a3")
-        asks("shop", "s1")
-        asks("aaa", "a2", "a1")  # they look again, and keep their turns
-        assert waits() == ["a1", "s1", "a2", "a3"]
+        guesses.ask("aaa", "a1", "a2", "a3")
+        guesses.ask("shop", "s1")
+        guesses.ask("aaa", "a2", "a1")  # they look again, and keep their turns
+        assert guesses.waiting() == ["a1", "s1", "a2", "a3"]
 
         await clock.advance(47 * SECOND)
-        assert tokens.newly_woken() == ["a1"]
-        asks("tea", "t1")
-        asks("zoo", "known", is_accepted=True)
-        assert waits() == ["known", "s1", "a2", "t1", "a3"]
+        assert guesses.tokens.newly_woken() == ["a1"]
+        guesses.ask("aaa", "a4")
+        guesses.ask("tea", "t1")
+        guesses.ask("zoo", "known", is_accepted=True)
+        assert guesses.waiting() == ["known", "s1", "t1", "a2", "a3", "a4"]
+
+    async def test_who_has_had_a_turn_comes_after_who_waits_for_the_first(
+        self, guesses: Guesses, clock: ManualClock
+    ) -> None:
+        guesses.ask("aaa", "a1")
+        guesses.ask("shop", "s1", "s2")
+        await clock.advance(47 * SECOND)
+        assert guesses.tokens.newly_woken() == ["a1"]
+        assert guesses.tokens.budgets.acquire(guesses.slots["a1"])
+        guesses.ask("aaa", "a1")
+        assert guesses.waiting() == ["s1", "a1", "s2"]
+
+    @pytest.mark.parametrize("how", ["withdrawn", "accepted"])
+    async def test_a_turn_that_nothing_was_sent_for_is_given_back(self, guesses: Guesses, how: str) -> None:
+        names = [f"s{number}" for number in range(9)]
+        guesses.ask("shop", *names)
+        for name in names:
+            guesses.tokens.budgets.withdraw(Key("shop", name))
+            if how == "accepted":
+                guesses.ask("shop", name, is_accepted=True)
+        guesses.ask("aaa", "a1", "a2")
+        guesses.ask("shop", "new")
+        assert guesses.waiting()[-3:] == ["a1", "new", "a2"]
+
+    async def test_who_waits_with_credentials_that_are_accepted_now_goes_before_all_others(
+        self, guesses: Guesses
+    ) -> None:
+        guesses.ask("aaa", "a1", "a2")
+        guesses.ask("shop", "s1", "s2", credentials="right")
+        guesses.tokens.budgets.accept(TENANT, "right")
+        assert guesses.waiting() == ["s1", "s2", "a1", "a2"]
+
+    async def test_a_turn_that_is_taken_out_of_order_makes_nobody_wait_longer(self, guesses: Guesses) -> None:
+        guesses.ask("aaa", *(f"a{number}" for number in range(9)), urgency=Urgency.MISSING)
+        guesses.ask("aaa", "b", "c", urgency=Urgency.RETRY)
+        guesses.tokens.budgets.withdraw(Key("aaa", "a3"))
+        guesses.ask("shop", "s1")
+        assert guesses.waiting()[:3] == ["a0", "s1", "a1"]
+
+    async def test_a_guess_is_never_about_to_expire(self, guesses: Guesses) -> None:
+        guesses.ask("aaa", "forged", urgency=Urgency.EXPIRING)
+        guesses.ask("shop", "first", is_accepted=True)
+        guesses.ask("tea", "renewed", is_accepted=True, urgency=Urgency.EXPIRING)
+        assert guesses.waiting() == ["renewed", "first", "forged"]
 
     async def test_who_comes_later_waits_behind_the_queue(self, tokens: Tokens, clock: ManualClock) -> None:
         await tokens.spend(9, left=1, limit=10)

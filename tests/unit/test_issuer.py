@@ -20,7 +20,15 @@ from asset_token_operator.errors import (
     KubeUnavailableError,
 )
 from asset_token_operator.manifests import stored_token
-from asset_token_operator.model import AssetToken, Credentials, CredentialsRef, Environment, Key, SecretSpec
+from asset_token_operator.model import (
+    AssetToken,
+    Credentials,
+    CredentialsRef,
+    Environment,
+    IssuedToken,
+    Key,
+    SecretSpec,
+)
 from asset_token_operator.observed import Observed, SlotState
 from asset_token_operator.reasons import Reason
 from asset_token_operator.renewal import renewal_time
@@ -470,8 +478,15 @@ def test_until_the_first_answer_only_one_request_of_a_tenant_is_sent(world: Worl
     assert world.woken == [a_token("b").key]
 
 
+@pytest.mark.parametrize(
+    "forged",
+    [
+        pytest.param(None, id="nothing more"),
+        pytest.param(an_issued_token(expires_at=NOW + SECOND), id="a token that is about to expire, proved by them"),
+    ],
+)
 def test_who_makes_many_with_wrong_secrets_for_a_known_client_id_holds_up_none_whose_credentials_are_accepted(
-    world: World,
+    world: World, forged: IssuedToken | None
 ) -> None:
     add(world, a_token("z-first"))
     reconcile(world, a_token("z-first"))
@@ -481,24 +496,40 @@ def test_who_makes_many_with_wrong_secrets_for_a_known_client_id_holds_up_none_w
     world.asset.headers = {"x_ratelimit_limit": "300", "x_ratelimit_remaining": "0", "x_ratelimit_reset": reset}
     add(world, a_token("last"))
     reconcile(world, a_token("last"))
-    assert not acquires(world, observe(world, guess))
+    assert not acquires(world, replace(observe(world, guess), last_issued=forged))
     assert not acquires(world, observe(world, a_token("z-next")))
 
     (account,) = world.budgets._accounts.values()  # noqa: SLF001 - its queue is shown nowhere else
     assert [slot.key.name for slot in account.queue] == ["z-next", "guess"]
 
 
-def test_credentials_that_its_token_was_requested_with_count_as_accepted_after_a_restart_and_others_dont(
-    world: World,
+@pytest.mark.parametrize(
+    ("status", "code", "turn"),
+    [
+        pytest.param(200, None, 0, id="a token"),
+        pytest.param(429, None, 1, id="429"),
+        pytest.param(422, None, 1, id="422"),
+        pytest.param(400, "invalid_scope", 1, id="400"),
+        pytest.param(302, None, 1, id="302"),
+    ],
+)
+def test_only_a_token_shows_that_asset_accepts_credentials(
+    world: World, status: int, code: str | None, turn: int
 ) -> None:
-    world.add()
-    world.reconcile()
-    world.restart()
-    seen = replace(observe(world), last_issued=an_issued_token())
-    guessed = replace(seen, credentials=replace(CREDENTIALS, client_secret=SecretStr("guessed")))
+    add(world, a_token("first"), a_token("second"), a_token("waits"))
+    world.sync()
+    assert acquires(world, observe(world, a_token("first")))
+    assert not acquires(world, observe(world, a_token("waits")))
+    nothing_left = {"x_ratelimit_limit": "300", "x_ratelimit_remaining": "0"}
+    world.asset.headers = nothing_left | {"x_ratelimit_reset": str(int(world.clock.now().timestamp()) + 20)}
+    if status != 200:
+        world.asset.faults.fail("request_token", a_refusal(status, code, **world.asset.headers), times=1)
+    reconcile(world, a_token("first"))
+    assert not acquires(world, observe(world, a_token("second")))
 
-    accepted = [assess(one, world.clock.now()).evidence.were_accepted() for one in (seen, guessed)]
-    assert accepted == [True, False]
+    (account,) = world.budgets._accounts.values()  # noqa: SLF001 - its queue is shown nowhere else
+    turns = {slot.key.name: min(slot.turn, 1) for slot in account.queue}
+    assert (turns["waits"], turns["second"]) == (turn, turn)
 
 
 def test_credentials_that_are_gone_since_the_place_was_taken_give_it_back(world: World) -> None:
