@@ -51,6 +51,11 @@ class ReadOldSecrets:
 
 
 @dataclass(frozen=True, slots=True)
+class ConfirmOwner:
+    """Ask whether the AssetToken is still there, as its Secret is gone: both may have been deleted."""
+
+
+@dataclass(frozen=True, slots=True)
 class AcquireSlot:
     """Ask for a slot in the tenant's budget, to request a token."""
 
@@ -106,7 +111,14 @@ class SecretConflict:
 
 
 Step: TypeAlias = (
-    ReadCredentials | ReadSecret | ReadOldSecrets | AcquireSlot | RequestToken | ApplySecret | DeleteOldSecret
+    ReadCredentials
+    | ReadSecret
+    | ReadOldSecrets
+    | ConfirmOwner
+    | AcquireSlot
+    | RequestToken
+    | ApplySecret
+    | DeleteOldSecret
 )
 Outcome: TypeAlias = Wait | SecretConflict
 Decision: TypeAlias = Step | Outcome
@@ -175,7 +187,7 @@ CHECKS: Final[tuple[Callable[[Assessment], Decision | None], ...]] = (
 """What may be done, the first that applies first."""
 
 
-def _needed_first(assessed: Assessment, decided: Decision) -> Decision | None:
+def _needed_first(assessed: Assessment, decided: Decision) -> Decision | None:  # noqa: PLR0911 - one for each step
     """What has to be known, or had, before that is done or before it is left at that."""
     seen, evidence = assessed.seen, assessed.evidence
     if seen.senior is not None:  # the caches know all that counts
@@ -192,7 +204,10 @@ def _needed_first(assessed: Assessment, decided: Decision) -> Decision | None:
         return AcquireSlot()
     tells_whose = seen.secret is None or seen.secret.type is not None
     is_known = isinstance(decided, Wait) or (isinstance(decided, SecretConflict) and tells_whose)
-    return None if seen.secret_is_live or is_known else ReadSecret()
+    if not seen.secret_is_live and not is_known:
+        return ReadSecret()
+    confirms = evidence.lost_secret and not seen.owner_is_live and isinstance(decided, RequestToken | ApplySecret)
+    return ConfirmOwner() if confirms else None
 
 
 def _wait(assessed: Assessment) -> Wait:

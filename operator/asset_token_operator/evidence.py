@@ -40,6 +40,11 @@ class Evidence:
         secret = self.seen.secret
         return secret is not None and is_owned(secret, self.seen.owner, self.seen.juniors)
 
+    @property
+    def lost_secret(self) -> bool:
+        """Whether its Secret was there, by its status, and is gone."""
+        return self.seen.secret is None and self.seen.owner.status.secret_name == self.seen.owner.spec.secret.name
+
     @cached_property
     def stored(self) -> IssuedToken | None:
         """The token that the AssetToken's Secret holds; None where the Secret isn't its own or holds none."""

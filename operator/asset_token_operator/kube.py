@@ -22,6 +22,8 @@ from asset_token_operator.model import GROUP, KIND, OPERATOR, PLURAL, VERSION, C
 from asset_token_operator.parsing import (
     SecretEvent,
     parse_credentials,
+    parse_discovery,
+    parse_living,
     parse_our_secret,
     parse_secret,
     parse_secret_event,
@@ -79,7 +81,7 @@ class KubeClient:
     async def serves_asset_tokens(self) -> bool:
         """Whether the cluster knows AssetTokens, so that their CRD is installed."""
         try:
-            return await self.api.call("GET", f"/apis/{GROUP}/{VERSION}", _serves_asset_tokens)
+            return await self.api.call("GET", f"/apis/{GROUP}/{VERSION}", parse_discovery)
         except NotFoundError:
             return False
 
@@ -100,6 +102,18 @@ class KubeClient:
     async def version_of_asset_tokens(self, namespace: str, selector: str | None = None) -> int:
         """The resource version that a list of them would have."""
         return await self._version_of(_asset_tokens_path(namespace), selector)
+
+    async def confirm_asset_token(self, token: AssetToken) -> None:
+        """Ask whether an AssetToken is still there, for which the right to list is enough.
+
+        Raises:
+            NotFoundError: It is gone or going, or another has its name.
+        """
+        path, query = _asset_tokens_path(token.key.namespace), {"fieldSelector": f"metadata.name={token.key.name}"}
+        if token.uid not in await self.api.call("GET", path, parse_living, query=query, accept=METADATA_LIST):
+            raise NotFoundError(
+                f"AssetToken {token.key.name} is gone; looked at again by itself.", HTTPStatus.NOT_FOUND
+            )
 
     async def version_of_secrets(self, namespace: str) -> int:
         """The resource version that a list of Secrets would have."""
@@ -305,10 +319,6 @@ class KubeClient:
             if not rest:
                 return
             query["continue"], limit = rest, min(PAGE, limit * 2)
-
-
-def _serves_asset_tokens(answer: dict[str, Any]) -> bool:
-    return any(resource["name"] == PLURAL for resource in answer["resources"])
 
 
 def _read_version(answer: dict[str, Any]) -> int:

@@ -87,6 +87,7 @@ class Observed:
 
     Attributes:
         owner: The AssetToken.
+        owner_is_live: Whether it was asked in this run if that is still there.
         endpoints: The base URL of each environment.
         secret: What stands under the name of its Secret, whoever wrote it; by its metadata only, or whole.
         secret_is_live: Whether that was read in this run.
@@ -116,6 +117,7 @@ class Observed:
 
     owner: AssetToken
     endpoints: Mapping[Environment, str]
+    owner_is_live: bool = False
     secret: SecretState | None = None
     secret_is_live: bool = False
     old_secrets: tuple[SecretState, ...] = ()

@@ -20,6 +20,7 @@ from asset_token_operator.model import (
     LONGEST_TOKEN,
     MANAGED_BY_LABEL,
     OPERATOR,
+    PLURAL,
     RENEW_ANNOTATION,
     SECRET_TYPE,
     AssetToken,
@@ -140,6 +141,17 @@ def _parse_rollout_restart(restart: Mapping[str, Any] | None) -> RolloutRestart 
 
 def _duration(text: str | None) -> timedelta | None:
     return None if text is None else parse_duration(text)
+
+
+def parse_living(answer: Mapping[str, Any]) -> set[str]:
+    """The UIDs of a list's objects that aren't being deleted."""
+    found = (item["metadata"] for item in answer["items"] or ())
+    return {metadata["uid"] for metadata in found if "deletionTimestamp" not in metadata}
+
+
+def parse_discovery(answer: Mapping[str, Any]) -> bool:
+    """Whether AssetTokens are among the resources of their group."""
+    return any(resource["name"] == PLURAL for resource in answer["resources"])
 
 
 def parse_secret(body: Mapping[str, Any]) -> SecretState:

@@ -55,6 +55,9 @@ class SecretStore(Protocol):
     async def delete_secret(self, secret: SecretState, /) -> None:
         """Delete exactly that Secret."""
 
+    async def confirm_asset_token(self, token: AssetToken, /) -> None:
+        """Ask whether an AssetToken is still there."""
+
     async def write_status(self, token: AssetToken, status: Status, /) -> AssetToken:
         """Write an AssetToken's status."""
 

@@ -18,6 +18,7 @@ from asset_token_operator.attempts import Attempts, failure_of
 from asset_token_operator.decision import (
     AcquireSlot,
     ApplySecret,
+    ConfirmOwner,
     DeleteOldSecret,
     ReadCredentials,
     ReadOldSecrets,
@@ -233,6 +234,9 @@ class Reconciler:
                 return await self._look(seen)
             case ReadOldSecrets():
                 return await self._look_at_old_secrets(seen)
+            case ConfirmOwner():
+                await self._kube.confirm_asset_token(seen.owner)
+                return replace(seen, owner_is_live=True)
             case AcquireSlot():
                 return self._issuer.acquire_slot(assessed)
             case RequestToken():

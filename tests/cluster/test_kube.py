@@ -22,7 +22,7 @@ from aiohttp import web
 from kubernetes.aio.config import incluster_config, kube_config
 from pydantic import SecretStr
 
-from asset_token_operator import api_server
+from asset_token_operator import api_server, parsing
 from asset_token_operator import kube as kube_module
 from asset_token_operator.api_server import ApiClient
 from asset_token_operator.errors import (
@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
+    from types import ModuleType
 
     from tests.support.cluster import Cluster, Json
     from tests.support.controlplane import ControlPlane
@@ -254,17 +255,17 @@ class TestTheCrd:
         assert await kube.serves_asset_tokens()
 
     @pytest.mark.parametrize(
-        ("constant", "value"),
+        ("module", "constant", "value"),
         [
-            pytest.param("GROUP", "absent.getasset.com", id="group"),
-            pytest.param("VERSION", "v9", id="version"),
-            pytest.param("PLURAL", "absenttokens", id="resource"),
+            pytest.param(kube_module, "GROUP", "absent.getasset.com", id="group"),
+            pytest.param(kube_module, "VERSION", "v9", id="version"),
+            pytest.param(parsing, "PLURAL", "absenttokens", id="resource"),
         ],
     )
     async def test_is_missed(
-        self, kube: KubeClient, monkeypatch: pytest.MonkeyPatch, constant: str, value: str
+        self, kube: KubeClient, monkeypatch: pytest.MonkeyPatch, module: ModuleType, constant: str, value: str
     ) -> None:
-        monkeypatch.setattr(kube_module, constant, value)
+        monkeypatch.setattr(module, constant, value)
         assert not await kube.serves_asset_tokens()
 
 
@@ -312,6 +313,22 @@ class TestListingAssetTokens:
         listed, version = await kube.list_asset_tokens(namespace)
         assert dict(listed) == {}
         assert version > 0
+
+
+@pytest.mark.usefixtures("crds")
+class TestConfirmingAnAssetToken:
+    async def test_takes_one_that_is_there(self, kube: KubeClient, space: Space) -> None:
+        space.create_asset_token("another")
+        await kube.confirm_asset_token(space.create_asset_token())
+
+    async def test_refuses_one_that_is_gone(self, kube: KubeClient, space: Space) -> None:
+        token = space.create_asset_token()
+        with pytest.raises(NotFoundError):
+            await kube.confirm_asset_token(replace(token, key=Key(space.name, "gone")))
+
+    async def test_refuses_a_namesake(self, kube: KubeClient, space: Space) -> None:
+        with pytest.raises(NotFoundError):
+            await kube.confirm_asset_token(replace(space.create_asset_token(), uid=GONE))
 
 
 # ---- Secrets ---------------------------------------------------------------------------------------------------------
@@ -1041,6 +1058,7 @@ Call = Callable[[KubeClient], Awaitable[object]]
 CALLS: dict[str, Call] = {
     "serves-asset-tokens": lambda kube: kube.serves_asset_tokens(),
     "list-asset-tokens": lambda kube: kube.list_asset_tokens("shop"),
+    "confirm-asset-token": lambda kube: kube.confirm_asset_token(an_asset_token()),
     "list-secrets": lambda kube: anext(kube.list_secrets("shop")),
     "watch-secrets": lambda kube: anext(kube.watch_secrets("shop", 0)),
     "read-secret": lambda kube: kube.read_secret(Key("shop", NAME)),

@@ -192,6 +192,12 @@ class FakeKubeClient:
         """Somebody creates or changes a workload."""
         self.workloads[namespace, target] = replace(workload, version=self._next_version())
 
+    async def confirm_asset_token(self, token: AssetToken) -> None:
+        self._called("confirm_asset_token")
+        found = self.asset_tokens.get(token.key)
+        if found is None or found.uid != token.uid or found.deleting:
+            raise NotFoundError(f"AssetToken {token.key.name} is gone.", 404)
+
     async def write_status(self, token: AssetToken, status: Status) -> AssetToken:
         self._called("write_status")
         found = self.asset_tokens.get(token.key)

@@ -235,8 +235,27 @@ def test_a_deleted_secret_is_written_again_without_a_request(issued: World) -> N
 
     issued.reconcile()
 
-    assert issued.calls() == ["read_secret", "apply_secret"]
+    assert issued.calls() == ["read_secret", "confirm_asset_token", "apply_secret"]
     assert access_token(issued) == "canary-access-token-1"
+
+
+@pytest.mark.parametrize("at_hand", [pytest.param(True, id="token at hand"), pytest.param(False, id="after a restart")])
+@pytest.mark.parametrize("another", [pytest.param(False, id="gone"), pytest.param(True, id="another by its name")])
+def test_a_secret_that_is_deleted_with_its_asset_token_is_not_written_again_before_that_is_known(
+    issued: World, *, at_hand: bool, another: bool
+) -> None:
+    if not at_hand:
+        issued.restart()
+    issued.kube.secrets.clear()
+    issued.sync()
+    (token,) = issued.kube.asset_tokens.values()
+    del issued.kube.asset_tokens[token.key]
+    if another:
+        issued.kube.put_token(replace(token, uid="another"))
+
+    assert issued.reconcile(sync=False) == issued.clock.now() + MINUTE
+    assert issued.kube.secrets == {}
+    assert len(issued.asset.requests) == 1
 
 
 def test_a_tampered_secret_is_put_right_without_a_request(issued: World) -> None:
