@@ -168,8 +168,6 @@ class Budgets:
         if endpoint.down:
             logger.warning("Asset %s answers again", environment)
             look_again = {waiting.key for waiting in self._waiting(environment)}
-            for waiting in self._accounts.values():
-                waiting.idle_until = None
         for key in sorted(endpoint.answer(slot, now, wall) | look_again):
             self._wake(key)
 

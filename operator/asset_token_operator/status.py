@@ -1,6 +1,6 @@
 """An AssetToken's status: a report, which the operator alone writes, and which may be lost.
 
-Each AssetToken's is in memory, so its parts are dataclasses with slots, a sixth of the size of pydantic's models.
+Each AssetToken's is in memory, so its parts are dataclasses with slots, a quarter of the size of pydantic's models.
 """
 
 from __future__ import annotations
