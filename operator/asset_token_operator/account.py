@@ -8,15 +8,18 @@ from __future__ import annotations
 import bisect
 import math
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
-from asset_token_operator.model import Environment, Key, Reserves, Urgency
+from asset_token_operator.model import Urgency
 from asset_token_operator.renewal import longest_rest
+from asset_token_operator.slots import Queue
 
 if TYPE_CHECKING:
     from asset_token_operator.answers import RateHeaders
+    from asset_token_operator.model import Key, Reserves
+    from asset_token_operator.slots import Slot, Tenant
 
 DEFAULT_LIMIT: Final = 300
 WINDOW: Final = timedelta(seconds=60)
@@ -36,8 +39,6 @@ LONGEST_PAUSE: Final = timedelta(seconds=60)
 LONGEST_KEPT: Final = timedelta(hours=1)
 """How long the longest window that was seen is believed."""
 
-Business: TypeAlias = "tuple[Tenant, str | None]"
-
 MOST_SAID: Final = 100
 NONE_COUNTED: Final = (0, sys.maxsize)
 
@@ -45,64 +46,6 @@ SPACED: Final = (Urgency.ROUTINE, Urgency.RETRY)
 RETRIES: Final = 0.1
 """The share of the limit, from 0 to 1, that may go to requests which fail while others are answered, once half of it is
 used up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tenant:
-    """Whose budget it is: an OAuth client in one environment.
-
-    Attributes:
-        client: A fingerprint of its client_id, which is shown nowhere, as weak ones could be guessed by it.
-        name: A credentials Secret with it, as `namespace/name`: so people, logs and metrics know it.
-    """
-
-    environment: Environment
-    client: str = field(repr=False)
-    name: str = field(default="", compare=False)
-
-    def __str__(self) -> str:
-        return f"{self.environment}/{self.name}"
-
-
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """A slot that is asked for, or held.
-
-    Attributes:
-        key: The AssetToken.
-        expires_at: When its present token expires; of equal urgency the nearest goes first.
-        failed_at: When it failed last, where others are answered: of these what has waited longest goes first.
-        credentials: Tells the credentials from others of the same client.
-        is_accepted: Whether Asset has issued a token for these credentials since the operator started.
-        turn: 0 where it has; else its turn among the namespaces that ask with credentials of which that isn't known.
-    """
-
-    key: Key
-    tenant: Tenant
-    business_id: str | None
-    urgency: Urgency
-    expires_at: datetime
-    failed_at: datetime | None = None
-    credentials: str = field(default="", repr=False)
-    is_accepted: bool = True
-    turn: int = 0
-
-    @property
-    def priority(self) -> Urgency:
-        """Its urgency, as far as that is believed: whoever invents credentials can invent a token that expires, too."""
-        return max(self.urgency, Urgency.MISSING) if self.turn else self.urgency
-
-    def rank(self) -> tuple[Urgency, int, datetime, Key]:
-        """Its order in the tenant's queue."""
-        return (self.priority, self.turn, self.failed_at or self.expires_at, self.key)
-
-    def whose(self) -> tuple[Urgency, str]:
-        """Whose turn it is."""
-        return self.priority, self.key.namespace
-
-    def business(self) -> Business:
-        """What it shares with others besides the endpoint."""
-        return self.tenant, self.business_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,10 +108,8 @@ class Account:
         refusals: How many 429 there were in a row.
         pauses: How often it has rested after a 429.
         in_flight: Who has been sent, or has a slot kept, and since when.
-        queue: Who waits, in order.
+        queue: Who waits.
         idle_until: Before that none of these can be served, unless something changes; None where something has.
-        turns: Those that a namespace waits with, at each priority, in order.
-        had: The latest that it had.
     """
 
     limit: int = DEFAULT_LIMIT
@@ -187,10 +128,8 @@ class Account:
     refusals: int = 0
     pauses: int = 0
     in_flight: dict[Key, datetime] = field(default_factory=dict)
-    queue: list[Slot] = field(default_factory=list)
+    queue: Queue = field(default_factory=Queue)
     idle_until: datetime | None = None
-    turns: dict[tuple[Urgency, str], list[int]] = field(default_factory=dict)
-    had: dict[tuple[Urgency, str], int] = field(default_factory=dict)
 
     def window(self) -> timedelta:
         """How long a window is, as far as it can be told."""
@@ -243,46 +182,9 @@ class Account:
         """Whether it rests after a 429."""
         return self.rest is not None and self.rest.ends() > now
 
-    def with_turn(self, slot: Slot, queued: Slot | None) -> Slot:
-        """The slot with a turn of its namespace, as its credentials aren't known to be accepted.
-
-        Start-time fair queueing: the turn after its latest, but none that has passed; who waits keeps its turn. So who
-        only knows a tenant's client_id, and asks with many wrong secrets in a namespace of his own, comes before no
-        other's first token but once.
-
-        Args:
-            slot: What is asked for.
-            queued: What it has waited for until now, if it has.
-        """
-        slot = replace(slot, turn=1)
-        if queued is not None and queued.turn and (queued.tenant, queued.whose()) == (slot.tenant, slot.whose()):
-            return replace(slot, turn=queued.turn)
-        first = bisect.bisect_left(self.queue, (slot.priority, 1), key=lambda other: (other.priority, other.turn))
-        present = next((other.turn for other in self.queue[first : first + 1] if other.priority is slot.priority), 0)
-        if not present:  # nobody waits for a turn
-            self.had = {whose: turn for whose, turn in self.had.items() if whose[0] is not slot.priority}
-        latest = max(self.had.get(slot.whose(), 0), *self.turns.get(slot.whose(), (0,)))
-        return replace(slot, turn=max(present, latest + 1))
-
-    def enqueue(self, slot: Slot) -> None:
-        """It waits from now on."""
-        bisect.insort(self.queue, slot, key=Slot.rank)
-        if slot.turn:
-            bisect.insort(self.turns.setdefault(slot.whose(), []), slot.turn)
-
-    def dequeue(self, slot: Slot) -> None:
-        """It waits no more."""
-        del self.queue[bisect.bisect_left(self.queue, slot.rank(), key=Slot.rank)]
-        if slot.turn:
-            turns = self.turns[slot.whose()]
-            turns.remove(slot.turn)
-            if not turns:
-                del self.turns[slot.whose()]
-
     def send(self, slot: Slot, now: datetime) -> None:
         """One more is sent."""
-        if slot.turn:
-            self.had[slot.whose()] = max(slot.turn, self.had.get(slot.whose(), 0))
+        self.queue.went(slot)
         self.in_flight[slot.key] = now
         self.sent.append(now)
         half = len(self.sent) // 2

@@ -40,14 +40,14 @@ class AssetClocks:
         self._odd: set[tuple[Environment, str]] = set()
 
     def skews(self, environment: Environment) -> Skews:
-        """All that tells how far Asset's clock is ahead of ours."""
-        return Skews(
-            self.proved_skew(environment),
-            self.skew(environment),
-            self.cluster_skew(),
-            self.set_back(),
-            self.booted_at(),
-        )
+        """All that tells how far Asset's clock is ahead of ours.
+
+        Of ours, where it was set back, nobody can tell whether it was right before or is right now. Tokens are renewed
+        early rather than late, so one that was set forward was not set.
+        """
+        ahead, booted_at = self.skew(environment), self.booted_at()
+        set_back = max(rounded(self._ours - booted_at), timedelta())
+        return Skews(ahead if environment in self._proved else None, ahead, self.cluster_skew(), set_back, booted_at)
 
     def booted_at(self) -> datetime:
         """What our clock, as it is now, would have said when this machine started to run."""
@@ -57,10 +57,6 @@ class AssetClocks:
         """How far Asset's clock is ahead of ours now, also if ours was set since; None where it hasn't been seen."""
         return self._ahead(self._asset.get(environment))
 
-    def proved_skew(self, environment: Environment) -> timedelta | None:
-        """The same by an answer with a token; None where there was none yet."""
-        return self.skew(environment) if environment in self._proved else None
-
     def cluster_skew(self) -> timedelta | None:
         """How far the API server's clock is ahead of ours; None where it wasn't heard."""
         return self._ahead(self._cluster)
@@ -69,13 +65,6 @@ class AssetClocks:
         """The best that is known: of Asset's clock, or else of the API server's."""
         skew = self.skew(environment)
         return self.cluster_skew() if skew is None else skew
-
-    def set_back(self) -> timedelta:
-        """How far our clock was set back since the operator started; nothing where it was set forward.
-
-        Whether it was right before or is right now, nobody can tell. Tokens are renewed early rather than late.
-        """
-        return max(rounded(self._ours - self.booted_at()), timedelta())
 
     def cluster_says(self, date: datetime) -> None:
         """The API server answered with that `Date`."""

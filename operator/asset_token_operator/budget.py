@@ -16,17 +16,7 @@ from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from asset_token_operator.account import (
-    DEFAULT_LIMIT,
-    MARGIN,
-    WINDOW,
-    Account,
-    BudgetState,
-    Business,
-    Rest,
-    Slot,
-    Tenant,
-)
+from asset_token_operator.account import DEFAULT_LIMIT, MARGIN, WINDOW, Account, BudgetState, Rest
 from asset_token_operator.durations import in_words
 from asset_token_operator.endpoint import Endpoint
 from asset_token_operator.renewal import PROBE_EVERY
@@ -38,6 +28,7 @@ if TYPE_CHECKING:
     from asset_token_operator.answers import Reply
     from asset_token_operator.clock import Clock
     from asset_token_operator.model import Environment, Key, Reserves
+    from asset_token_operator.slots import Business, Slot, Tenant
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +78,7 @@ class Budgets:
             paused = account.is_paused(now)
             known = account.resets_at is not None and account.resets_at > now
             remaining = max(0, account.remaining()) if known else account.limit
-            queued = len(account.queue)
+            queued = len(account.queue.waiting)
             yield BudgetState(tenant, account.limit, 0 if paused else remaining, paused, queued, account.pauses)
 
     def acquire(self, slot: Slot) -> bool:
@@ -104,11 +95,11 @@ class Budgets:
         account, queued = self._accounts[slot.tenant], self._queued.get(slot.key)
         self.withdraw(slot.key)
         if not slot.is_accepted:
-            slot = account.with_turn(slot, queued)
+            slot = account.queue.with_turn(slot, queued)
         if self._free_at(slot, now) <= now and self._is_next(slot):
             self._send(slot, now)
             return True
-        account.enqueue(slot)
+        account.queue.add(slot)
         self._queued[slot.key] = slot
         self._look_at(account)
         return False
@@ -123,7 +114,7 @@ class Budgets:
         endpoint = self._endpoints[slot.tenant.environment]
         if endpoint.down:
             return all(endpoint.turn(slot) < endpoint.turn(other) for other in self._waiting(slot.tenant.environment))
-        first = next(iter(self._accounts[slot.tenant].queue), None)
+        first = next(iter(self._accounts[slot.tenant].queue.waiting), None)
         return first is None or slot.rank() < first.rank()
 
     def _waiting(self, environment: Environment) -> list[Slot]:
@@ -135,7 +126,7 @@ class Budgets:
         queued = self._queued.pop(key, None)
         if queued is not None:
             account = self._accounts[queued.tenant]
-            account.dequeue(queued)
+            account.queue.remove(queued)
             account.idle_until = None
         kept, _ = self._kept.pop(key, (None, None))
         if kept is not None:
@@ -188,10 +179,10 @@ class Budgets:
     def accept(self, tenant: Tenant, credentials: str) -> None:
         """Asset has issued a token for these credentials: who waits with them has to wait for no turn any more."""
         account = self._accounts[tenant]
-        for slot in [slot for slot in account.queue if slot.turn and slot.credentials == credentials]:
-            account.dequeue(slot)
+        for slot in [slot for slot in account.queue.waiting if slot.turn and slot.credentials == credentials]:
+            account.queue.remove(slot)
             self._queued[slot.key] = accepted = replace(slot, is_accepted=True, turn=0)
-            account.enqueue(accepted)
+            account.queue.add(accepted)
         self._look_at(account)
 
     def fails_alone(self, environment: Environment, key: Key) -> bool:
@@ -201,7 +192,7 @@ class Budgets:
     def keep(self, used: AbstractSet[Tenant]) -> None:
         """Forget all other tenants that have nothing under way."""
         for tenant, account in list(self._accounts.items()):
-            if tenant not in used and not account.queue and not account.in_flight:
+            if tenant not in used and not account.queue.waiting and not account.in_flight:
                 del self._accounts[tenant]
         for business in [business for business in self._businesses if business[0] not in self._accounts]:
             del self._businesses[business]
@@ -228,11 +219,11 @@ class Budgets:
         down = {environment: endpoint for environment, endpoint in self._endpoints.items() if endpoint.down}
         for environment, endpoint in down.items():
             again = min(again, self._probe(environment, endpoint, now))
-        waiting = [account for account in self._accounts.values() if account.queue]
+        waiting = [account for account in self._accounts.values() if account.queue.waiting]
         if down:
-            waiting = [account for account in waiting if account.queue[0].tenant.environment not in down]
+            waiting = [account for account in waiting if account.queue.waiting[0].tenant.environment not in down]
         changed = [account for account in waiting if account.idle_until is None or account.idle_until <= now]
-        for account in sorted(changed, key=lambda account: account.queue[0].rank()):
+        for account in sorted(changed, key=lambda account: account.queue.waiting[0].rank()):
             account.idle_until = self._serve_queue(account, now)
         return min([again, *(account.idle_until for account in waiting if account.idle_until is not None)])
 
@@ -249,7 +240,7 @@ class Budgets:
 
     def _serve_queue(self, account: Account, now: datetime) -> datetime:
         again = now + LOOK_AGAIN
-        for slot in list(account.queue):
+        for slot in list(account.queue.waiting):
             free_at = self._tenant_free_at(slot, now)
             if free_at > now:
                 again = min(again, free_at)

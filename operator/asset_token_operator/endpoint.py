@@ -16,8 +16,9 @@ from asset_token_operator.renewal import PROBE_EVERY
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from asset_token_operator.account import Business, Rest, Slot, Tenant
+    from asset_token_operator.account import Rest
     from asset_token_operator.model import Key, Urgency
+    from asset_token_operator.slots import Business, Slot, Tenant
 
 DOWN_AFTER: Final = 3
 """Failures of so many AssetTokens in a row, with no answer in between, mean that the endpoint is down."""

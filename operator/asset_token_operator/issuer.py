@@ -11,7 +11,6 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from asset_token_operator.account import Slot, Tenant
 from asset_token_operator.answers import gets_through, read_answer, unavailable_for
 from asset_token_operator.attempts import Attempts, failure_of
 from asset_token_operator.credentials import CredentialsReader, Identity
@@ -30,6 +29,7 @@ from asset_token_operator.model import Credentials, Environment, Urgency, digest
 from asset_token_operator.narration import ISSUED as ISSUED_FOR
 from asset_token_operator.observed import SlotState
 from asset_token_operator.reasons import Recovery
+from asset_token_operator.slots import Slot, Tenant
 from asset_token_operator.times import format_time
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from asset_token_operator.errors import (
     TooLargeError,
     foreign_secret,
 )
-from asset_token_operator.model import GROUP, KIND, OPERATOR, PLURAL, VERSION, Credentials, Key, SecretState, digest
+from asset_token_operator.model import GROUP, OPERATOR, PLURAL, VERSION, Credentials, Key, SecretState
 from asset_token_operator.parsing import (
     SecretEvent,
     parse_credentials,
@@ -31,7 +31,8 @@ from asset_token_operator.parsing import (
 )
 from asset_token_operator.rollouts import RESTARTED_AT, parse_workload
 from asset_token_operator.status import FIELDS
-from asset_token_operator.times import format_micro_time, format_time
+from asset_token_operator.times import format_time
+from asset_token_operator.transitions import event_manifest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
@@ -262,32 +263,10 @@ class KubeClient:
 
     async def create_event(self, token: AssetToken, event: Event, now: datetime, instance: str) -> None:
         """Post an event about an AssetToken."""
-        identity = digest(f"{token.uid}/{event.reason}/{now.isoformat()}")
-        body = {
-            "apiVersion": "events.k8s.io/v1",
-            "kind": "Event",
-            "metadata": {
-                "namespace": token.key.namespace,
-                "name": f"{token.key.name[:200].rstrip('-.')}.{identity[:16]}",
-            },
-            "eventTime": format_micro_time(now),
-            "reportingController": OPERATOR,
-            "reportingInstance": instance[:128],
-            "action": "Issue",
-            "reason": event.reason,
-            "note": event.message.encode()[:1024].decode(errors="ignore"),
-            "type": event.type,
-            "regarding": {
-                "apiVersion": f"{GROUP}/{VERSION}",
-                "kind": KIND,
-                "namespace": token.key.namespace,
-                "name": token.key.name,
-                "uid": token.uid,
-            },
-        }
         self._time_left()
         path = f"/apis/events.k8s.io/v1/namespaces/{token.key.namespace}/events"
-        await self.api.call("POST", path, bool, query=MANAGER, body=body, accept=METADATA)
+        manifest = event_manifest(token, event, now, instance)
+        await self.api.call("POST", path, bool, query=MANAGER, body=manifest, accept=METADATA)
 
     async def _version_of(self, path: str, selector: str | None = None) -> int:
         query = {"limit": "1"} | ({} if selector is None else {"labelSelector": selector})

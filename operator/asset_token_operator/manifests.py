@@ -81,6 +81,7 @@ SAFE_TEXT: Final = re.compile(r"[!-~]{1,256}")
 MOST_TEXTS: Final = 256
 LONGEST_HASH: Final = 64
 BUSINESS_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
+"""What goes into templates, whoever wrote the annotation."""
 
 
 @lru_cache(maxsize=256)
@@ -220,6 +221,7 @@ def stored_token(secret: SecretState) -> IssuedToken | None:
         if access_token is not None and not hmac.compare_digest(fingerprint, token_fingerprint(access_token)):
             return None
         revision, reason, token_id = int(said[REVISION]), said[ISSUANCE_REASON], said[TOKEN_ID]
+        business, asked = said.get(BUSINESS, ""), said.get(RENEW_REQUEST, "")
         issued_at, skew = parse_time(said[ISSUANCE_TIME]), timedelta(seconds=int(said.get(CLOCK_SKEW, "0")))
         claims = None if access_token is None else read_claims(access_token.get_secret_value())
         expires_at = parse_time(said[EXPIRATION_TIME])
@@ -233,7 +235,7 @@ def stored_token(secret: SecretState) -> IssuedToken | None:
         return IssuedToken(
             access_token=access_token,
             environment=Environment(said[ENVIRONMENT]),
-            business_id=_business_id(said.get(BUSINESS, "")),
+            business_id=business if BUSINESS_ID.fullmatch(business) else None,
             issued_at=issued_at,
             expires_at=expires_at,
             scopes=safe_texts(
@@ -244,7 +246,7 @@ def stored_token(secret: SecretState) -> IssuedToken | None:
             credentials_fingerprint=said[CREDENTIALS_FINGERPRINT][:LONGEST_HASH],
             revision=revision,
             reason=reason,
-            renew_request=_unless_longer(said.get(RENEW_REQUEST), LONGEST_RENEW_REQUEST),
+            renew_request=asked if 0 < len(asked) <= LONGEST_RENEW_REQUEST else None,
             audience=safe_texts(said.get(AUDIENCE, "").split() if claims is None else claims.audience),
             skew=skew if abs(skew) < LARGEST_SKEW else timedelta(),
             proof=said.get(PROOF),
@@ -257,16 +259,6 @@ def stored_token(secret: SecretState) -> IssuedToken | None:
 def _is_possible(issued_at: datetime, expires_at: datetime) -> bool:
     """Whether a token may have been valid from then to then."""
     return CALENDAR[0] <= issued_at < expires_at < CALENDAR[1] and expires_at - issued_at <= LONGEST_LIFETIME
-
-
-def _unless_longer(text: str | None, longest: int) -> str | None:
-    """A text that the operator may have written there, else None."""
-    return text if text and len(text) <= longest else None
-
-
-def _business_id(text: str) -> str | None:
-    """The business that an annotation names, as far as it is one: it goes into templates."""
-    return text if BUSINESS_ID.fullmatch(text) else None
 
 
 def holds(secret: SecretState, token: IssuedToken) -> bool:

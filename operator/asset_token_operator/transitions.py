@@ -1,14 +1,18 @@
-"""Which events a change of an AssetToken's status is worth."""
+"""Which events a change of an AssetToken's status is worth, and how they look."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from asset_token_operator.model import GROUP, KIND, OPERATOR, VERSION, digest
 from asset_token_operator.reasons import Reason
 from asset_token_operator.status import ConditionType
+from asset_token_operator.times import format_micro_time
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from asset_token_operator.model import AssetToken
     from asset_token_operator.status import Status
 
@@ -60,3 +64,35 @@ def drift_event(owner: AssetToken) -> Event:
         " its metadata.managedFields name who wrote it."
     )
     return Event("Warning", Reason.DRIFT_REPEATS, message)
+
+
+def event_manifest(token: AssetToken, event: Event, now: datetime, instance: str) -> dict[str, Any]:
+    """The object (`events.k8s.io/v1`) that tells of an event about an AssetToken.
+
+    Args:
+        token: The AssetToken.
+        event: The event.
+        now: When it came about.
+        instance: The operator's name.
+    """
+    identity = digest(f"{token.uid}/{event.reason}/{now.isoformat()}")
+    namespace, name = token.key
+    return {
+        "apiVersion": "events.k8s.io/v1",
+        "kind": "Event",
+        "metadata": {"namespace": namespace, "name": f"{name[:200].rstrip('-.')}.{identity[:16]}"},
+        "eventTime": format_micro_time(now),
+        "reportingController": OPERATOR,
+        "reportingInstance": instance[:128],
+        "action": "Issue",
+        "reason": event.reason,
+        "note": event.message.encode()[:1024].decode(errors="ignore"),
+        "type": event.type,
+        "regarding": {
+            "apiVersion": f"{GROUP}/{VERSION}",
+            "kind": KIND,
+            "namespace": namespace,
+            "name": name,
+            "uid": token.uid,
+        },
+    }

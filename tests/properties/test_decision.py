@@ -371,7 +371,7 @@ class AnyHistory(RuleBasedStateMachine):
         """Whether the clock was set, maybe after the served token's issue, and no token has told of Asset's since."""
         served, skew = self.served(), self.world.asset.skew
         was_set = served is not None and skew is not None and abs(served.skew - skew) > 3 * SECOND
-        return (self.clock_was_set or was_set) and self.world.clocks.proved_skew(Environment.SANDBOX) is None
+        return (self.clock_was_set or was_set) and self.world.clocks.skews(Environment.SANDBOX).proved is None
 
     # What must be true
 

@@ -14,11 +14,11 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-from asset_token_operator.account import Slot, Tenant
 from asset_token_operator.answers import read_reply
 from asset_token_operator.budget import Budgets
 from asset_token_operator.model import Environment, Key, Reserves, Urgency
 from asset_token_operator.renewal import fraction
+from asset_token_operator.slots import Slot, Tenant
 from tests.support.asset_rules import Ledger, RateLimit
 from tests.support.builders import NOW
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from asset_token_operator.account import Account, Tenant
+from asset_token_operator.account import Account
 from asset_token_operator.budget import Budgets
 from asset_token_operator.model import Environment, Key, Reserves, Urgency
+from asset_token_operator.slots import Tenant
 from tests.support.builders import NOW, a_reply
 from tests.support.clock import ManualClock, settle
 from tests.support.limiter import OTHER_TENANT, TENANT, a_slot
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
     from pytest_mock import MockerFixture
 
-    from asset_token_operator.account import Slot
     from asset_token_operator.answers import Reply
+    from asset_token_operator.slots import Slot
 
 SECOND = timedelta(seconds=1)
 PRODUCTION = Tenant(Environment.PRODUCTION, "a" * 64)
@@ -100,7 +101,7 @@ class Guesses:
         return account
 
     def waiting(self) -> list[str]:
-        return [slot.key.name for slot in self.account().queue]
+        return [slot.key.name for slot in self.account().queue.waiting]
 
 
 @pytest.fixture
@@ -411,7 +412,7 @@ class TestOrder:
     async def test_a_turn_that_is_taken_out_of_order_makes_nobody_wait_longer(self, guesses: Guesses) -> None:
         """As probes of an endpoint that is down may."""
         guesses.ask("aaa", *(f"a{number}" for number in range(9)))
-        guesses.account().send(guesses.account().queue[-1], NOW)
+        guesses.account().send(guesses.account().queue.waiting[-1], NOW)
         guesses.tokens.budgets.withdraw(Key("aaa", "a8"))
         guesses.ask("shop", "s1")
         assert guesses.waiting()[:3] == ["a0", "s1", "a1"]

@@ -17,6 +17,7 @@ from tests.support.fakes import World
 
 ROOT: Final = Path(__file__).parents[2]
 EVENTS: Final = {"Issued", "Recovered"}
+LONGEST_MODULE: Final = 350
 
 
 def crd_schema() -> dict[str, Any]:
@@ -166,3 +167,8 @@ def test_each_place_where_something_is_decided_is_there() -> None:
         found = module.read_text() if module.exists() else source[source.index(f"\nclass {owner}") :]
         pattern = rf"^ *(async )?(def|class) {name}\b|^{name}: Final"
         assert re.search(pattern, found, re.MULTILINE), f"{owner}.{name}"
+
+
+def test_no_module_is_longer_than_a_reader_bears() -> None:
+    lines = {path.name: len(path.read_text().splitlines()) for path in (ROOT / "operator").rglob("*.py")}
+    assert {name: number for name, number in lines.items() if number > LONGEST_MODULE} == {}

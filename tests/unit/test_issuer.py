@@ -500,7 +500,7 @@ def test_who_makes_many_with_wrong_secrets_for_a_known_client_id_holds_up_none_w
     assert not acquires(world, observe(world, a_token("z-next")))
 
     (account,) = world.budgets._accounts.values()  # noqa: SLF001 - its queue is shown nowhere else
-    assert [slot.key.name for slot in account.queue] == ["z-next", "guess"]
+    assert [slot.key.name for slot in account.queue.waiting] == ["z-next", "guess"]
 
 
 @pytest.mark.parametrize(
@@ -528,7 +528,7 @@ def test_only_a_token_shows_that_asset_accepts_credentials(
     assert not acquires(world, observe(world, a_token("second")))
 
     (account,) = world.budgets._accounts.values()  # noqa: SLF001 - its queue is shown nowhere else
-    turns = {slot.key.name: min(slot.turn, 1) for slot in account.queue}
+    turns = {slot.key.name: min(slot.turn, 1) for slot in account.queue.waiting}
     assert (turns["waits"], turns["second"]) == (turn, turn)
 
 

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from asset_token_operator.account import Account, Slot, Tenant
+from asset_token_operator.account import Account
 from asset_token_operator.answers import Claims, RateHeaders
 from asset_token_operator.expiry import read_validity
 from asset_token_operator.model import AssetToken, Credentials, Environment, Key, Reserves, SecretSpec, Spec, Urgency
+from asset_token_operator.slots import Slot, Tenant
 from tests.simulation.asset import Failure, TokenRequest
 from tests.simulation.scenarios import BAD, HOUR
 from tests.simulation.stage import MINUTE, Scenario, Stage, play
