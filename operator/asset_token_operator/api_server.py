@@ -27,6 +27,7 @@ from asset_token_operator.answers import read_date
 from asset_token_operator.causes import cause_of
 from asset_token_operator.errors import (
     AdmissionDeniedError,
+    ConflictError,
     KubeError,
     KubeRefusedError,
     KubeUnavailableError,
@@ -82,6 +83,12 @@ SILENCE_SECONDS: Final = 90.0
 
 TRY_AGAIN: Final = frozenset({401, 408, 429})
 """Besides 5xx: "not now" rather than "never"."""
+
+KINDS: Final[Mapping[int, type[KubeRefusedError]]] = {
+    HTTPStatus.NOT_FOUND: NotFoundError,
+    HTTPStatus.CONFLICT: ConflictError,
+}
+"""What a refusal with such a status is."""
 
 LOOK_EVERY_SECONDS: Final = 10.0
 """How often it is looked at most whether the kubeconfig says something else, while no connection can be had."""
@@ -319,7 +326,7 @@ def _refusal(what: str, status: int, answer: Mapping[str, Any]) -> KubeRefusedEr
     """The error that a refusal means. Of its body only known words and fields are told: a webhook writes there too."""
     reason = answer.get("reason") if answer.get("reason") in REASONS else ""
     fields = frozenset(_blamed_fields(answer.get("details")))
-    kind = NotFoundError if status == HTTPStatus.NOT_FOUND else KubeRefusedError
+    kind = KINDS.get(status, KubeRefusedError)
     blamed = f", because of {', '.join(sorted(fields))}" if fields else ""
     if is_not_allowed(answer):
         blamed = "; check the operator's Role there"

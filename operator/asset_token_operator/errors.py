@@ -15,8 +15,9 @@
     └── KubeError                  the API server
         ├── KubeUnavailableError   no answer, or "not now"
         │   └── TooLargeError      an answer that is larger than any object
-        └── KubeRefusedError       forbidden, invalid, in conflict
+        └── KubeRefusedError       forbidden, invalid
             ├── AdmissionDeniedError   … by a policy, a webhook or a quota
+            ├── ConflictError          … as it is another than was seen
             └── NotFoundError      … or not there
     NotLeadingError                another operator works now: nothing was tried, so nothing failed
     ListenError                    an address to listen on can't be had
@@ -182,6 +183,10 @@ class KubeRefusedError(KubeError):
 
 class NotFoundError(KubeRefusedError):
     """The object isn't there."""
+
+
+class ConflictError(KubeRefusedError):
+    """The object was created, changed or replaced by a namesake since it was seen."""
 
 
 class AdmissionDeniedError(KubeRefusedError):

@@ -5,12 +5,14 @@ Manifests go out as plain dicts, so that what was decided is applied as it is; w
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from asset_token_operator.api_server import MERGE_PATCH
 from asset_token_operator.errors import (
+    ConflictError,
     CredentialsNotFoundError,
     KubeRefusedError,
     NotFoundError,
@@ -174,7 +176,7 @@ class KubeClient:
 
         Raises:
             SecretConflictError: A Secret that isn't ours stands there: its type can't be changed.
-            KubeRefusedError: With status 409: it was created, changed or deleted since.
+            ConflictError: It was created, changed or deleted since.
         """
         seen = {"resourceVersion": NO_VERSION} if over is None else _as_seen(over)
         metadata = dict(manifest["metadata"]) | seen
@@ -206,11 +208,8 @@ class KubeClient:
     async def delete_secret(self, secret: SecretState) -> None:
         """Delete exactly that Secret, as it was seen; one that is gone, or another since, is no error."""
         self._time_left()
-        try:
+        with contextlib.suppress(NotFoundError, ConflictError):
             await self.api.call("DELETE", _secret_path(secret.key), bool, body={"preconditions": _as_seen(secret)})
-        except KubeRefusedError as error:
-            if error.status not in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
-                raise
 
     async def write_status(self, token: AssetToken, status: Status) -> AssetToken:
         """Write an AssetToken's status, whole, unless the AssetToken has changed since.
@@ -251,7 +250,7 @@ class KubeClient:
             stamp: When it says from then on that it was restarted.
 
         Raises:
-            KubeRefusedError: With status 409: it was changed, or replaced by a namesake.
+            ConflictError: It was changed, or replaced by a namesake.
         """
         body = {
             "metadata": {"uid": seen.uid, "resourceVersion": str(seen.version)},

@@ -10,18 +10,18 @@ takes no longer than what the Lease has left (docs/adr/0006).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import uuid
 from dataclasses import dataclass
 from datetime import timedelta
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from asset_token_operator.api_server import MERGE_PATCH
 from asset_token_operator.durations import in_words
 from asset_token_operator.errors import (
+    ConflictError,
     KubeError,
-    KubeRefusedError,
     KubeUnavailableError,
     NotFoundError,
     NotLeadingError,
@@ -195,12 +195,8 @@ class Leadership:
             "renewTime": now,
             "leaseTransitions": 0 if lease is None else lease.transitions + 1,
         }
-        try:
+        with contextlib.suppress(ConflictError):  # another was faster
             self._held = await (self._create(spec, within) if lease is None else self._patch(lease, spec, within))
-        except KubeRefusedError as error:
-            if error.status != HTTPStatus.CONFLICT:  # else another was faster
-                raise
-        else:
             self._until = began + LEASE_DURATION
 
     async def _renew(self) -> timedelta:
@@ -212,9 +208,7 @@ class Leadership:
             self._held = await self._patch(self._held, {"renewTime": self._now()}, self._left(self._until))
         except NotFoundError:
             await self._take(None, began, self._left(self._until))
-        except KubeRefusedError as error:
-            if error.status != HTTPStatus.CONFLICT:
-                raise
+        except ConflictError:
             lease = await self._read(self._left(self._until))
             if lease is None or lease.holder != self._identity:
                 self._until = timedelta()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, assert_never
 
 from asset_token_operator.assess import assess
@@ -29,8 +28,8 @@ from asset_token_operator.decision import (
     decide,
 )
 from asset_token_operator.errors import (
+    ConflictError,
     KubeError,
-    KubeRefusedError,
     NotFoundError,
     NotLeadingError,
     OperatorError,
@@ -287,11 +286,9 @@ class Reconciler:
         attempts = seen.writes.begin(decided.cause, self._clock.now(), decided.uid)
         try:
             secret = await self._kube.apply_secret(decided.manifest, seen.secret)
-        except SecretConflictError:  # it came after the look
+        except (SecretConflictError, ConflictError):  # it came, or was changed, after the look
             return await self._look(replace(seen, writes=attempts))
         except OperatorError as error:
-            if isinstance(error, KubeRefusedError) and error.status == HTTPStatus.CONFLICT:  # the same
-                return await self._look(replace(seen, writes=attempts))
             logger.warning("%s: Secret not written: %s", key, error, extra=about(key, reason=error.reason))
             attempts = attempts.uncounted().failed(failure_of(error, self._clock.now()))  # it has repaired nothing
             return replace(seen, writes=attempts)
@@ -323,9 +320,7 @@ class Reconciler:
         if is_worth_writing(assessed, status):
             try:
                 written = await self._kube.write_status(owner, status)
-            except KubeRefusedError as error:
-                if error.status != HTTPStatus.CONFLICT:  # it was changed, which its watch is about to tell
-                    raise
+            except ConflictError:  # it was changed, which its watch is about to tell
                 return False
             self._caches.wrote_asset_token(written)
             for event in transition_events(owner.status, status, issued=memory.is_unreported):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from asset_token_operator.errors import (
     AdmissionDeniedError,
+    ConflictError,
     KubeError,
     KubeRefusedError,
     NotFoundError,
@@ -197,8 +198,8 @@ class Restarter:
                 return Progress(due)
             try:
                 await self._kube.restart_workload(key.namespace, target, workload, stamp)
-            except KubeRefusedError as error:
-                if error.status != HTTPStatus.CONFLICT or looks == LOOKS:
+            except ConflictError:
+                if looks == LOOKS:
                     raise
             else:
                 job.stamp = max(stamp, job.stamp or stamp)

@@ -11,7 +11,7 @@ import re
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from asset_token_operator.errors import KubeRefusedError, NotFoundError
+from asset_token_operator.errors import ConflictError, KubeRefusedError, NotFoundError
 from asset_token_operator.model import GROUP, KIND, OPERATOR, PLURAL, VERSION, Key
 from asset_token_operator.times import format_time
 from tests.simulation.virtual_time import present
@@ -134,7 +134,7 @@ class Cluster:
     def _create(self, request: Request) -> Body:
         key = Key(request.namespace, request.body["metadata"]["name"])
         if self.get(request.kind, key) is not None:
-            raise KubeRefusedError("the API server refused with 409 AlreadyExists.", 409)
+            raise ConflictError("the API server refused with 409 AlreadyExists.", 409)
         return self.put(request.kind, key, request.body)
 
     def _patch(self, kind: str, key: Key, found: Body, patch: Body) -> Body:
@@ -273,7 +273,7 @@ def decode(text: str) -> str:
 
 
 def _conflict() -> KubeRefusedError:
-    return KubeRefusedError("the API server refused with 409 Conflict.", 409)
+    return ConflictError("the API server refused with 409 Conflict.", 409)
 
 
 def _merge_patch(before: Body, patch: Body) -> Body:

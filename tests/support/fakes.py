@@ -16,8 +16,8 @@ from asset_token_operator.asset_clock import AssetClocks
 from asset_token_operator.budget import Budgets
 from asset_token_operator.caches import Caches
 from asset_token_operator.errors import (
+    ConflictError,
     CredentialsNotFoundError,
-    KubeRefusedError,
     NotFoundError,
     SecretConflictError,
 )
@@ -162,7 +162,7 @@ class FakeKubeClient:
         if found is not None and found.type != written.type:
             raise SecretConflictError("the Secret does not belong to this AssetToken.")
         if (found and (found.uid, found.version)) != (over and (over.uid, over.version)):
-            raise KubeRefusedError("the API server refused with 409 Conflict.", 409)
+            raise ConflictError("the API server refused with 409 Conflict.", 409)
         if found is None:
             return self.put_secret(replace(written, uid=f"secret-{self._next_version()}"))
         return self.put_secret(_merge(found, written))
@@ -184,7 +184,7 @@ class FakeKubeClient:
         self._called("restart_workload")
         self.before_restart()
         if self.workloads.get((namespace, target)) != seen:
-            raise KubeRefusedError("the API server refused with 409 Conflict.", 409)
+            raise ConflictError("the API server refused with 409 Conflict.", 409)
         self.put_workload(target, replace(seen, restarted_at=stamp), namespace)
         self.restarted.append((target, stamp))
 
@@ -204,7 +204,7 @@ class FakeKubeClient:
         if found is None:
             raise NotFoundError("the API server refused with 404 NotFound.", 404)
         if found.uid != token.uid:
-            raise KubeRefusedError("the API server refused with 409 Conflict.", 409)
+            raise ConflictError("the API server refused with 409 Conflict.", 409)
         return self.put_token(replace(found, status=status))
 
     def _called(self, method: str) -> None:

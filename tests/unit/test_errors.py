@@ -21,6 +21,7 @@ RECOVERIES = {
     errors.KubeUnavailableError: (Reason.CLUSTER_UNAVAILABLE, Recovery.BACK_OFF),
     errors.TooLargeError: (Reason.CLUSTER_UNAVAILABLE, Recovery.BACK_OFF),
     errors.KubeRefusedError: (Reason.CLUSTER_REFUSED, Recovery.BACK_OFF),
+    errors.ConflictError: (Reason.CLUSTER_REFUSED, Recovery.BACK_OFF),
     errors.NotFoundError: (Reason.CLUSTER_REFUSED, Recovery.BACK_OFF),
     errors.AdmissionDeniedError: (Reason.DENIED_BY_POLICY, Recovery.BACK_OFF),
 }

@@ -9,7 +9,13 @@ from typing import Any
 
 import pytest
 
-from asset_token_operator.errors import KubeRefusedError, KubeUnavailableError, NotFoundError, NotLeadingError
+from asset_token_operator.errors import (
+    ConflictError,
+    KubeRefusedError,
+    KubeUnavailableError,
+    NotFoundError,
+    NotLeadingError,
+)
 from asset_token_operator.leadership import (
     LEASE_DURATION,
     ONCE_MORE,
@@ -71,7 +77,7 @@ class FakeLeases:
             method == "POST" or body["metadata"]["resourceVersion"] != self.lease["metadata"]["resourceVersion"]
         )
         if conflict:
-            raise KubeRefusedError("409", 409)
+            raise ConflictError("409", 409)
         self.writes.append(body["spec"])
         self.put(**body["spec"])
 

@@ -17,6 +17,7 @@ from asset_token_operator.decision import RECHECK_SENIOR
 from asset_token_operator.errors import (
     AssetUnavailableError,
     BrokenAnswerError,
+    ConflictError,
     CredentialsInvalidError,
     CredentialsNotFoundError,
     KubeRefusedError,
@@ -1041,7 +1042,7 @@ def test_a_404_that_something_else_answered_loses_no_asset_token(issued: World) 
 
 def test_a_status_of_an_asset_token_that_was_changed_since_is_left_until_its_watch_tells(issued: World) -> None:
     issued.pass_time(40 * MINUTE)
-    conflict = KubeRefusedError("the API server refused with 409 Conflict.", 409)
+    conflict = ConflictError("the API server refused with 409 Conflict.", 409)
     issued.kube.faults.fail("write_status", conflict)
 
     for _ in range(5):

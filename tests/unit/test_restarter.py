@@ -12,6 +12,7 @@ import pytest
 
 from asset_token_operator.errors import (
     AdmissionDeniedError,
+    ConflictError,
     KubeError,
     KubeRefusedError,
     KubeUnavailableError,
@@ -307,7 +308,7 @@ class TestProblems:
                 PATCH, KubeUnavailableError("no answer."), "RestartFailed", "tried again by itself", id="no answer"
             ),
             pytest.param(
-                PATCH, KubeRefusedError("refused with 409.", 409), "RestartFailed", "refused with 409", id="conflicts"
+                PATCH, ConflictError("refused with 409.", 409), "RestartFailed", "refused with 409", id="conflicts"
             ),
         ],
     )
@@ -352,7 +353,7 @@ class TestProblems:
     async def test_a_workload_that_was_changed_since_it_was_seen_is_looked_at_again(self) -> None:
         stage = Stage(interval=MINUTE)
         await stage.run()
-        stage.world.kube.faults.fail(PATCH, KubeRefusedError("refused with 409 Conflict.", 409), times=2)
+        stage.world.kube.faults.fail(PATCH, ConflictError("refused with 409 Conflict.", 409), times=2)
         await stage.renew()
         assert len(stage.restarts) == 1
         assert stage.told() == ("True", "Restarted")
