@@ -77,7 +77,8 @@ def lasting(seconds: float) -> Iterator[None]:
 class Api:
     """A small JSON client with an administrator's rights; a path is the API server's, query included.
 
-    Every method returns the parsed answer.
+    Every method returns the parsed answer. Where the API server asks for it (429 with `Retry-After`) it is asked again,
+    as client-go does: while what it holds of a new kind of object is still being read, for instance.
 
     Raises:
         ApiError: An answer of 400 or more (every method).
@@ -114,8 +115,13 @@ class Api:
     def _request(
         self, method: str, path: str, body: Json | list[Json] | None = None, content_type: str = "application/json"
     ) -> Json:
-        content = None if body is None else json.dumps(body)
-        response = self._client.request(method, path, content=content, headers={"Content-Type": content_type})
+        content, deadline = None if body is None else json.dumps(body), time.monotonic() + ANSWER_SECONDS
+        while True:
+            response = self._client.request(method, path, content=content, headers={"Content-Type": content_type})
+            again = response.headers.get("Retry-After")
+            if response.status_code != httpx.codes.TOO_MANY_REQUESTS or not again or time.monotonic() >= deadline:
+                break
+            time.sleep(float(again))
         if response.is_error:
             raise ApiError(method, path, response)
         answer: Json = response.json()
