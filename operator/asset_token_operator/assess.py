@@ -143,8 +143,11 @@ class Assessment:
                 moments.append(requests.retry_at(now, uid, expires_at, alone=seen.fails_alone))
         if not self._is_asked_for():
             moments += (seen.parked.retry_at(now, uid, expires_at), seen.parked.within_limits("", now))
-        if token is not None and self.reason is Reason.RENEWING and self._write_fails():
-            moments.append(token.runs_out_at)  # it is in hand: no other is needed before
+        if token is not None and self.reason is Reason.RENEWING:
+            if self._write_fails():
+                moments.append(token.runs_out_at)  # it is in hand: no other is needed before
+            if self.works_later is not None and self.works_later < token.expires_at:
+                moments.append(self.works_later)  # else it would be replaced before it is of any use
         return max(filter(None, moments))
 
     @cached_property
@@ -154,7 +157,8 @@ class Assessment:
         if self.reason is not None:
             if seen.parked.failure is not None:
                 return seen.parked
-            if seen.requests.cause == seen.request_cause and seen.requests.failure is not None:
+            failure = seen.requests.failure
+            if failure is not None and not failure.is_shared and seen.requests.cause == seen.request_cause:
                 return seen.requests
         return seen.writes if self._write_fails() else None
 

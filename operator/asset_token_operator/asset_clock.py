@@ -61,11 +61,6 @@ class AssetClocks:
         """How far the API server's clock is ahead of ours; None where it wasn't heard."""
         return self._ahead(self._cluster)
 
-    def known_skew(self, environment: Environment) -> timedelta | None:
-        """The best that is known: of Asset's clock, or else of the API server's."""
-        skew = self.skew(environment)
-        return self.cluster_skew() if skew is None else skew
-
     def cluster_says(self, date: datetime) -> None:
         """The API server answered with that `Date`."""
         self._cluster = date + HALF_A_SECOND - self._clock.elapsed()
@@ -87,11 +82,20 @@ class AssetClocks:
                 return
         self._asset[environment] = began
 
-    def token_says(self, environment: Environment, date: datetime | None, validity: Validity) -> None:
-        """An answer with a token told of Asset's clock; one without a `Date` may come from a cache."""
+    def token_says(
+        self, environment: Environment, date: datetime | None, validity: Validity, booted_at: datetime
+    ) -> None:
+        """An answer with a token told of Asset's clock; one without a `Date` may come from a cache.
+
+        Args:
+            environment: Whose answer it was.
+            date: Its `Date`.
+            validity: What it tells.
+            booted_at: The same as `booted_at` when the request was sent: ours may have been set since.
+        """
         if date is not None:
             self._proved.add(environment)
-            self._asset[environment] = self.booted_at() + validity.skew
+            self._asset[environment] = booted_at + validity.skew
         if validity.odd is not None:
             self._tell(environment, validity.odd)
 

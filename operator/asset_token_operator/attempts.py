@@ -40,6 +40,7 @@ class Failure:
     Attributes:
         retry_after: How long it was asked to wait, if it was.
         ups: How often the endpoint had answered again after failures by then.
+        is_shared: Whether all wait alike that use the same credentials, until these are accepted or probed.
     """
 
     at: datetime
@@ -47,6 +48,7 @@ class Failure:
     message: str
     retry_after: timedelta | None = None
     ups: int = 0
+    is_shared: bool = False
 
     @property
     def recovery(self) -> Recovery:
@@ -69,6 +71,7 @@ class Attempts:
         of_cause: How many of these were for this cause.
         failures: How many failed in a row.
         failure: The latest failure; None after a success.
+        unlike: How many of these, the first, were of another kind than the latest: refusals, or anything else.
         target: The UID of the Secret that was to be overwritten by the latest.
     """
 
@@ -78,6 +81,7 @@ class Attempts:
     failure: Failure | None = None
     target: str | None = None
     of_cause: int = 0
+    unlike: int = 0
 
     def begin(self, cause: str, now: datetime, target: str | None = None) -> Attempts:
         """One more attempt is made; those still to come were before the clock was set back, and count no more."""
@@ -88,7 +92,9 @@ class Attempts:
 
     def failed(self, failure: Failure) -> Attempts:
         """The attempt that was begun failed."""
-        return replace(self, failures=self.failures + 1, failure=failure)
+        is_alike = self.failure is None or self.failure.stalled is failure.stalled
+        unlike = self.unlike if is_alike else self.failures
+        return replace(self, failures=self.failures + 1, failure=failure, unlike=unlike)
 
     def uncounted(self) -> Attempts:
         """The attempt that was begun counts against no limit."""
@@ -96,7 +102,7 @@ class Attempts:
 
     def succeeded(self) -> Attempts:
         """The attempt that was begun succeeded; it still counts against the limit."""
-        return replace(self, failures=0, failure=None)
+        return replace(self, failures=0, failure=None, unlike=0)
 
     def retry_at(
         self, now: datetime, seed: str, expires_at: datetime | None = None, *, alone: bool = False
@@ -112,15 +118,16 @@ class Attempts:
             alone: Whether the endpoint answers others.
         """
         failure = self.failure
-        if failure is None or failure.recovery is Recovery.BUDGET or failure.at > now:
+        if failure is None or failure.is_shared or failure.recovery is Recovery.BUDGET or failure.at > now:
             return None
         left = None if expires_at is None else expires_at - failure.at
+        row = self.failures - self.unlike  # a refusal that comes after an outage is the first
         if failure.stalled:
-            return failure.at + probe_wait(self.failures, left)
+            return failure.at + probe_wait(row, left)
         longest = LONGEST_RETRY
         if left is None or left <= timedelta():
             longest = LONGEST_ALONE if alone or failure.reason is Reason.BROKEN_ANSWER else LONGEST_WITHOUT_TOKEN
-        wait = back_off(self.failures, seed, left, longest)
+        wait = back_off(row, seed, left, longest)
         return failure.at + (max(wait, PROBE_EVERY) if failure.recovery is Recovery.ENDPOINT else wait)
 
     def asked_to_wait_until(self, now: datetime, expires_at: datetime | None) -> datetime | None:

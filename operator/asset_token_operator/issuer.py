@@ -5,6 +5,7 @@ It keeps what is no single AssetToken's own affair: which credentials Asset does
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import Counter
 from dataclasses import replace
@@ -19,6 +20,7 @@ from asset_token_operator.errors import (
     AssetUnavailableError,
     CredentialsNotFoundError,
     InvalidClientError,
+    NotLeadingError,
     OperatorError,
 )
 from asset_token_operator.expiry import read_validity
@@ -33,7 +35,7 @@ from asset_token_operator.slots import Slot, Tenant
 from asset_token_operator.times import format_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime
 
     from asset_token_operator.answers import Reply
@@ -175,7 +177,8 @@ class Issuer:
                     f"Credentials Secret {seen.owner.spec.credentials.name} can't be read; tried again by itself."
                 )
                 raise error.with_traceback(None)  # it may be raised again and again
-            token = await self._exchange(assessed, seen.credentials, decided.reason, sent_at)
+            with self._probing((environment, seen.credentials.identity()), sent_at):
+                token = await self._exchange(assessed, seen.credentials, decided.reason, sent_at)
         except OperatorError as error:
             took = self._clock.elapsed() - began
             if isinstance(error, AssetError):
@@ -202,10 +205,12 @@ class Issuer:
         environment = seen.owner.spec.environment
         alone = self._budgets.fails_alone(environment, seen.owner.key)
         if alone and not seen.fails_alone:  # what failed before was the endpoint's
-            attempts = replace(attempts, failures=0)
+            attempts = attempts.succeeded()
         elif not alone and error.recovery is Recovery.ENDPOINT and (seen.endpoint_down or _is_retry_of_endpoint(seen)):
             attempts = attempts.uncounted()
-        return attempts.failed(failure_of(error, self._clock.now(), self._budgets.endpoint(environment).ups))
+        failure = failure_of(error, self._clock.now(), self._budgets.endpoint(environment).ups)
+        is_parked = seen.credentials is not None and (environment, seen.credentials.identity()) in self._parked
+        return attempts.failed(replace(failure, is_shared=is_parked and isinstance(error, InvalidClientError)))
 
     async def _exchange(
         self, assessed: Assessment, credentials: Credentials, reason: Reason, sent_at: datetime
@@ -213,17 +218,17 @@ class Issuer:
         owner, began = assessed.seen.owner, self._clock.elapsed()
         spec = owner.spec
         identity = (spec.environment, credentials.identity())
-        self._begin_probe(identity, sent_at)
+        skews = self._clocks.skews(spec.environment)  # now, as all that is compared was then: ours may be set meanwhile
         reply = await self._send(owner, credentials)
         received_at = sent_at + (self._clock.elapsed() - began)
         try:
             answer = read_answer(reply, spec)
-            known = self._clocks.known_skew(spec.environment)
-            validity = read_validity(answer, spec.lifetime, reply.date, sent_at, received_at, known)
+            validity = read_validity(answer, spec.lifetime, reply.date, sent_at, received_at, skews.known)
         except InvalidClientError as error:
             self._clocks.asset_says(spec.environment, reply.date)
-            if not self._is_its_own(owner.key, identity):
-                parked = self._parked.get(identity) or Attempts().begin("", received_at)
+            parked = self._parked.get(identity) or Attempts().begin("", received_at)
+            is_first = parked.failure is None or parked.failure.at <= sent_at  # of those that were in flight together
+            if not self._is_its_own(owner.key, identity) and is_first:
                 self._parked[identity] = parked.failed(failure_of(error, received_at))
             raise
         except AssetError as error:
@@ -231,22 +236,31 @@ class Issuer:
                 self._clocks.asset_says(spec.environment, reply.date)
                 self._release(identity, owner.key)
             raise
-        self._clocks.token_says(spec.environment, reply.date, validity)
+        self._clocks.token_says(spec.environment, reply.date, validity, sent_at - began)
         self._release(identity, owner.key)
         self._accepted[identity] += 1
         if self._accepted[identity] == 1:
             self._budgets.accept(_tenant(owner, credentials), credentials.identity())
         ends = began + (validity.expires_at - validity.skew - sent_at)
         # Our clock may be another machine's after a restart, so the cluster's is what Asset's is compared with.
-        skew = validity.skew - (self._clocks.cluster_skew() or timedelta())
+        skew = validity.skew - (skews.cluster or timedelta())
         return replace(issued_token(assessed, reason, answer, credentials, validity), ends=ends, skew=skew)
 
-    def _begin_probe(self, identity: Identity, now: datetime) -> None:
-        """Where the credentials are parked this request probes them, and the others wait for what comes of it."""
+    @contextlib.contextmanager
+    def _probing(self, identity: Identity, now: datetime) -> Iterator[None]:
+        """Where the credentials are parked this request probes them, and the others wait for what comes of it.
+
+        One that nobody answers is no probe.
+        """
         parked = self._parked.get(identity)
         if parked is not None and parked.failure is not None:
-            begun = parked.begin("", now)
-            self._parked[identity] = replace(begun, failure=replace(parked.failure, at=now))
+            self._parked[identity] = replace(parked.begin("", now), failure=replace(parked.failure, at=now))
+        try:
+            yield
+        except (AssetUnavailableError, NotLeadingError):
+            if parked is not None:
+                self._parked[identity] = parked
+            raise
 
     def _is_its_own(self, key: Key, identity: Identity) -> bool:
         """Whether a refusal is that AssetToken's own: Asset accepted its credentials for others since its last one."""
@@ -276,7 +290,7 @@ class Issuer:
             self._budgets.release(slot)
             raise
         if reply.rate is not None:
-            known = self._clocks.known_skew(slot.tenant.environment) or timedelta()
+            known = self._clocks.skews(slot.tenant.environment).known or timedelta()
             reply = replace(reply, rate=reply.rate.by_clock(self._clock.now() + known))
         if gets_through(reply):
             self._budgets.answered(slot, reply)

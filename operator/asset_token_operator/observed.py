@@ -59,26 +59,35 @@ class Skews:
 
     Attributes:
         proved: By an answer with a token; None where there was none yet.
-        doubtful: By another answer.
+        said: By any answer, of those with a token where there was one.
         cluster: How far the API server's clock is ahead of ours; None where it wasn't heard.
         set_back: How far ours was set back since the operator started.
         booted_at: What ours would have said when this machine started to run.
     """
 
     proved: timedelta | None = None
-    doubtful: timedelta | None = None
+    said: timedelta | None = None
     cluster: timedelta | None = None
     set_back: timedelta = timedelta()
     booted_at: datetime | None = None
 
+    @property
+    def known(self) -> timedelta | None:
+        """The best that is known: by Asset, or else by the API server."""
+        return self.cluster if self.said is None else self.said
+
     def of(self, token: IssuedToken) -> timedelta:
-        """The same where a token's times are concerned: what this machine has timed goes before what clocks say."""
+        """The same where a token's times are concerned: what this machine has timed goes before what clocks say.
+
+        One that was issued before is believed to end as soon as any says: as it was noted, by the API server's clock,
+        or as Asset says now. Without that clock it isn't known whether ours is still what it was.
+        """
         if token.ends is not None and self.booted_at is not None:
             return rounded(token.expires_at - (self.booted_at + token.ends))
-        if self.proved is not None:
+        if self.proved is not None and self.cluster is None:
             return self.proved
         then = token.skew + (self.set_back if self.cluster is None else self.cluster)
-        return then if self.doubtful is None else max(then, self.doubtful)
+        return then if self.said is None else max(then, self.said)
 
 
 @dataclass(frozen=True)

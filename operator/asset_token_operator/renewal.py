@@ -81,7 +81,7 @@ def probe_wait(failures: int, left: timedelta | None = None) -> timedelta:
     """How long to wait after the `failures`-th refusal in a row, which only a change ends that may not be seen here.
 
     After 1, 2, 4, 8 and then 15 min; and never longer than a quarter of what a valid token has left, since what was
-    refused may be accepted by then. Once it has expired the waits begin anew: each is as long as it has been expired.
+    refused may be accepted by then, nor once it has expired than it has been.
 
     Args:
         failures: How many there were, from 1.
@@ -93,7 +93,7 @@ def probe_wait(failures: int, left: timedelta | None = None) -> timedelta:
         return ladder
     if left > timedelta():
         return max(min(ladder, left / 4), SHORTEST_RETRY)
-    return min(max(-left, FIRST_PROBE), LONGEST_PROBE)
+    return min(max(-left, FIRST_PROBE), ladder)
 
 
 def longest_rest(left: timedelta | None) -> timedelta:

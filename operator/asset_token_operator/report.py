@@ -131,7 +131,7 @@ def _hindrance(assessed: Assessment, decided: Outcome) -> Hindrance | None:
     failed = None if assessed.failed is None else assessed.failed.failure
     if isinstance(decided, SecretConflict):
         return Hindrance(Reason.SECRET_CONFLICT, decided.message, issuing=False, stalled=decided.stalled)
-    if assessed.seen.owner.spec.suspend:
+    if assessed.seen.owner.spec.suspend and assessed.failed is not assessed.seen.writes:  # writes go on
         return Hindrance(
             Reason.SUSPENDED, "spec.suspend is true, so no token is requested; set it to false to go on.", issuing=False
         )
@@ -289,7 +289,7 @@ def is_worth_writing(assessed: Assessment, after: Status) -> bool:
     issuing = before.is_true(ConditionType.ISSUING) and after.is_true(ConditionType.ISSUING)
     if not issuing or before.observed_generation != after.observed_generation:
         return True
-    if before.is_true(ConditionType.READY) != after.is_true(ConditionType.READY):
+    if any(before.is_true(kind) != after.is_true(kind) for kind in (ConditionType.READY, ConditionType.STALLED)):
         return True
     told = before.last_failure_time
     return told is None or abs(assessed.now - told) >= FAILURE_REPORTS

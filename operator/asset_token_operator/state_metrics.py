@@ -175,7 +175,7 @@ def tokens(caches: Caches) -> Iterator[AssetToken]:
 def _served_expired(caches: Caches, clocks: AssetClocks, now: datetime, lasted: timedelta) -> timedelta:
     """For how long Secrets have held an expired token lately, over all that nobody has suspended."""
     served = timedelta()
-    asset_now = {environment: now + (clocks.known_skew(environment) or timedelta()) for environment in Environment}
+    asset_now = {environment: now + (clocks.skews(environment).known or timedelta()) for environment in Environment}
     for token in tokens(caches):
         latest, expiration = asset_now[token.spec.environment], token.status.expiration_time
         if expiration is None or expiration > latest or token.spec.suspend:

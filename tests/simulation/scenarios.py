@@ -9,10 +9,11 @@ import asyncio
 from datetime import timedelta
 from functools import partial
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final
 
 from asset_token_operator.model import Key
 from tests.simulation.asset import Failure
+from tests.simulation.cluster import SECRETS
 from tests.simulation.stage import CLIENT, MINUTE, Scenario, Stage
 from tests.simulation.virtual_time import present, seconds
 from tests.simulation.world import NAMESPACE
@@ -266,6 +267,91 @@ async def guesses_for_a_known_client_id(stage: Stage) -> None:
     assert len(stage.requests()) < 1000, "the guesses still wait"
 
 
+async def one_refusal_that_follows(stage: Stage, what: str, how: str) -> None:
+    """What was in the way is over, and the first answer after it is a refusal: it is the first of its row."""
+    if what != "an outage from the beginning":
+        stage.put("token", lifetime="15m")
+        await asyncio.sleep(MINUTE)
+    if what == "missing credentials":
+        stage.world.cluster.delete(SECRETS, Key(NAMESPACE, CLIENT))
+        await asyncio.sleep(HOUR)
+        stage.rotate(CLIENT, "canary-fresh")
+    elif what == "spec.suspend":
+        stage.put("token", lifetime="15m", suspend=True)
+        await asyncio.sleep(2 * HOUR)
+        stage.put("token", lifetime="15m")
+    elif what == "a suspended machine":
+        await stage.suspended(3 * HOUR)
+    else:
+        stage.asset.failures.append(Failure("503"))
+        stage.put("token", lifetime="15m")
+        await asyncio.sleep(40 * MINUTE)
+        stage.asset.failures.clear()
+    stage.asset.once = [Failure(how, name="token")]
+    since = seconds()
+    await asyncio.sleep(20 * MINUTE)
+    assert 0 < stage.without_token("token", since) < 2 * MINUTE
+
+
+async def refusals_of_one_minute_that_come_together(stage: Stage, latency: float) -> None:
+    """Twenty requests are in flight when the first is refused: the credentials were refused once."""
+    stage.add()
+    await asyncio.sleep(MINUTE)
+    stage.asset.latency = latency
+    stage.world.cluster.put_credentials(Key(NAMESPACE, CLIENT), CLIENT, "canary-rotated")
+    names = stage.add(20)
+    await asyncio.sleep(MINUTE)
+    stage.asset.accepted[CLIENT] = {"canary-rotated"}
+    since = seconds()
+    await asyncio.sleep(30 * MINUTE)
+    assert max(stage.without_token(name, since) for name in names) < 2 * MINUTE + 10
+
+
+async def refusals_of_one_minute_after_an_outage(stage: Stage) -> None:
+    stage.asset.failures.append(Failure("503"))
+    names = stage.add(10)
+    await asyncio.sleep(20 * MINUTE)
+    stage.asset.failures.clear()
+    await stage.failing(Failure("401"), 45)
+    since = seconds()
+    await asyncio.sleep(20 * MINUTE)
+    assert max(stage.without_token(name, since) for name in names) < 2 * MINUTE
+
+
+async def a_probe_that_succeeds_for_one_that_was_refused_often(stage: Stage) -> None:
+    """Whose request it was that probed, and how often, makes no difference once the credentials are accepted."""
+    stage.asset.failures.append(Failure("401"))
+    (often,) = stage.add()
+    await asyncio.sleep(12 * MINUTE)
+    stage.asset.failures.clear()
+    stage.put("another", renew_request="now")
+    await asyncio.sleep(5)
+    assert stage.lacking([often, "another"]) == []
+
+
+async def a_probe_of_credentials_that_nobody_answers(stage: Stage) -> None:
+    (name,) = stage.add()
+    await stage.failing(Failure("401"), 20 * MINUTE)
+    stage.asset.once = [Failure("503", name=name)]
+    since = seconds()
+    for _ in range(16 * 60):
+        await asyncio.sleep(1)
+        if not stage.asset.once:
+            break
+    await asyncio.sleep(16)
+    assert stage.lacking([name]) == []
+    assert stage.without_token(name, since) < 15 * MINUTE
+
+
+async def a_token_that_works_later_than_it_is_renewed(stage: Stage, not_before: float, spec: dict[str, Any]) -> None:
+    stage.asset.clocks.not_before = timedelta(seconds=not_before)
+    (name,) = stage.add(**spec)
+    await asyncio.sleep(not_before + 10)
+    assert stage.lacking([name]) == []
+    await asyncio.sleep(2 * HOUR)
+    assert len(stage.requests(name)) < 70
+
+
 def _window(limit: int, window: int) -> RateLimit:
     return RateLimit(per_tenant=limit, per_business=limit, window_seconds=window)
 
@@ -319,4 +405,34 @@ SCENARIOS: Final[dict[str, Scenario]] = {
         for disturbs in ("nothing", "restarts", "restarts and a lost status")
     },
     "17 guesses for a known client_id": Scenario(guesses_for_a_known_client_id),
+    **{
+        f"18 one {how} after {what}": Scenario(partial(one_refusal_that_follows, what=what, how=how))
+        for what in (
+            "an outage from the beginning",
+            "an outage",
+            "spec.suspend",
+            "a suspended machine",
+            "missing credentials",
+        )
+        for how in ("401", "403", "422")
+    },
+    **{
+        f"18 refusals together, latency {latency} s": Scenario(
+            partial(refusals_of_one_minute_that_come_together, latency=latency)
+        )
+        for latency in (0.05, 0.3, 2.0)
+    },
+    "18 refusals of a minute after an outage": Scenario(refusals_of_one_minute_after_an_outage),
+    "18 a probe succeeds for another": Scenario(a_probe_that_succeeds_for_one_that_was_refused_often),
+    "18 a probe that nobody answers": Scenario(a_probe_of_credentials_that_nobody_answers),
+    **{
+        f"19 nbf in {not_before:.0f} s, {spec}": Scenario(
+            partial(a_token_that_works_later_than_it_is_renewed, not_before=not_before, spec=spec)
+        )
+        for not_before, spec in (
+            (120.0, {"renewBefore": "58m30s"}),
+            (660.0, {"renewBefore": "50m"}),
+            (660.0, {"lifetime": "15m"}),
+        )
+    },
 }

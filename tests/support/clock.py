@@ -57,8 +57,12 @@ class ManualClock:
 
     async def set(self, moment: datetime) -> None:
         """Somebody sets the wall clock, also back: no time goes by."""
-        self._now = moment
+        self.jump(moment - self._now)
         await settle()
+
+    def jump(self, by: timedelta) -> None:
+        """The same, and nothing runs meanwhile."""
+        self._now += by
 
 
 async def settle() -> None:

@@ -984,6 +984,16 @@ def test_the_skew_of_the_latest_answer_counts_more_than_that_of_the_token() -> N
     assert decided(seen, NOW) == Wait(NOW + DUE)
 
 
+@pytest.mark.parametrize("said", [-5 * HOUR, 5 * HOUR], ids=["behind", "ahead"])
+def test_of_what_the_secret_and_an_answer_say_of_asset_s_clock_the_earlier_end_is_believed(said: timedelta) -> None:
+    """The API server's clock is heard, so what was noted by it is as good as one answer's `Date`."""
+    seen = holding(an_issued_token(), skews=Skews(proved=said, said=said, cluster=timedelta()))
+
+    early = max(said, timedelta())
+    assert isinstance(decided(seen, NOW + DUE - early - SECOND), Wait)
+    assert decided(seen, NOW + DUE - early) == RequestToken(Reason.RENEWING)
+
+
 def test_a_token_of_an_earlier_life_is_renewed_in_time_though_our_clock_was_set_back_before_asset_answered() -> None:
     seen = holding(an_issued_token(skew=10 * MINUTE), skews=Skews(set_back=HOUR))
 
@@ -1298,6 +1308,18 @@ def test_a_success_ends_the_row_of_failures_but_still_counts() -> None:
     attempts = Attempts().begin("cause", NOW).failed(failure).begin("cause", NOW + MINUTE).succeeded()
 
     assert attempts == Attempts("cause", (NOW, NOW + MINUTE), of_cause=2)
+
+
+def test_a_refusal_after_an_outage_is_the_first_of_its_row_and_an_outage_after_it_too() -> None:
+    attempts = Attempts()
+    for _ in range(9):
+        attempts = attempts.begin("cause", NOW).failed(Failure(NOW, Reason.ASSET_UNAVAILABLE, "no answer"))
+    for nth, minutes in enumerate((1, 2, 4), 10):
+        attempts = attempts.begin("cause", NOW).failed(Failure(NOW, Reason.REQUEST_REFUSED, "forbidden"))
+        assert (attempts.failures, attempts.retry_at(NOW, "uid")) == (nth, NOW + minutes * MINUTE)
+    attempts = attempts.begin("cause", NOW).failed(Failure(NOW, Reason.ASSET_UNAVAILABLE, "no answer"))
+    first = Attempts().begin("cause", NOW).failed(Failure(NOW, Reason.ASSET_UNAVAILABLE, "no answer"))
+    assert attempts.retry_at(NOW, "uid") == first.retry_at(NOW, "uid")
 
 
 def test_attempts_for_a_new_cause_start_with_no_failure_but_the_earlier_ones_still_count() -> None:

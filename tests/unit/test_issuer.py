@@ -697,7 +697,7 @@ def test_the_skew_comes_from_answers_without_a_token_too(world: World, fault: Re
     world.reconcile()
 
     assert skew(world) is None, "what brings no token proves nothing"
-    found = observe(world).skews.doubtful
+    found = observe(world).skews.said
     assert found is not None
     assert abs(found - 10 * MINUTE) <= SECOND
 
@@ -721,6 +721,27 @@ def test_after_a_token_no_answer_without_one_tells_of_asset_s_clock(world: World
 
     assert len(world.asset.requests) == 2
     assert skew(world) == timedelta()
+
+
+@pytest.mark.parametrize("by", [-5 * HOUR, 5 * HOUR], ids=["back", "ahead"])
+def test_a_clock_that_is_set_while_a_request_is_in_flight_changes_nothing(world: World, by: timedelta) -> None:
+    """Also for the next operator, which only knows what the Secret says of Asset's clock."""
+
+    def set_clock(*_: object) -> None:
+        world.clock.jump(by)
+        world.asset.skew = -by
+        world.asset.before_request = lambda *_: None
+
+    world.clocks.cluster_says(NOW)
+    world.asset.before_request = set_clock
+    world.add()
+    due = world.reconcile()
+    assert due == NOW + by + (renewal_time(an_issued_token(), a_spec(), an_asset_token().uid) - NOW)
+    world.restart()
+    world.clocks.cluster_says(NOW)
+
+    assert world.reconcile() == due
+    assert len(world.asset.requests) == 1
 
 
 def test_a_date_without_a_token_is_held_against_the_api_server_s(world: World) -> None:

@@ -960,6 +960,16 @@ def test_status_tells_of_writes_that_fail() -> None:
     assert status["failedAttempts"] == 2
 
 
+def test_status_tells_of_writes_that_fail_also_while_suspended() -> None:
+    """Nothing is requested, but the Secret is still kept in order."""
+    failure = Failure(NOW, Reason.DENIED_BY_POLICY, "a webhook denied it.")
+    seen = observed(an_asset_token(a_spec(suspend=True)), last_issued=an_issued_token())
+
+    status = status_of(replace(seen, writes=Attempts(the_write(seen).cause, (NOW,), 2, failure)))
+
+    assert (status["summary"], conditions(status)["Ready"]) == ("DeniedByPolicy", ("False", "DeniedByPolicy"))
+
+
 @pytest.mark.parametrize(
     "seen",
     [
@@ -1101,13 +1111,16 @@ def test_history_stays_in_order_when_the_token_is_older_than_all_of_it() -> None
 # Whether a status is worth a write
 
 
-def told(*, issuing: bool, ready: bool = False, generation: int = 1, failed_at: str | None = None) -> dict[str, Any]:
+def told(
+    *, issuing: bool, ready: bool = False, stalled: bool = False, generation: int = 1, failed_at: str | None = None
+) -> dict[str, Any]:
     since = {"lastTransitionTime": "2026-05-01T12:00:00Z"}
     status = {
         "observedGeneration": generation,
         "conditions": [
             {"type": "Ready", "status": str(ready), "reason": "A", "message": "a"} | since,
             {"type": "Issuing", "status": str(issuing), "reason": "B", "message": "b"} | since,
+            *([{"type": "Stalled", "status": "True", "reason": "C", "message": "c"} | since] if stalled else ()),
         ],
     }
     return status | ({"lastFailureTime": failed_at} if failed_at else {})
@@ -1129,6 +1142,10 @@ BEFORE = told(issuing=True, failed_at="2026-05-01T12:00:00Z")
         pytest.param(BEFORE, told(issuing=True, ready=True, failed_at=LATER), 1, True, id="ready now"),
         pytest.param(
             told(issuing=True, ready=True, failed_at="2026-05-01T12:00:00Z"), BEFORE, 1, True, id="no longer ready"
+        ),
+        pytest.param(BEFORE, told(issuing=True, stalled=True, failed_at=LATER), 1, True, id="somebody has to act now"),
+        pytest.param(
+            told(issuing=True, stalled=True, failed_at="2026-05-01T12:00:00Z"), BEFORE, 1, True, id="nobody has to"
         ),
         pytest.param(BEFORE, told(issuing=True, generation=2, failed_at=LATER), 1, True, id="another generation"),
         pytest.param(BEFORE, told(issuing=False, ready=True), 1, True, id="recovered"),
