@@ -130,6 +130,13 @@ class Weather:
         failure = Failure("401", client=self.chance.choice(self.clients))
         await self.fail(failure, self.environment(), lasts, probe_recovery(lasts))
 
+    async def outage_that_ends_with_refusals(self, lasts: float) -> None:
+        """Asset is up again before what it knows of its clients is."""
+        environment, short = self.environment(), min(lasts, 45.0)
+        await self.fail(Failure(self.chance.choice(OUTAGES)), environment, lasts, ENDPOINT_RECOVERY)
+        failure = Failure(self.chance.choice(REFUSALS), client=self.chance.choice(self.clients))
+        await self.fail(failure, environment, short, probe_recovery(short))
+
     async def refused_requests(self, lasts: float) -> None:
         """One AssetToken's are refused; a 401 is taken for one of its credentials, whoever else uses them."""
         failure = Failure(self.chance.choice(REFUSALS), name=self._name())
@@ -267,6 +274,7 @@ def probe_recovery(lasted: float) -> float:
 FAULTS: Final[Mapping[str, Fault]] = {
     "outage": Weather.outage,
     "Retry-After": Weather.outage_that_says_when,
+    "outage, then refusals": Weather.outage_that_ends_with_refusals,
     "client refused": Weather.refused_client,
     "requests refused": Weather.refused_requests,
     "broken answers": Weather.broken_answers,
