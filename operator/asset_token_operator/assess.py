@@ -110,6 +110,7 @@ class Assessment:
             moments.append(seen.writes.repair_at(now))
             if seen.writes.target == (seen.secret and seen.secret.uid):  # what refused it may have been deleted since
                 moments.append(seen.writes.retry_at(now, seen.owner.uid, self.served_until))
+                moments.append(seen.writes.asked_to_wait_until(now, self.served_until))
         return max(filter(None, moments))
 
     @cached_property

@@ -29,12 +29,10 @@ in the adapter that met them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Final
+from datetime import timedelta
+from typing import ClassVar, Final
 
 from asset_token_operator.reasons import Reason, Recovery
-
-if TYPE_CHECKING:
-    from datetime import timedelta
 
 RECOVERIES: Final = {
     Reason.SECRET_CONFLICT: Recovery.CHANGE,
@@ -52,6 +50,13 @@ RECOVERIES: Final = {
     Reason.DENIED_BY_POLICY: Recovery.BACK_OFF,
 }
 """What ends each failure."""
+
+
+CONTENT_REFUSED: Final = frozenset({413, 422})
+"""What the API server answers where it is the object itself that is refused, as it will be again."""
+
+CONTENT_REST: Final = timedelta(minutes=5)
+"""How long to wait then, unless it changes or what it would overwrite does."""
 
 
 class NotLeadingError(Exception):
@@ -75,7 +80,7 @@ class OperatorError(Exception):
 
     Attributes:
         reason: What conditions, events and the history call it.
-        retry_after: How long it was asked to wait, if it was.
+        retry_after: How long to wait at least, where that is known.
     """
 
     reason: ClassVar[Reason]
@@ -179,6 +184,8 @@ class KubeRefusedError(KubeError):
         super().__init__(message)
         self.status = status
         self.fields = fields
+        if status in CONTENT_REFUSED:
+            self.retry_after = CONTENT_REST
 
 
 class NotFoundError(KubeRefusedError):

@@ -6,7 +6,7 @@ import pytest
 from pydantic import SecretStr
 
 from asset_token_operator.assess import assess
-from asset_token_operator.attempts import Attempts, Failure
+from asset_token_operator.attempts import Attempts, Failure, failure_of
 from asset_token_operator.decision import (
     ApplySecret,
     Decision,
@@ -16,7 +16,7 @@ from asset_token_operator.decision import (
     Wait,
     decide,
 )
-from asset_token_operator.errors import RECOVERIES
+from asset_token_operator.errors import RECOVERIES, KubeRefusedError
 from asset_token_operator.evidence import Evidence
 from asset_token_operator.manifests import OWNER, REVISION, differs, secret_manifest, stored_token
 from asset_token_operator.model import (
@@ -853,6 +853,22 @@ def test_a_failed_write_is_tried_again_with_a_back_off() -> None:
     assert isinstance(decision, Wait)
     assert NOW < decision.until <= NOW + 5 * SECOND
     assert decided(seen, decision.until) == write
+
+
+@pytest.mark.parametrize("status", [413, 422])
+def test_a_secret_that_is_refused_for_what_it_is_waits_for_another_but_not_until_a_token_has_expired(
+    status: int,
+) -> None:
+    failure = failure_of(KubeRefusedError("It is refused.", status), NOW)
+    for seen, wait in ((observed(last_issued=an_issued_token()), 5 * MINUTE), (unwritten(6 * MINUTE), 2 * MINUTE)):
+        write = decided(replace(seen, writes=Attempts()), NOW)
+        assert isinstance(write, ApplySecret)
+        refused = replace(seen, writes=Attempts(write.cause, (NOW,), 1, failure, write.uid))
+        assert decided(refused, NOW) == Wait(NOW + wait)
+        assert decided(refused, NOW + wait) == write
+        labels = replace(seen.owner.spec.secret, labels={"another": "label"})
+        owner = replace(seen.owner, spec=replace(seen.owner.spec, secret=labels))
+        assert isinstance(decided(replace(refused, owner=owner), NOW), ApplySecret)
 
 
 def unwritten(left: timedelta) -> Observed:
