@@ -258,7 +258,7 @@ class Issuer:
         try:
             yield
         except (AssetUnavailableError, NotLeadingError):
-            if parked is not None:
+            if parked is not None and identity in self._parked:  # else they were accepted meanwhile
                 self._parked[identity] = parked
             raise
 

@@ -322,6 +322,34 @@ def test_while_one_probes_parked_credentials_the_others_wait_for_what_comes_of_i
     assert len(world.asset.requests) == asked + 1
 
 
+def test_a_probe_that_nobody_answers_is_none_but_credentials_that_were_accepted_meanwhile_stay_so(world: World) -> None:
+    a, b = tokens = [a_token(name) for name in "ab"]
+    add(world, *tokens)
+    world.asset.faults.fail("request_token", INVALID_CLIENT)
+    reconcile(world, a, b)
+    world.pass_time(MINUTE)
+    parked = observe(world, b).parked
+
+    def is_accepted(*_: object) -> None:
+        world.asset.before_request = lambda *_: None
+        world.asset.faults.mend()
+        world.kube.put_token(replace(world.kube.asset_tokens[b.key], renew_request="now"))
+        world.pass_time(3 * SECOND)  # until then nobody else asks
+        reconcile(world, b)
+        world.asset.faults.fail("request_token", a_refusal(503))
+
+    world.asset.faults.mend()
+    world.asset.faults.fail("request_token", a_refusal(503), times=1)
+    world.reconcile(a, sync=False)
+    assert observe(world, b).parked == parked
+    world.pass_time(MINUTE)
+    world.asset.before_request = is_accepted
+    world.reconcile(a, sync=False)
+
+    assert reason(world, b) == "SecretSynced"
+    assert observe(world, a).parked == Attempts()
+
+
 def test_parked_credentials_that_asset_accepts_again_are_parked_no_more(world: World) -> None:
     add(world, a_token("a"), a_token("b"))
     world.asset.faults.fail("request_token", INVALID_CLIENT, times=1)
