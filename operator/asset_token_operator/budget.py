@@ -87,6 +87,8 @@ class Budgets:
         Who takes one gives it back, by `answered`, `failed` or `withdraw`.
         """
         now = self._now()
+        for endpoint in self._endpoints.values():
+            endpoint.ask(slot)
         kept, _ = self._kept.pop(slot.key, (None, now))
         if kept is not None and kept.tenant == slot.tenant:
             return True
@@ -166,9 +168,7 @@ class Budgets:
         """There was no answer, or one that says that the endpoint doesn't work, and maybe when to ask again."""
         self.release(slot)
         now, endpoint = self._now(), self._endpoints[slot.tenant.environment]
-        endpoint.fail(slot, now)
-        if retry_after is not None:
-            endpoint.rest = Rest(now, retry_after, self._clock.now())
+        endpoint.fail(slot, now, None if retry_after is None else Rest(now, retry_after, self._clock.now()))
         if endpoint.goes_down():
             every = in_words(PROBE_EVERY)
             logger.warning("Asset %s doesn't answer; one request every %s asks again", slot.tenant.environment, every)

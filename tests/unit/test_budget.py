@@ -856,7 +856,35 @@ class TestFailingAlone:
     async def test_one_that_is_gone_is_forgotten(self, alone: Tokens) -> None:
         alone.budgets.forget(Key("shop", "a"))
         endpoint = alone.budgets.endpoint(Environment.SANDBOX)
-        assert Key("shop", "a") not in endpoint.alone.keys() | endpoint.suspects.keys()
+        assert Key("shop", "a") not in {*endpoint.alone, *endpoint.suspects, *endpoint.businesses}
+
+    @pytest.mark.parametrize("answered", [pytest.param(True, id="answered"), pytest.param(False, id="failed-once")])
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            pytest.param({"business_id": "biz_good"}, id="business"),
+            pytest.param({"business_id": None}, id="no-business"),
+            pytest.param({"business_id": "biz_bad", "tenant": OTHER_TENANT}, id="credentials"),
+            pytest.param({"business_id": "biz_bad", "tenant": PRODUCTION}, id="environment"),
+        ],
+    )
+    async def test_what_failed_for_another_business_is_nothing_of_its_own_any_more(
+        self, alone: Tokens, changes: dict[str, object], *, answered: bool
+    ) -> None:
+        assert alone.acquire("a", **changes)
+        await (alone.answer("a", left=298) if answered else alone.fail("a"))
+        assert not any(alone.budgets.fails_alone(environment, Key("shop", "a")) for environment in Environment)
+        assert alone.budgets.fails_alone(Environment.SANDBOX, Key("shop", "b")), "nothing was heard of that business"
+
+    async def test_one_failure_after_its_business_was_corrected_is_not_its_own(self, tokens: Tokens) -> None:
+        for number in range(2):
+            assert tokens.acquire("a", business_id="biz_bad")
+            await tokens.fail("a")
+            assert tokens.acquire("good")
+            await tokens.answer("good", left=299 - number)
+        assert tokens.acquire("a", business_id="biz_good")
+        await tokens.fail("a")
+        assert not tokens.budgets.fails_alone(Environment.SANDBOX, Key("shop", "a"))
 
 
 class TestRetryAfter:
@@ -894,6 +922,40 @@ class TestRetryAfter:
         assert tokens.acquire("a")
         await tokens.fail("a", 120 * SECOND)
         assert tokens.acquire("b")
+
+    @pytest.mark.parametrize("order", ["bad first", "bad last"])
+    async def test_what_one_business_was_asked_is_nobody_else_s_in_an_outage(
+        self, tokens: Tokens, clock: ManualClock, order: str
+    ) -> None:
+        names = [("bad", "biz_bad", 3600 * SECOND), ("a", None, None), ("b", None, None)]
+        for name, business, retry_after in names if order == "bad first" else reversed(names):
+            assert tokens.acquire(name, business_id=business)
+            await tokens.fail(name, retry_after)
+        tokens.newly_woken()
+        assert not tokens.acquire("c")
+        await clock.advance(4 * SECOND)
+        assert tokens.newly_woken() == ["c"]
+
+    async def test_however_many_of_one_business_were_asked(self, tokens: Tokens, clock: ManualClock) -> None:
+        for name in "abc":
+            assert tokens.acquire(name, business_id="biz_bad")
+            await tokens.fail(name, 3600 * SECOND)
+        tokens.newly_woken()
+        assert not tokens.acquire("d", business_id="biz_bad")
+        assert not tokens.acquire("e", business_id="biz_good")
+        await clock.advance(4 * SECOND)
+        assert tokens.newly_woken() == ["e"]
+
+    async def test_what_three_businesses_were_asked_all_are(self, tokens: Tokens, clock: ManualClock) -> None:
+        for name in "abc":
+            assert tokens.acquire(name, business_id=f"biz_{name}")
+            await tokens.fail(name, 120 * SECOND)
+        tokens.newly_woken()
+        assert not tokens.acquire("d", business_id="biz_d")
+        await clock.advance(119 * SECOND)
+        assert tokens.newly_woken() == []
+        await clock.advance(SECOND)
+        assert tokens.newly_woken() == ["d"]
 
 
 class TestWallClockSetBack:
