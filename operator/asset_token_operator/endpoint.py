@@ -16,8 +16,8 @@ from asset_token_operator.renewal import PROBE_EVERY
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from asset_token_operator.account import Rest
     from asset_token_operator.model import Key, Urgency
+    from asset_token_operator.rests import Rest
     from asset_token_operator.slots import Business, Slot, Tenant
 
 DOWN_AFTER: Final = 3

@@ -13,6 +13,7 @@ from typing import Final
 
 from asset_token_operator.model import Key
 from tests.simulation.asset import Failure
+from tests.simulation.limits import LIMITS
 from tests.simulation.stage import CLIENT, MINUTE, Scenario, Stage
 from tests.simulation.virtual_time import present, seconds
 from tests.simulation.world import NAMESPACE
@@ -319,4 +320,5 @@ SCENARIOS: Final[dict[str, Scenario]] = {
         for disturbs in ("nothing", "restarts", "restarts and a lost status")
     },
     "17 guesses for a known client_id": Scenario(guesses_for_a_known_client_id),
+    **LIMITS,
 }
