@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from asset_token_operator.model import Urgency
-from asset_token_operator.renewal import longest_rest
+from asset_token_operator.rests import MARGIN, NEVER, PROBE_PATIENCE, Pause, Rest
 from asset_token_operator.slots import Queue
 
 if TYPE_CHECKING:
@@ -26,15 +26,9 @@ WINDOW: Final = timedelta(seconds=60)
 """As Asset documents it; what its answers show goes before."""
 
 SHORTEST_WINDOW: Final = timedelta(seconds=5)
-MARGIN: Final = timedelta(seconds=1)
-"""Asset names whole seconds, so a reset may come up to one later than it seems."""
 
-PROBE_PATIENCE: Final = timedelta(seconds=2)
-"""How long the one request that learns what is left may hang before another is sent beside it."""
-
-FIRST_PAUSE: Final = timedelta(seconds=10)
-LONGEST_PAUSE: Final = timedelta(seconds=60)
-"""How long a tenant rests after a 429 that doesn't say."""
+ROUNDED: Final = 2
+"""Seconds by which a reset may be named differently, where it is computed anew for each answer."""
 
 LONGEST_KEPT: Final = timedelta(hours=1)
 """How long the longest window that was seen is believed."""
@@ -42,33 +36,20 @@ LONGEST_KEPT: Final = timedelta(hours=1)
 MOST_SAID: Final = 100
 NONE_COUNTED: Final = (0, sys.maxsize)
 
-SPACED: Final = (Urgency.ROUTINE, Urgency.RETRY)
+ALONE: Final = (Urgency.EXPIRING_ALONE, Urgency.MISSING_ALONE, Urgency.RETRY)
+SPACED: Final = (Urgency.ROUTINE, *ALONE)
+LEAVES_ROOM: Final = (Urgency.OVERDUE, Urgency.ROUTINE, Urgency.RETRY)
+"""These leave what the tenant's own applications are expected to spend, besides the reserve."""
+
+DOUBTS: Final = (Urgency.EXPIRING, Urgency.MISSING, Urgency.EXPIRING_ALONE, Urgency.MISSING_ALONE)
+"""These ask though nothing seems to be left, where the reset is far: what said so may be wrong, or hold no more."""
+
 RETRIES: Final = 0.1
-"""The share of the limit, from 0 to 1, that may go to requests which fail while others are answered, once half of it is
-used up."""
+"""The share of the limit, from 0 to 1, that may go to requests of each of `ALONE`, once half of it is used up."""
 
-
-@dataclass(frozen=True, slots=True)
-class Rest:
-    """What a `Retry-After`, or a 429, asks of all.
-
-    Attributes:
-        since: When it was said.
-        lasts: How long it asks for.
-        said_at: When that was, on the wall clock.
-    """
-
-    since: datetime
-    lasts: timedelta
-    said_at: datetime
-
-    def ends(self) -> datetime:
-        """When it is over."""
-        return self.since + self.lasts
-
-    def ends_for(self, slot: Slot) -> datetime:
-        """When one may ask again: nobody waits until its token has expired."""
-        return self.since + min(self.lasts, longest_rest(slot.expires_at - self.said_at))
+TRIALS: Final = 0.05
+"""The same for those of `LEAVES_ROOM` that there seems to be no room for, one at a time: each tells what the tenant's
+applications have really spent, which may have been all at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +77,7 @@ class Account:
         resets_at: When the present window ends, on our clock; None where it must be learned first what is left.
         epoch: The same as Asset named it, to tell one window from the next.
         seen: When that was named first, and last.
+        heard_at: When it was learned last what is left.
         longest: The longest time to a reset that was named, and when.
         period: How long a window is, where that was seen.
         said: What was left by each answer of this window, the most first; of very many only the latest.
@@ -104,9 +86,10 @@ class Account:
         sent: When our latest requests were sent, the earliest first.
         others_per_second: How fast the tenant's own applications spend, as far as it can be seen.
         latest: When the latest was sent of those urgencies that are evenly spaced.
-        rest: For how long it rests after a 429.
-        refusals: How many 429 there were in a row.
-        pauses: How often it has rested after a 429.
+        pause: What came of its 429s.
+        pauses: How often it has rested after them.
+        suspects: What came of 429s since others were answered, the latest last: it may be their own limit.
+        own: The same of those whose own it is, as others were answered.
         in_flight: Who has been sent, or has a slot kept, and since when.
         queue: Who waits.
         idle_until: Before that none of these can be served, unless something changes; None where something has.
@@ -116,6 +99,7 @@ class Account:
     resets_at: datetime | None = None
     epoch: int = 0
     seen: tuple[datetime, datetime] | None = None
+    heard_at: datetime = NEVER
     longest: tuple[timedelta, datetime] | None = None
     period: timedelta | None = None
     said: list[int] = field(default_factory=list)
@@ -124,9 +108,10 @@ class Account:
     sent: list[datetime] = field(default_factory=list)
     others_per_second: float = 0.0
     latest: dict[Urgency, datetime] = field(default_factory=dict)
-    rest: Rest | None = None
-    refusals: int = 0
+    pause: Pause = field(default_factory=Pause)
     pauses: int = 0
+    suspects: dict[str | Key, Pause] = field(default_factory=dict)
+    own: dict[str | Key, Pause] = field(default_factory=dict)
     in_flight: dict[Key, datetime] = field(default_factory=dict)
     queue: Queue = field(default_factory=Queue)
     idle_until: datetime | None = None
@@ -152,27 +137,33 @@ class Account:
 
     def free_at(self, slot: Slot, reserves: Reserves, now: datetime) -> datetime:
         """When one may be sent, as far as can be told now; a moment that has passed means now."""
-        if self.rest is not None and self.is_paused(now):
-            ends = self.rest.ends_for(slot)
-            return ends if ends > now else self._one_at_a_time(now)
+        if self.is_paused(now):
+            return self._ends(self.pause.rest, slot, now)
         reserve = reserves.of(slot.priority, self.limit)
-        spaced = self._spaced(slot.urgency, self.limit - reserve, now)
+        spaced = self._spaced(slot.priority, self.limit - reserve, now)
         if self.resets_at is None or self.resets_at <= now:
             self.resets_at = None
             return max(self._one_at_a_time(now), spaced)
-        spare = self.remaining() - reserve
-        if slot.urgency >= Urgency.OVERDUE:
-            spare -= math.ceil(self.others_per_second * (self.resets_at - now).total_seconds())
+        spare, left = self.remaining() - reserve, self.resets_at - now
         if spare < 1:
-            return self.resets_at
-        return now if slot.urgency is Urgency.RETRY and spare > self.limit / 2 else spaced
+            rest = Rest(self.heard_at, self.resets_at - self.heard_at)
+            return self._ends(rest, slot, now) if slot.priority in DOUBTS else self.resets_at
+        if slot.priority in LEAVES_ROOM and spare - math.ceil(self.others_per_second * left.total_seconds()) < 1:
+            trial = self.heard_at + self.window() / max(1.0, self.limit * TRIALS)
+            return min(self.resets_at, max(trial, self._one_at_a_time(now), spaced))
+        return now if slot.priority in ALONE and spare > self.limit / 2 else spaced
+
+    def _ends(self, rest: Rest, slot: Slot, now: datetime) -> datetime:
+        """When one may be sent that Asset asks to wait; before that time is over one at a time."""
+        ends = rest.ends_for(slot)
+        return ends if ends > now else self._one_at_a_time(now)
 
     def _spaced(self, urgency: Urgency, share: int, now: datetime) -> datetime:
         """When the next one of that urgency is due, of which so many may be sent in a window."""
         latest = self.latest.get(urgency)
         if latest is None:
             return now
-        return latest + self.window() / max(1.0, self.limit * RETRIES if urgency is Urgency.RETRY else share)
+        return latest + self.window() / max(1.0, self.limit * RETRIES if urgency in ALONE else share)
 
     def _one_at_a_time(self, now: datetime) -> datetime:
         """While it isn't known what is left the next one waits for the answer, if that comes soon."""
@@ -180,7 +171,19 @@ class Account:
 
     def is_paused(self, now: datetime) -> bool:
         """Whether it rests after a 429."""
-        return self.rest is not None and self.rest.ends() > now
+        return self.pause.lasts(now)
+
+    def own_free_at(self, slot: Slot) -> datetime:
+        """When one may be sent whose own 429s may be; a moment that has passed means now."""
+        own = (self.own.get(one, Pause()).ends_for(slot) for one in slot.limited())
+        return max(ends + place * PROBE_PATIENCE for place, ends in enumerate(own))  # others of its business go first
+
+    def in_turn(self) -> list[Slot]:
+        """Who waits, in order; while it may be their own limit those who got a 429 go last, the latest of them last."""
+        if not self.suspects:
+            return list(self.queue.waiting)
+        turns = {suspect: turn for turn, suspect in enumerate(self.suspects, 1)}
+        return sorted(self.queue.waiting, key=lambda slot: [turns.get(slot.limited()[0], 0), turns.get(slot.key, 0)])
 
     def send(self, slot: Slot, now: datetime) -> None:
         """One more is sent."""
@@ -191,21 +194,39 @@ class Account:
         if self.sent[half] <= now - 2 * self.window():
             del self.sent[:half]
         self.ours += 1
-        if slot.urgency in SPACED:
-            self.latest[slot.urgency] = now
+        if slot.priority in SPACED:
+            self.latest[slot.priority] = now
+        for one in self.own.keys() & slot.limited():
+            self.own[one].asked_at = now
 
-    def answered(self, sent_at: datetime | None) -> None:
-        """A request that was sent then was answered, and not by a 429: so there is nothing more to rest from."""
-        self.refusals = 0
-        if self.rest is not None and sent_at is not None and sent_at > self.rest.since:
-            self.rest = None
+    def answered(self, slot: Slot, sent_at: datetime | None) -> None:
+        """A request that was sent then was answered, and not by a 429: so the tenant has nothing more to rest from.
 
-    def learn(self, headers: RateHeaders, now: datetime) -> None:
-        """Believe what an answer says; one of an earlier window that comes late says nothing of this one."""
-        if self.resets_at is not None and headers.reset < self.epoch - headers.fuzz:
+        Where others were refused before, it was on their own account.
+        """
+        if sent_at is None:
             return
-        self.limit = headers.limit
-        if self.resets_at is None or headers.reset > self.epoch + headers.fuzz:
+        ended = [one for one in slot.limited() if one in self.own and self.own[one].ends_by(sent_at)]
+        for one in ended:
+            del self.own[one]
+        if self.pause.ends_by(sent_at):
+            self.own |= {one: pause for one, pause in self.suspects.items() if one not in slot.limited()}
+            self.pause, self.suspects = Pause(), {}
+
+    def learn(self, headers: RateHeaders, sent_at: datetime | None, now: datetime) -> None:
+        """Believe what an answer says.
+
+        One of an earlier window that comes late says nothing of this one. But where a request that was sent since this
+        window was named is told an earlier reset, that one holds: what was named was wrong, or windows are shorter now.
+        """
+        is_earlier = self.resets_at is not None and headers.reset < self.epoch - headers.fuzz
+        if is_earlier:
+            is_late = self.seen is None or sent_at is None or sent_at <= self.seen[0]
+            if is_late or headers.resets_in <= timedelta() or headers.reset >= self.epoch - ROUNDED:
+                return
+            self.longest = self.period = self.seen = None
+        self.limit, self.heard_at = headers.limit, now
+        if self.resets_at is None or is_earlier or headers.reset > self.epoch + headers.fuzz:
             self._measure(headers, now)
             resets_in = headers.resets_in if headers.resets_in >= timedelta() else self.window()
             self.epoch, self.resets_at = headers.reset, now + resets_in + MARGIN
@@ -242,30 +263,31 @@ class Account:
     def assume(self, now: datetime) -> None:
         """An answer says nothing of the budget: count for ourselves, by the documented limit."""
         if self.resets_at is None:
-            self.resets_at = now + self.window() + MARGIN
+            self.resets_at, self.heard_at = now + self.window() + MARGIN, now
             self.said, self.counted, self.ours = [self.limit - 1], NONE_COUNTED, 1 + len(self.in_flight)
 
-    def pause(self, asked: timedelta | None, sent_at: datetime | None, now: datetime, wall: datetime) -> timedelta:
-        """A 429: rest as long as Asset says, or longer each time; those in flight together are one time.
+    def refuse(self, slot: Slot, asked: timedelta | None, sent_at: datetime | None, now: datetime) -> timedelta | None:
+        """A 429: what it refuses rests if that is known to be its own, else the tenant.
 
         Args:
+            slot: Who was refused.
             asked: How long it says, if it does.
             sent_at: When the request was sent.
             now: The present moment.
-            wall: The same on the wall clock.
 
         Returns:
-            For how long it rests now.
+            For how long the tenant rests now, where it didn't already.
         """
+        own = self.own.keys() & slot.limited()
+        if own:
+            for one in {*own, slot.key}:
+                self.own.setdefault(one, Pause()).refuse(asked, sent_at, now)
+            return None
         was_paused = self.is_paused(now)
-        is_together = was_paused and self.rest is not None and (sent_at is None or sent_at <= self.rest.since)
-        self.refusals += not is_together
         self.pauses += not was_paused
-        unsaid = min(FIRST_PAUSE * float(2 ** min(self.refusals - 1, 8)), LONGEST_PAUSE)
-        if asked is not None and self.refusals > 1:  # what was said before was too short
-            asked = max(asked, unsaid)
-        rest = Rest(now, max(asked or unsaid, MARGIN), wall)
-        if self.rest is None or not is_together or rest.ends() > self.rest.ends():
-            self.rest = rest
+        self.pause.refuse(asked, sent_at, now)
+        for one in slot.limited():
+            self.suspects[one] = suspect = self.suspects.pop(one, Pause())
+            suspect.refuse(asked, sent_at, now)
         self.resets_at = None
-        return self.rest.ends() - now
+        return None if was_paused else self.pause.rest.lasts

@@ -167,16 +167,17 @@ class Assessment:
     def urgency(self) -> Urgency:
         """How urgent a request is.
 
-        What fails while others are answered goes last. What was due before the endpoint came up again has waited for
-        it, and needn't be spaced like what becomes due now.
+        What fails while others are answered goes last, within what it may use. What was due before the endpoint came
+        up again has waited for it, and needn't be spaced like what becomes due now.
         """
-        seen, token = self.seen, self.current
-        if seen.fails_alone and seen.requests.failure is not None and seen.requests.cause == seen.request_cause:
-            return Urgency.RETRY
+        seen, token, requests = self.seen, self.current, self.seen.requests
+        alone = seen.fails_alone and requests.failure is not None and requests.cause == seen.request_cause
         if token is None:
-            return Urgency.MISSING
+            return Urgency.MISSING_ALONE if alone else Urgency.MISSING
         if token.runs_out_at <= self.now:
-            return Urgency.EXPIRING
+            return Urgency.EXPIRING_ALONE if alone else Urgency.EXPIRING
+        if alone:
+            return Urgency.RETRY
         if self.reason in (Reason.SPEC_CHANGED, Reason.RENEW_REQUESTED):
             return Urgency.FORCED
         up_since = seen.endpoint_up_since

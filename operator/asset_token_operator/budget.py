@@ -9,6 +9,7 @@ comes; a waiting token therefore never holds a worker, and one tenant's queue ne
 from __future__ import annotations
 
 import asyncio
+import bisect
 import logging
 from collections import defaultdict, deque
 from dataclasses import replace
@@ -16,10 +17,11 @@ from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from asset_token_operator.account import DEFAULT_LIMIT, MARGIN, WINDOW, Account, BudgetState, Rest
+from asset_token_operator.account import DEFAULT_LIMIT, WINDOW, Account, BudgetState
 from asset_token_operator.durations import in_words
 from asset_token_operator.endpoint import Endpoint
 from asset_token_operator.renewal import PROBE_EVERY
+from asset_token_operator.rests import MARGIN, NEVER, Rest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -86,7 +88,12 @@ class Budgets:
 
         Who takes one gives it back, by `answered`, `failed` or `withdraw`.
         """
-        now = self._now()
+        now, wall = self._now(), self._clock.now()
+        ahead = timedelta(seconds=round((now - wall).total_seconds(), 2))  # the same each time, unless a clock is set
+        expires_at = slot.expires_at + ahead if slot.expires_at > EPOCH else NEVER
+        slot = replace(slot, expires_at=expires_at, failed_at=slot.failed_at and min(now, slot.failed_at + ahead))
+        for endpoint in self._endpoints.values():
+            endpoint.ask(slot)
         kept, _ = self._kept.pop(slot.key, (None, now))
         if kept is not None and kept.tenant == slot.tenant:
             return True
@@ -114,8 +121,9 @@ class Budgets:
         endpoint = self._endpoints[slot.tenant.environment]
         if endpoint.down:
             return all(endpoint.turn(slot) < endpoint.turn(other) for other in self._waiting(slot.tenant.environment))
-        first = next(iter(self._accounts[slot.tenant].queue.waiting), None)
-        return first is None or slot.rank() < first.rank()
+        account = self._accounts[slot.tenant]
+        first = next(iter(account.queue.waiting), None)
+        return first is None or (account.suspects.keys().isdisjoint(slot.limited()) and slot.rank() < first.rank())
 
     def _waiting(self, environment: Environment) -> list[Slot]:
         """Who waits for a slot at that endpoint."""
@@ -145,14 +153,13 @@ class Budgets:
         sent_at = account.in_flight.get(slot.key)
         self.release(slot)
         if reply.status == HTTPStatus.TOO_MANY_REQUESTS:
-            was_paused = account.is_paused(now)
-            lasts = account.pause(_asked_rest(reply), sent_at, now, wall)
-            if not was_paused:
+            lasts = account.refuse(slot, _asked_rest(reply), sent_at, now)
+            if lasts is not None:
                 tenant = slot.tenant
                 logger.warning(RATE_LIMITED, tenant.environment, tenant.name, in_words(lasts))
         else:
-            account.answered(sent_at)
-            account.learn(reply.rate, now) if reply.rate else account.assume(now)
+            account.answered(slot, sent_at)
+            account.learn(reply.rate, sent_at, now) if reply.rate else account.assume(now)
         environment = slot.tenant.environment
         endpoint = self._endpoints[environment]
         look_again: set[Key] = set()
@@ -166,9 +173,7 @@ class Budgets:
         """There was no answer, or one that says that the endpoint doesn't work, and maybe when to ask again."""
         self.release(slot)
         now, endpoint = self._now(), self._endpoints[slot.tenant.environment]
-        endpoint.fail(slot, now)
-        if retry_after is not None:
-            endpoint.rest = Rest(now, retry_after, self._clock.now())
+        endpoint.fail(slot, now, None if retry_after is None else Rest(now, retry_after))
         if endpoint.goes_down():
             every = in_words(PROBE_EVERY)
             logger.warning("Asset %s doesn't answer; one request every %s asks again", slot.tenant.environment, every)
@@ -202,6 +207,9 @@ class Budgets:
         self.withdraw(key)
         for endpoint in self._endpoints.values():
             endpoint.forget(key)
+        for account in self._accounts.values():
+            account.own.pop(key, None)
+            account.suspects.pop(key, None)
 
     async def serve(self) -> None:
         """Give slots to those who wait, until cancelled."""
@@ -239,14 +247,16 @@ class Budgets:
         return now + LOOK_AGAIN
 
     def _serve_queue(self, account: Account, now: datetime) -> datetime:
-        again = now + LOOK_AGAIN
-        for slot in list(account.queue.waiting):
+        again, waiting, place = now + LOOK_AGAIN, account.in_turn(), 0
+        while place < len(waiting):
+            slot = waiting[place]
+            place += 1
             free_at = self._tenant_free_at(slot, now)
             if free_at > now:
                 again = min(again, free_at)
-                if account.is_paused(now):  # then each has a time of its own
-                    continue
-                return again
+                if not account.suspects:  # else each has a time of its own
+                    place = bisect.bisect_right(waiting, slot.kind(now), place, key=lambda other: other.kind(now))
+                continue
             free_at = self._business_free_at(slot, now)
             if free_at > now:
                 again = min(again, free_at)
@@ -270,13 +280,14 @@ class Budgets:
 
     def _business_free_at(self, slot: Slot, now: datetime) -> datetime:
         """Asset names no budget of a business, so our own requests are counted, over the last window."""
+        free_at = self._accounts[slot.tenant].own_free_at(slot)
         if slot.business_id is None:
-            return now
+            return free_at
         sent = self._businesses[slot.tenant, slot.business_id]
         while sent and sent[0] + WINDOW + MARGIN <= now:
             sent.popleft()
         most = DEFAULT_LIMIT - self._reserves.of(slot.priority, DEFAULT_LIMIT)
-        return sent[-most] + WINDOW + MARGIN if len(sent) >= most else now
+        return max(free_at, sent[-most] + WINDOW + MARGIN) if len(sent) >= most else free_at
 
     def _send(self, slot: Slot, now: datetime) -> None:
         self._accounts[slot.tenant].send(slot, now)

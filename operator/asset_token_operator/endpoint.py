@@ -16,12 +16,13 @@ from asset_token_operator.renewal import PROBE_EVERY
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from asset_token_operator.account import Rest
     from asset_token_operator.model import Key, Urgency
+    from asset_token_operator.rests import Rest
     from asset_token_operator.slots import Business, Slot, Tenant
 
 DOWN_AFTER: Final = 3
-"""Failures of so many AssetTokens in a row, with no answer in between, mean that the endpoint is down."""
+"""Failures of so many AssetTokens in a row, with no answer in between, mean that the endpoint is down; and what so many
+businesses in a row are asked to wait for, all are."""
 
 ALONE_AFTER: Final = 2
 """So many failures, each followed by an answer to somebody else, make the next one the AssetToken's own."""
@@ -37,7 +38,8 @@ class Endpoint:
 
     Attributes:
         failures: How many requests have failed since the latest answer.
-        failed: Whose, by business.
+        failed: Whose.
+        businesses: Of what business each is whose requests have failed since it was answered itself.
         turns: When a tenant, a business or an AssetToken failed last, as the how many-th failure.
         suspects: How often requests of AssetTokens had failed when others were answered.
         bad: Businesses of which one AssetToken has to be answered before the others ask again.
@@ -47,30 +49,40 @@ class Endpoint:
         answered_at: When it answered last.
         ups: How often it has answered again after failures.
         up_since: When it did last, on the wall clock.
-        rest: What it has asked of all since the latest answer.
+        rests: What the latest failures have asked for, by business, since one asked for nothing or was an answer.
     """
 
     failures: int = 0
-    failed: dict[Key, Business] = field(default_factory=dict)
+    failed: dict[Key, None] = field(default_factory=dict)
+    businesses: dict[Key, Business] = field(default_factory=dict)
     turns: dict[Tenant | Business | Key, int] = field(default_factory=dict)
     suspects: Counter[Key] = field(default_factory=Counter)
     bad: set[Business] = field(default_factory=set)
-    alone: dict[Key, Business] = field(default_factory=dict)
+    alone: set[Key] = field(default_factory=set)
     down: bool = False
     probed_at: datetime | None = None
     answered_at: datetime | None = None
     ups: int = 0
     up_since: datetime | None = None
-    rest: Rest | None = None
+    rests: dict[Business, Rest] = field(default_factory=dict)
 
-    def fail(self, slot: Slot, now: datetime) -> None:
+    def ask(self, slot: Slot) -> None:
+        """One wants to ask: what it failed for where it asks no more, or for another business, is forgotten."""
+        if self.businesses.get(slot.key, slot.business()) != slot.business():
+            self.forget(slot.key)
+
+    def fail(self, slot: Slot, now: datetime, rest: Rest | None) -> None:
         """A request failed: its tenant, business and AssetToken are the last to probe again."""
         business = slot.business()
         self.failures += 1
-        self.failed[slot.key] = business
+        self.failed[slot.key], self.businesses[slot.key] = None, business
+        if rest is None:
+            self.rests.clear()
+        else:
+            self.rests[business] = rest
         self.turns |= dict.fromkeys((slot.tenant, business, slot.key), self.failures)
         if self.suspects[slot.key] >= ALONE_AFTER or business in self.bad:
-            self.alone[slot.key] = business
+            self.alone.add(slot.key)
         is_silent = self.answered_at is None or now - self.answered_at >= SILENCE
         if self.failures >= NOTHING_GETS_THROUGH and is_silent:  # so it is nobody's own
             self._trust()
@@ -82,7 +94,7 @@ class Endpoint:
 
     def goes_down(self) -> bool:
         """Whether it must be taken for down now."""
-        return not self.down and len(self.failed.keys() - self.alone.keys()) >= DOWN_AFTER
+        return not self.down and len(self.failed.keys() - self.alone) >= DOWN_AFTER
 
     def answer(self, slot: Slot, now: datetime, wall: datetime) -> set[Key]:
         """A request was answered; those who may ask again at once.
@@ -92,11 +104,12 @@ class Endpoint:
         business = slot.business()
         released = self._release(business) if business in self.bad or slot.key in self.alone else set()
         scouts: set[Business] = set()
-        for key, theirs in self.failed.items():
+        for key in self.failed:
             if key in self.alone or key == slot.key:
                 continue
+            theirs = self.businesses[key]
             if theirs in scouts:
-                self.alone[key] = theirs
+                self.alone.add(key)
                 self.bad.add(theirs)
                 continue
             if theirs != business:
@@ -107,15 +120,17 @@ class Endpoint:
             self.ups += 1
             self.up_since = wall
         self.suspects.pop(slot.key, None)
-        self.down, self.failures, self.failed, self.turns = False, 0, {}, {}
-        self.answered_at, self.rest = now, None
+        self.businesses.pop(slot.key, None)
+        self.alone.discard(slot.key)
+        self.down, self.failures, self.failed, self.turns, self.rests = False, 0, {}, {}, {}
+        self.answered_at = now
         return released - {slot.key}
 
     def _release(self, business: Business) -> set[Key]:
         """What fails is not that business's own any more."""
-        released = {key for key, theirs in self.alone.items() if theirs == business}
+        released = {key for key in self.alone if self.businesses[key] == business}
+        self.alone -= released
         for key in released:
-            del self.alone[key]
             self.suspects.pop(key, None)
         self.bad.discard(business)
         return released
@@ -123,8 +138,10 @@ class Endpoint:
     def forget(self, key: Key) -> None:
         """That AssetToken is gone."""
         self.suspects.pop(key, None)
-        business = self.alone.pop(key, self.failed.pop(key, None))
-        if business is not None and business not in {*self.alone.values(), *self.failed.values()}:
+        self.failed.pop(key, None)
+        self.alone.discard(key)
+        business = self.businesses.pop(key, None)
+        if business is not None and business not in self.businesses.values():
             self.bad.discard(business)
 
     def turn(self, slot: Slot) -> tuple[int, int, int, tuple[Urgency, int, datetime, Key]]:
@@ -136,5 +153,7 @@ class Endpoint:
         """When one may ask it: now, or when it is down when the next probe is due."""
         if not self.down or self.probed_at is None:
             return now
-        due = self.probed_at + PROBE_EVERY
-        return due if self.rest is None else max(due, self.rest.ends_for(slot))
+        due, rest = self.probed_at + PROBE_EVERY, self.rests.get(slot.business())
+        if rest is None and len(self.rests) >= DOWN_AFTER:
+            rest = next(reversed(self.rests.values()))
+        return due if rest is None else max(due, rest.ends_for(slot))

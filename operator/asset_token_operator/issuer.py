@@ -144,7 +144,7 @@ class Issuer:
             credentials=credentials,
             is_accepted=self._accepted[environment, credentials] > 0,
         )
-        if urgency is Urgency.RETRY and seen.requests.failure is not None:
+        if urgency >= Urgency.EXPIRING_ALONE and seen.requests.failure is not None:
             slot = replace(slot, failed_at=seen.requests.failure.at)
         if not self._budgets.acquire(slot):
             return replace(seen, slot=SlotState.QUEUED, queued_since=seen.queued_since or assessed.now)

@@ -73,8 +73,11 @@ class Urgency(IntEnum):
     FORCED = 2
     OVERDUE = 3
     ROUTINE = 4
-    RETRY = 5
-    """It has failed while others were answered: it goes last."""
+    EXPIRING_ALONE = 5
+    """It has failed while others were answered, as have those that follow: they go last."""
+
+    MISSING_ALONE = 6
+    RETRY = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,7 @@ class Reserves:
 
     def of(self, urgency: Urgency, limit: int) -> int:
         """How many requests must remain after one of that urgency."""
-        shares = {Urgency.EXPIRING: 0.0, Urgency.OVERDUE: self.routine}
+        shares = {Urgency.EXPIRING: 0.0, Urgency.EXPIRING_ALONE: 0.0, Urgency.OVERDUE: self.routine}
         shares |= {Urgency.ROUTINE: self.routine, Urgency.RETRY: self.routine}
         return math.ceil(round(limit * shares.get(urgency, self.first), 6))
 

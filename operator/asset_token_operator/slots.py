@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from asset_token_operator.model import Environment, Key, Urgency
 
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 Business: TypeAlias = "tuple[Tenant, str | None]"
+
+GUESSED: Final = {Urgency.EXPIRING: Urgency.MISSING, Urgency.EXPIRING_ALONE: Urgency.MISSING_ALONE}
+"""What is believed of it: whoever invents credentials can invent a token that expires, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,8 @@ class Slot:
 
     Attributes:
         key: The AssetToken.
-        expires_at: When its present token expires; of equal urgency the nearest goes first.
+        expires_at: When its present token expires; of equal urgency the nearest goes first. In a queue it is by the
+            clock that can't be set, as is `failed_at`, and before that by the wall clock.
         failed_at: When it failed last, where others are answered: of these what has waited longest goes first.
         credentials: Tells the credentials from others of the same client.
         is_accepted: Whether Asset has issued a token for these credentials since the operator started.
@@ -56,12 +60,20 @@ class Slot:
 
     @property
     def priority(self) -> Urgency:
-        """Its urgency, as far as that is believed: whoever invents credentials can invent a token that expires, too."""
-        return max(self.urgency, Urgency.MISSING) if self.turn else self.urgency
+        """Its urgency, as far as that is believed."""
+        return GUESSED.get(self.urgency, self.urgency) if self.turn else self.urgency
 
     def rank(self) -> tuple[Urgency, int, datetime, Key]:
         """Its order in the tenant's queue."""
         return (self.priority, self.turn, self.failed_at or self.expires_at, self.key)
+
+    def kind(self, now: datetime) -> tuple[Urgency, bool]:
+        """Where one has to wait, those of its kind that come after it in the queue have to as well."""
+        return self.priority, self.expires_at > now
+
+    def limited(self) -> tuple[str | Key, ...]:
+        """What may have a limit of its own besides the tenant's: its business, and itself."""
+        return (self.key,) if self.business_id is None else (self.business_id, self.key)
 
     def whose(self) -> tuple[Urgency, str]:
         """Whose turn it is."""

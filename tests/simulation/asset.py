@@ -128,6 +128,9 @@ class Asset:
         self.once: list[Failure] = []
         """Each of these happens once."""
 
+        self.says: list[Mapping[str, str]] = []
+        """Each of these is said once in place of what is left."""
+
         self.requests: list[TokenRequest] = []
 
         self.accepted: dict[str, set[str]] = {}
@@ -148,9 +151,9 @@ class Asset:
         ahead = self.clocks.ahead.total_seconds()
         return None if found is None else (found.begins - ahead, found.ends - ahead)
 
-    def spend(self, client: str, requests: int = 1) -> int:
-        """Another program of the client's makes that many requests; how many were within the limit."""
-        charged = (self._ledger.charge(self.rule, client, None, self._unix()) for _ in range(requests))
+    def spend(self, client: str, requests: int = 1, business: str | None = None) -> int:
+        """Another program of the client's makes that many requests; how many were within the limits."""
+        charged = (self._ledger.charge(self.rule, client, business, self._unix()) for _ in range(requests))
         return sum(budget.allowed for budget in charged)
 
     def answer(self, request: TokenRequest) -> tuple[int, dict[str, str], bytes] | str:
@@ -212,6 +215,8 @@ class Asset:
     def _rate_headers(self, budget: Budget) -> dict[str, str]:
         if self.is_silent:
             return {}
+        if self.says:
+            return dict(self.says.pop(0))
         reset = budget.reset + (self.clocks.ahead + self.clocks.date).total_seconds()
         return {
             "x-ratelimit-limit": str(budget.limit),

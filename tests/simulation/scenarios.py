@@ -14,6 +14,7 @@ from typing import Any, Final
 from asset_token_operator.model import Key
 from tests.simulation.asset import Failure
 from tests.simulation.cluster import SECRETS
+from tests.simulation.limits import LIMITS
 from tests.simulation.stage import CLIENT, MINUTE, Scenario, Stage
 from tests.simulation.virtual_time import present, seconds
 from tests.simulation.world import NAMESPACE
@@ -435,4 +436,5 @@ SCENARIOS: Final[dict[str, Scenario]] = {
             (660.0, {"lifetime": "15m"}),
         )
     },
+    **LIMITS,
 }

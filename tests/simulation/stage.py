@@ -31,6 +31,10 @@ class Stage:
         self.world = world
         self.asset = world.assets[Environment.SANDBOX]
         self.operator = world.operators[0]
+        self.beside: list[asyncio.Task[None]] = []
+        self.refused = 0
+        """How many requests of other programs were."""
+
         self._created = 0
 
     def add(self, count: int = 1, **spec: Any) -> list[str]:
@@ -58,6 +62,16 @@ class Stage:
         self.operator.machine.suspend()
         await asyncio.sleep(seconds)
         self.operator.machine.wake()
+
+    def spending(self, requests: int, every: float = MINUTE, business: str | None = None, client: str = CLIENT) -> None:
+        """From now on another program of a client's makes that many requests at once, again and again."""
+
+        async def spend() -> None:
+            while True:
+                self.refused += requests - self.asset.spend(client, requests, business)
+                await asyncio.sleep(every)
+
+        self.beside.append(asyncio.get_running_loop().create_task(spend()))
 
     async def failing(self, failure: Failure, lasts: float) -> None:
         """Requests fail for that long."""
@@ -125,6 +139,8 @@ def play(scenario: Scenario) -> World:
             try:
                 await scenario.act(stage)
             finally:
+                for task in stage.beside:
+                    task.cancel()
                 await world.operators[0].kill()
         if scenario.judged:
             assert world.history.broken == []

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import math
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -155,6 +156,56 @@ class Weather:
         failure = Failure("429", client=self.chance.choice(self.clients), headers=headers)
         await self.fail(failure, self.environment(), lasts, 2 * ENDPOINT_RECOVERY)
 
+    async def business_limited(self, lasts: float) -> None:
+        """A business's limit is used up, which its tenants can't know at once: others of theirs wait for a pause."""
+        headers = {"retry-after": self.chance.choice(["5", "30", ""])}
+        failure = Failure("429", business=self.chance.choice(self.businesses), headers=headers)
+        environment = self.environment()
+        others = Trouble("a business is limited", seconds(), 2 * ENDPOINT_RECOVERY, mild=True, environment=environment)
+        with self.trouble(others):
+            await self.fail(failure, environment, lasts, 2 * ENDPOINT_RECOVERY)
+
+    async def wrong_reset(self, lasts: float) -> None:
+        """A few answers say that nothing, or little, is left for long."""
+        environment = self.environment()
+        asset = self.world.assets[environment]
+        limit = asset.rule.per_tenant
+        said = {
+            "x-ratelimit-limit": str(limit),
+            "x-ratelimit-remaining": str(self.chance.choice([0, 0, limit // 10, limit])),
+            "x-ratelimit-reset": str(int(asset.clock().timestamp()) + self.chance.choice([290, 3600, 80_000])),
+        }
+        asset.says = [said] * self.chance.randint(1, 2)
+        recovery = 300 + ENDPOINT_RECOVERY + self.drain
+        with self.trouble(Trouble("a wrong reset", seconds(), recovery, environment=environment)):
+            await asyncio.sleep(min(lasts, 2 * ENDPOINT_RECOVERY))
+        asset.says.clear()
+
+    async def other_windows(self, lasts: float) -> None:
+        """The limit is counted over other windows, with as many requests a second."""
+        environment = self.environment()
+        asset = self.world.assets[environment]
+        before, window = asset.rule, self.chance.choice([10, 60, 600, 3600])
+        limit = max(20, math.ceil(before.per_tenant * window / before.window_seconds))
+        for rule in (replace(before, window_seconds=window, per_tenant=limit, per_business=limit), before):
+            asset.rule = rule
+            self.world.history.tell("weather", f"{environment}: {rule}")
+            recovery = 300 + ENDPOINT_RECOVERY + 2 * rule.window_seconds + self.drain
+            self.world.judge.trouble(Trouble("windows change", seconds(), recovery, seconds(), environment=environment))
+            await asyncio.sleep(lasts if rule is not before else 0)
+
+    async def bursts(self, lasts: float) -> None:
+        """Another program of the tenant spends much of the budget at the beginning of each window."""
+        environment, client = self.environment(), self.chance.choice(self.clients)
+        asset, ends = self.world.assets[environment], seconds() + lasts
+        share = self.chance.uniform(0.1, 0.6)
+        said = Trouble("bursts", seconds(), ENDPOINT_RECOVERY + self.drain, mild=True)
+        said.environment, said.client = environment, client
+        with self.trouble(said):
+            while seconds() < ends:
+                asset.spend(client, math.ceil(asset.rule.per_tenant * share))
+                await asyncio.sleep(asset.rule.window_seconds)
+
     async def other_program(self, lasts: float) -> None:
         """Another program of the tenant spends much of the budget, evenly."""
         environment, client = self.environment(), self.chance.choice(self.clients)
@@ -280,6 +331,10 @@ FAULTS: Final[Mapping[str, Fault]] = {
     "broken answers": Weather.broken_answers,
     "business fails": Weather.business_fails,
     "too many requests": Weather.too_many_requests,
+    "a business is limited": Weather.business_limited,
+    "wrong reset": Weather.wrong_reset,
+    "other windows": Weather.other_windows,
+    "bursts": Weather.bursts,
     "another program": Weather.other_program,
     "slow Asset": Weather.slow,
     "Asset's clock": Weather.asset_clock,

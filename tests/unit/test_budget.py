@@ -8,7 +8,7 @@ import logging
 from dataclasses import replace
 from datetime import timedelta
 from email.utils import format_datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -291,6 +291,35 @@ class TestReserves:
         await tokens.answer("a", left=150, resets_in=30)  # so others spend five a second
         assert [tokens.acquire("b", Urgency.ROUTINE), tokens.acquire("c", Urgency.FORCED)] == [False, True]
 
+    async def test_what_other_programs_have_spent_all_at_once_is_tried_for_by_few(
+        self, tokens: Tokens, clock: ManualClock
+    ) -> None:
+        assert tokens.acquire("first")
+        await tokens.answer("first", left=100, resets_in=59)
+        for index in range(60):
+            assert not tokens.acquire(f"a-{index:02}", Urgency.ROUTINE)
+        left = 100
+        for second in range(1, 60):
+            await clock.advance(SECOND)
+            for name in tokens.newly_woken():
+                left -= 1
+                await tokens.answer(name, left=left, resets_in=59 - second)
+            assert 100 - left <= 1 + second / 4 or second > 45
+        assert 60 <= left <= 85, "the reserve is left"
+
+    async def test_while_they_spend_all_the_time_few_are_tried(self, tokens: Tokens, clock: ManualClock) -> None:
+        assert tokens.acquire("first")
+        await tokens.answer("first", left=296, resets_in=59)
+        for index in range(60):
+            tokens.acquire(f"a-{index:02}", Urgency.ROUTINE)
+        ours = 1
+        for second in range(1, 60):
+            await clock.advance(SECOND)
+            for name in tokens.newly_woken():
+                ours += 1
+                await tokens.answer(name, left=300 - ours - 4 * (second + 1), resets_in=59 - second)
+        assert ours <= 20, "about a twentieth of the limit"
+
     async def test_our_own_requests_are_not_taken_for_other_programs(self, tokens: Tokens) -> None:
         await tokens.spend(150, left=150, limit=300)
         assert tokens.acquire("b", Urgency.ROUTINE)
@@ -522,7 +551,7 @@ class TestRefusals:
         await tokens.refuse("a")
         assert [tokens.acquire(name) for name in "abc"] == [False, False, False]
         await clock.advance(10 * SECOND)
-        assert tokens.woken == ["a"]
+        assert tokens.woken == ["b"], "who wasn't refused: it may have been the other's own limit"
 
     async def test_a_pause_is_logged_without_the_client_id(
         self, tokens: Tokens, caplog: pytest.LogCaptureFixture
@@ -566,6 +595,134 @@ class TestRefusals:
         await tokens.answer("a", left=297)
         assert tokens.acquire("b", Urgency.FORCED)
 
+    async def test_one_business_s_limit_pauses_its_tenant_until_another_was_answered(
+        self, tokens: Tokens, clock: ManualClock
+    ) -> None:
+        bad: dict[str, Any] = {"business_id": "biz_bad", "urgency": Urgency.MISSING}
+        assert tokens.acquire("bad", **bad)
+        await tokens.refuse("bad")
+        assert not any([tokens.acquire("bad", **bad), tokens.acquire("good", Urgency.ROUTINE)])
+        await clock.advance(10 * SECOND)
+        assert tokens.newly_woken() == ["good"], "however much more urgent what was refused is"
+        await tokens.answer("good", left=299)
+        await clock.advance(2 * SECOND)
+        assert tokens.newly_woken() == ["bad"]
+        for pause in (20, 40, 60, 60):
+            assert tokens.acquire("bad", **bad)
+            await tokens.refuse("bad")
+            assert tokens.acquire("new", Urgency.EXPIRING)
+            await tokens.answer("new", left=298)
+            assert not tokens.acquire("bad", **bad)
+            await clock.advance((pause + 1.9) * SECOND)
+            assert tokens.newly_woken() == [], "2 s more: others of its business go first"
+            await clock.advance(0.1 * SECOND)
+            assert tokens.newly_woken() == ["bad"]
+        assert tokens.acquire("bad", **bad)
+        await clock.advance(SECOND)
+        await tokens.answer("bad", left=297)
+        assert all(tokens.acquire(name, **bad) for name in ("bad", "bad-2")), "it ends with an answer of its own"
+
+    async def test_those_that_are_refused_on_their_own_account_have_their_turns_and_hold_up_nobody(
+        self, tokens: Tokens, clock: ManualClock
+    ) -> None:
+        """Two businesses, and an AssetToken without one."""
+        businesses = {"a": "biz_a", "b": "biz_b", "c": None, "good": "biz_good"}
+        for name in ("a", "b", "c"):
+            assert tokens.acquire(name, Urgency.MISSING, business_id=businesses[name])
+            await tokens.refuse(name)
+            for other in {*businesses} - {"good"}:
+                tokens.acquire(other, Urgency.MISSING, business_id=businesses[other])
+            await clock.advance(60 * SECOND)
+        tokens.acquire("good", Urgency.ROUTINE, business_id="biz_good")
+        asked = tokens.newly_woken()
+        while "good" not in asked:
+            assert tokens.acquire(asked[-1], Urgency.MISSING, business_id=businesses[asked[-1]])
+            await tokens.refuse(asked[-1])
+            tokens.acquire(asked[-1], Urgency.MISSING, business_id=businesses[asked[-1]])
+            await clock.advance(60 * SECOND)
+            asked += tokens.newly_woken()
+        assert len(asked) <= 5
+
+    async def test_a_limit_that_is_the_tenant_s_is_asked_for_by_each_in_turn(
+        self, tokens: Tokens, clock: ManualClock
+    ) -> None:
+        assert tokens.acquire("a")
+        await tokens.refuse("a")
+        for name in "abc":
+            assert not tokens.acquire(name)
+        order = []
+        for _ in range(6):
+            await clock.advance(60 * SECOND)
+            (name,) = tokens.newly_woken()
+            order.append(name)
+            assert tokens.acquire(name)
+            await tokens.refuse(name)
+            assert not tokens.acquire(name)
+        assert order == ["b", "c", "a", "b", "c", "a"]
+
+    async def test_a_pause_of_its_own_is_as_long_as_asset_says_and_as_bounded(
+        self, tokens: Tokens, clock: ManualClock
+    ) -> None:
+        assert tokens.acquire("bad", business_id="biz_bad")
+        await tokens.refuse("bad", a_reply(429, retry_after="3600"))
+        assert not tokens.acquire("good", expires_at=NOW + 90 * SECOND)
+        assert not tokens.acquire("bad", business_id="biz_bad", expires_at=NOW + 240 * SECOND)
+        await clock.advance(30 * SECOND)
+        await tokens.answer("good", left=299)
+        tokens.newly_woken()
+        await clock.advance(51 * SECOND)
+        assert tokens.newly_woken() == []
+        await clock.advance(SECOND)
+        assert tokens.newly_woken() == ["bad"], "a third of what it had left, and 2 s for others of its business"
+
+    async def test_one_asset_token_s_limit_is_not_its_business_s(self, tokens: Tokens, clock: ManualClock) -> None:
+        """All are of one business, and what is refused is the most urgent."""
+        everyone: dict[str, Any] = {"business_id": "biz_a"}
+        assert tokens.acquire("aaa", Urgency.MISSING, **everyone)
+        await tokens.refuse("aaa")
+        for name in ("aaa", "b", "c"):
+            assert not tokens.acquire(name, Urgency.MISSING if name == "aaa" else Urgency.ROUTINE, **everyone)
+        await clock.advance(10 * SECOND)
+        assert tokens.newly_woken() == ["b"]
+        assert tokens.acquire("b", Urgency.ROUTINE, **everyone)
+        await tokens.answer("b", left=299)
+        await clock.advance(0.3 * SECOND)
+        assert tokens.newly_woken() == ["c"]
+        await clock.advance(2 * SECOND)
+        assert tokens.newly_woken() == ["aaa"]
+        assert tokens.acquire("aaa", Urgency.MISSING, **everyone)
+        await tokens.refuse("aaa")
+        assert not tokens.acquire("aaa", Urgency.MISSING, **everyone)
+        assert tokens.acquire("d", Urgency.EXPIRING, **everyone)
+
+    async def test_where_a_business_s_limit_may_be_used_up_its_asset_tokens_ask_in_turn(
+        self, tokens: Tokens, clock: ManualClock
+    ) -> None:
+        assert tokens.acquire("aaa", Urgency.MISSING, business_id="biz_a")
+        await tokens.refuse("aaa")
+        await clock.advance(10 * SECOND)
+        assert tokens.acquire("good", Urgency.EXPIRING)
+        await clock.advance(SECOND)
+        await tokens.answer("good", left=299)
+        order = []
+        for _ in range(6):
+            for name in ("aaa", "b"):
+                tokens.acquire(name, Urgency.MISSING, business_id="biz_a")
+            await clock.advance(60 * SECOND)
+            order += tokens.newly_woken()[:1]
+            tokens.acquire(order[-1], Urgency.MISSING, business_id="biz_a")
+            await tokens.refuse(order[-1])
+            for name in ("aaa", "b"):
+                tokens.budgets.withdraw(Key("shop", name))
+        assert set(order) == {"aaa", "b"}
+
+    async def test_nothing_is_kept_of_who_was_refused_and_is_gone(self, guesses: Guesses) -> None:
+        guesses.account().resets_at = None
+        assert guesses.tokens.acquire("a")
+        await guesses.tokens.refuse("a")
+        guesses.tokens.budgets.forget(Key("shop", "a"))
+        assert not guesses.account().suspects
+
     async def test_a_reset_in_seconds_from_now_is_one_reset_also_where_it_is_rounded(self, tokens: Tokens) -> None:
         def reply(second: int, left: int, reset: int) -> Reply:
             date = format_datetime(NOW + second * SECOND, usegmt=True)
@@ -576,6 +733,70 @@ class TestRefusals:
             assert tokens.acquire(name)
             tokens.budgets.answered(tokens.slots[name], answer)
         assert [tokens.acquire(name) for name in "cd"] == [True, False]
+
+
+class TestFarResets:
+    """What says that nothing is left for long may be wrong, or hold no more."""
+
+    @pytest.fixture
+    async def far(self, tokens: Tokens) -> Tokens:
+        """Nothing is left for a day."""
+        assert tokens.acquire("first")
+        await tokens.answer("first", left=0, resets_in=80_000)
+        return tokens
+
+    async def test_nobody_waits_longer_than_a_third_of_what_is_left_and_then_one_at_a_time(
+        self, far: Tokens, clock: ManualClock
+    ) -> None:
+        for name, left in (("a", -5), ("b", -4), ("c", 150)):
+            assert not far.acquire(name, expires_at=NOW + left * SECOND)
+        assert not far.acquire("new", Urgency.MISSING, expires_at=NOW - timedelta(days=9))
+        await clock.advance(49 * SECOND)
+        assert far.newly_woken() == []
+        await clock.advance(SECOND)
+        assert far.newly_woken() == ["c"]
+        await far.answer("c", left=0, resets_in=79_950)
+        await clock.advance(299 * SECOND)
+        assert far.newly_woken() == [], "it was told the same"
+        await clock.advance(SECOND)
+        assert far.newly_woken() == ["a"]
+        await clock.advance(2 * SECOND)
+        assert far.newly_woken() == ["b"], "none has been answered so far"
+
+    async def test_an_earlier_reset_that_is_told_to_what_was_sent_since_is_believed(
+        self, far: Tokens, clock: ManualClock
+    ) -> None:
+        assert not far.acquire("a")
+        assert not any(far.acquire(name, Urgency.ROUTINE) for name in ("b", "c"))
+        await clock.advance(1200 * SECOND)
+        assert far.newly_woken() == ["a"]
+        await far.answer("a", left=0, limit=10, resets_in=30)
+        await clock.advance(31 * SECOND)
+        assert far.newly_woken() == ["b"]
+        await far.answer("b", left=9, limit=10, resets_in=60)
+        await clock.advance(60 / 8 * SECOND)
+        assert far.newly_woken() == ["c"], "windows are a minute long"
+
+    async def test_but_not_what_is_told_to_what_was_sent_before(self, tokens: Tokens, clock: ManualClock) -> None:
+        assert tokens.acquire("first")
+        await tokens.answer("first", left=299, resets_in=30)
+        assert [tokens.acquire(name) for name in ("late", "next")] == [True, True]
+        await clock.advance(SECOND)
+        await tokens.answer("next", left=0, resets_in=600)
+        await tokens.answer("late", left=298, resets_in=29)
+        assert not tokens.acquire("a")
+
+    async def test_nor_a_reset_that_has_passed(self, far: Tokens, clock: ManualClock) -> None:
+        assert not far.acquire("a", expires_at=NOW + 90 * SECOND)
+        await clock.advance(30 * SECOND)
+        await far.answer("a", left=299, resets_in=-10)
+        assert [far.acquire(name, expires_at=NOW + 90 * SECOND) for name in "bc"] == [True, False]
+
+    async def test_what_is_not_urgent_leaves_it_at_that(self, far: Tokens, clock: ManualClock) -> None:
+        for urgency in (Urgency.FORCED, Urgency.OVERDUE, Urgency.ROUTINE, Urgency.RETRY):
+            assert not far.acquire(urgency.name, urgency, expires_at=NOW + 90 * SECOND)
+        await clock.advance(600 * SECOND)
+        assert far.newly_woken() == []
 
 
 class TestPlaces:
@@ -845,6 +1066,26 @@ class TestFailingAlone:
         assert alone.newly_woken() == ["b"]
         assert alone.acquire("b", Urgency.RETRY)
 
+    @pytest.mark.parametrize(
+        ("urgency", "left", "goes"),
+        [
+            pytest.param(Urgency.EXPIRING_ALONE, 1, True, id="about-to-expire-takes-the-last"),
+            pytest.param(Urgency.EXPIRING_ALONE, 0, False, id="nothing-is-left"),
+            pytest.param(Urgency.MISSING_ALONE, 31, True, id="without-a-token-above-a-tenth"),
+            pytest.param(Urgency.MISSING_ALONE, 30, False, id="without-a-token-leaves-a-tenth"),
+            pytest.param(Urgency.RETRY, 150, False, id="that-has-time-leaves-what-others-spend"),
+        ],
+    )
+    async def test_who_has_no_valid_token_goes_last_within_what_it_may_use(
+        self, alone: Tokens, clock: ManualClock, urgency: Urgency, left: int, *, goes: bool
+    ) -> None:
+        assert alone.acquire("good")
+        await alone.answer("good", left=left, resets_in=50)
+        assert not any(alone.acquire(f"routine-{index}", Urgency.ROUTINE) for index in range(3))
+        assert not alone.acquire("a", urgency)
+        await clock.advance(2 * SECOND)
+        assert ("a" in alone.newly_woken()) is goes
+
     async def test_ten_failures_in_a_row_are_the_endpoint_s_whosever(self, alone: Tokens) -> None:
         for _ in range(10):
             await alone.fail("a")
@@ -856,7 +1097,35 @@ class TestFailingAlone:
     async def test_one_that_is_gone_is_forgotten(self, alone: Tokens) -> None:
         alone.budgets.forget(Key("shop", "a"))
         endpoint = alone.budgets.endpoint(Environment.SANDBOX)
-        assert Key("shop", "a") not in endpoint.alone.keys() | endpoint.suspects.keys()
+        assert Key("shop", "a") not in {*endpoint.alone, *endpoint.suspects, *endpoint.businesses}
+
+    @pytest.mark.parametrize("answered", [pytest.param(True, id="answered"), pytest.param(False, id="failed-once")])
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            pytest.param({"business_id": "biz_good"}, id="business"),
+            pytest.param({"business_id": None}, id="no-business"),
+            pytest.param({"business_id": "biz_bad", "tenant": OTHER_TENANT}, id="credentials"),
+            pytest.param({"business_id": "biz_bad", "tenant": PRODUCTION}, id="environment"),
+        ],
+    )
+    async def test_what_failed_for_another_business_is_nothing_of_its_own_any_more(
+        self, alone: Tokens, changes: dict[str, Any], *, answered: bool
+    ) -> None:
+        assert alone.acquire("a", **changes)
+        await (alone.answer("a", left=298) if answered else alone.fail("a"))
+        assert not any(alone.budgets.fails_alone(environment, Key("shop", "a")) for environment in Environment)
+        assert alone.budgets.fails_alone(Environment.SANDBOX, Key("shop", "b")), "nothing was heard of that business"
+
+    async def test_one_failure_after_its_business_was_corrected_is_not_its_own(self, tokens: Tokens) -> None:
+        for number in range(2):
+            assert tokens.acquire("a", business_id="biz_bad")
+            await tokens.fail("a")
+            assert tokens.acquire("good")
+            await tokens.answer("good", left=299 - number)
+        assert tokens.acquire("a", business_id="biz_good")
+        await tokens.fail("a")
+        assert not tokens.budgets.fails_alone(Environment.SANDBOX, Key("shop", "a"))
 
 
 class TestRetryAfter:
@@ -895,8 +1164,42 @@ class TestRetryAfter:
         await tokens.fail("a", 120 * SECOND)
         assert tokens.acquire("b")
 
+    @pytest.mark.parametrize("order", ["bad first", "bad last"])
+    async def test_what_one_business_was_asked_is_nobody_else_s_in_an_outage(
+        self, tokens: Tokens, clock: ManualClock, order: str
+    ) -> None:
+        names = [("bad", "biz_bad", 3600 * SECOND), ("a", None, None), ("b", None, None)]
+        for name, business, retry_after in names if order == "bad first" else reversed(names):
+            assert tokens.acquire(name, business_id=business)
+            await tokens.fail(name, retry_after)
+        tokens.newly_woken()
+        assert not tokens.acquire("c")
+        await clock.advance(4 * SECOND)
+        assert tokens.newly_woken() == ["c"]
 
-class TestWallClockSetBack:
+    async def test_however_many_of_one_business_were_asked(self, tokens: Tokens, clock: ManualClock) -> None:
+        for name in "abc":
+            assert tokens.acquire(name, business_id="biz_bad")
+            await tokens.fail(name, 3600 * SECOND)
+        tokens.newly_woken()
+        assert not tokens.acquire("d", business_id="biz_bad")
+        assert not tokens.acquire("e", business_id="biz_good")
+        await clock.advance(4 * SECOND)
+        assert tokens.newly_woken() == ["e"]
+
+    async def test_what_three_businesses_were_asked_all_are(self, tokens: Tokens, clock: ManualClock) -> None:
+        for name in "abc":
+            assert tokens.acquire(name, business_id=f"biz_{name}")
+            await tokens.fail(name, 120 * SECOND)
+        tokens.newly_woken()
+        assert not tokens.acquire("d", business_id="biz_d")
+        await clock.advance(119 * SECOND)
+        assert tokens.newly_woken() == []
+        await clock.advance(SECOND)
+        assert tokens.newly_woken() == ["d"]
+
+
+class TestWallClockSet:
     """Guarantee 8: the clock is not trusted."""
 
     HOUR_AGO = NOW - timedelta(hours=1)
@@ -924,6 +1227,27 @@ class TestWallClockSetBack:
         assert not tokens.acquire("a")
         await clock.advance(6 * SECOND)
         assert tokens.woken == ["a"]
+
+    @pytest.mark.parametrize("hours", [-5, 5, 20])
+    @pytest.mark.parametrize("what", ["rest", "reset", "outage"])
+    async def test_nobody_waits_longer_or_asks_sooner(
+        self, tokens: Tokens, clock: ManualClock, hours: int, what: str
+    ) -> None:
+        for name in "abc" if what == "outage" else "a":
+            assert tokens.acquire(name)
+            if what == "outage":
+                await tokens.fail(name, 3600 * SECOND)
+            elif what == "rest":
+                await tokens.refuse(name, a_reply(429, retry_after="3600"))
+            else:
+                await tokens.answer(name, left=0, resets_in=3600)
+        tokens.newly_woken()
+        await clock.set(NOW + timedelta(hours=hours))
+        assert not tokens.acquire("d", expires_at=clock.now() + 90 * SECOND)
+        await clock.advance(29 * SECOND)
+        assert tokens.newly_woken() == []
+        await clock.advance(SECOND)
+        assert tokens.newly_woken() == ["d"]
 
     async def test_an_endpoint_that_is_down_is_asked(self, tokens: Tokens, clock: ManualClock) -> None:
         for name in "abc":

@@ -573,6 +573,8 @@ def test_the_most_urgent_go_first() -> None:
         Urgency.FORCED,
         Urgency.OVERDUE,
         Urgency.ROUTINE,
+        Urgency.EXPIRING_ALONE,
+        Urgency.MISSING_ALONE,
         Urgency.RETRY,
     ]
 

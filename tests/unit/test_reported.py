@@ -156,7 +156,7 @@ def test_what_an_answer_costs_grows_not_with_the_requests_of_its_window() -> Non
             account.free_at(slot, Reserves(), now)
             account.send(slot, now)
             account.in_flight.pop(slot.key)
-            account.learn(RateHeaders(60_000, 60_000 - number - 1, 3600, timedelta(hours=1)), now)
+            account.learn(RateHeaders(60_000, 60_000 - number - 1, 3600, timedelta(hours=1)), now, now)
             now += timedelta(milliseconds=5)
         return time.process_time() - began
 
