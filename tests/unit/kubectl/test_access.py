@@ -79,7 +79,7 @@ def test_a_client_certificate_is_shown(tmp_path: Path, inline: bool) -> None:  #
         ),
         pytest.param({"server": "https://a"}, {"auth-provider": {}}, "use an exec plugin", id="auth-provider"),
         pytest.param({"server": "https://a"}, {"token": "canary\r\nX: y"}, "log in anew", id="two headers"),
-        pytest.param({"server": "https://a"}, {"as": "a", "as-groups": ["b"]}, "as-groups", id="groups"),
+        pytest.param({"server": "https://a"}, {"as-groups": ["b"]}, "but no user: add", id="groups of nobody"),
         pytest.param({}, {}, "names no cluster with a server", id="no server"),
     ],
 )
@@ -92,6 +92,7 @@ def test_what_cannot_be_used_is_said(tmp_path: Path, cluster: dict[str, Any], us
 def test_a_login_is_a_header_and_in_no_repr(tmp_path: Path) -> None:
     user = {"username": "me", "password": "canary", "as": "other"}
     access = load(a_kubeconfig(tmp_path, {"server": "https://a"}, user), None)
-    assert access.headers == {"Authorization": "Basic bWU6Y2FuYXJ5", "Impersonate-User": "other"}
+    assert access.authorization == "Basic bWU6Y2FuYXJ5"
+    assert access.impersonation == (("Impersonate-User", "other"),)
     assert "canary" not in repr(access)
     assert "bWU6Y2FuYXJ5" not in repr(access)
