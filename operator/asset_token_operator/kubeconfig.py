@@ -12,7 +12,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from contextlib import suppress
+import subprocess
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -191,28 +192,27 @@ async def _log_in(context: Context) -> Mapping[str, str]:
 
 async def _run(program: LoginProgram) -> Mapping[str, str]:
     """Let a login program issue something, in time; with what it began it ends when nobody waits for it any more."""
-    quiet, read_from = asyncio.subprocess.DEVNULL, asyncio.subprocess.PIPE
     try:
-        process = await asyncio.create_subprocess_exec(
-            *program.arguments,
+        process = subprocess.Popen(  # noqa: ASYNC220, S603 - asyncio's leaves it behind if it is cancelled while it begins
+            program.arguments,
             env=program.environment,
-            stdin=quiet,
-            stdout=read_from,
-            stderr=quiet,  # it may say a secret
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # it may say a secret
             start_new_session=True,
         )
     except (OSError, ValueError) as error:
         raise program.failure(cause_of(error)) from None
     try:
-        async with asyncio.timeout(LOAD_SECONDS):
-            output, _ = await process.communicate()
-    except TimeoutError:
-        raise program.failure(f"it took longer than {LOAD_SECONDS:.0f} s") from None
+        output, _ = await asyncio.to_thread(process.communicate, timeout=LOAD_SECONDS)
+    except subprocess.TimeoutExpired:
+        with process.stdout or nullcontext():
+            raise program.failure(f"it took longer than {LOAD_SECONDS:.0f} s") from None
     finally:
-        if process.returncode is None:
+        if process.poll() is None:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
+            process.wait()
     return program.issued(process.returncode, output)
 
 

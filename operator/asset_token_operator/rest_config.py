@@ -237,7 +237,12 @@ def _content(settings: Mapping[str, Any], name: str) -> bytes:
     """What stands there in base64, else in the file that it names; nothing where neither does."""
     if settings.get(f"{name}-data"):
         return base64.b64decode(settings[f"{name}-data"], validate=True)
-    return Path(settings[name]).read_bytes() if settings.get(name) else b""
+    if not settings.get(name):
+        return b""
+    content = Path(settings[name]).read_bytes()
+    if not content:  # it is being written, for instance; without it we would trust others, or be somebody else
+        raise KubeconfigError(f"The kubeconfig's {name} is an empty file: correct it.")
+    return content
 
 
 def _tls(authority: bytes, certificate: bytes, key: bytes, *, verified: bool) -> ssl.SSLContext:

@@ -624,6 +624,15 @@ class TestWhoTheServerIs:
 
         assert len((await load()).tls.get_ca_certs()) == 1
 
+    @pytest.mark.parametrize("name", ["certificate-authority", "client-certificate"])
+    async def test_is_nobody_else_where_a_file_is_empty_just_now(self, here: Path, name: str) -> None:
+        """Without an authority all that the system trusts would be taken, and without a certificate we were nobody."""
+        (here / "empty").touch()
+        part = {name: "empty"}
+        a_kubeconfig(here, SERVER, part) if "client" in name else a_kubeconfig(here, SERVER, **part)
+        with pytest.raises(KubeUnavailableError, match=f"{name} is an empty file: correct it"):
+            await load()
+
     async def test_is_verified_with_a_file_whose_comments_are_in_any_language(self, here: Path) -> None:
         certificate = a_certificate(here)
         certificate.path.write_text(f"# Förvaltning\n{certificate.path.read_text()}")
