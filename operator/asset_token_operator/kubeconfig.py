@@ -184,7 +184,7 @@ async def _log_in(context: Context) -> Mapping[str, str]:
     configuration = client.Configuration()
     try:
         async with asyncio.timeout(LOAD_SECONDS):
-            await config.load_kube_config(os.environ.get("KUBECONFIG") or None, context.name, configuration)
+            await config.load_kube_config(os.pathsep.join(map(str, paths_of())), context.name, configuration)
         return {"token": configuration.api_key["BearerToken"].removeprefix("Bearer ")}
     except Exception:  # noqa: BLE001 - whatever the loader stumbles over; its text may hold a token
         raise KubeconfigError("The kubeconfig's auth-provider issued no token: log in anew with kubectl.") from None
