@@ -103,7 +103,7 @@ class ApiClient:
         self._calls = access.session(CONNECTIONS)
         self._others = access.session(0)
         self._looked_at = 0.0
-        self._looking = asyncio.Lock()
+        self._look: asyncio.Task[None] | None = None
 
     @classmethod
     async def connect(cls, heard: Callable[[datetime], None] = lambda _: None) -> Self:
@@ -121,6 +121,9 @@ class ApiClient:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        if self._look is not None:
+            self._look.cancel()
+            await asyncio.wait([self._look])
         await self._calls.close()
         await self._others.close()
 
@@ -166,8 +169,10 @@ class ApiClient:
                 access = self._access
                 status, content = await self._exchange(method, path, request, largest, waits=waits)
                 if status == HTTPStatus.UNAUTHORIZED and find_denial(_read_object(content)) is None:
-                    await self._log_in_anew(access)
-                    status, content = await self._exchange(method, path, request, largest, waits=waits)
+                    if self._access is access:  # else it was, for another that was refused with the same
+                        await self._look_anew()
+                    if self._access.server == access.server:  # nothing that was meant for it goes elsewhere
+                        status, content = await self._exchange(method, path, request, largest, waits=waits)
             answer = _read_object(content) or _read_beginning(content)
             _check(what, status, answer)
             return read(answer)
@@ -198,12 +203,12 @@ class ApiClient:
             return response.status, await _read_answer(response, largest)
 
     async def _send(self, method: str, path: str, request: Mapping[str, Any], *, waits: bool) -> aiohttp.ClientResponse:
-        headers = await self._access.headers() | request["headers"]
-        session = self._calls if waits else self._others
+        access, session = self._access, self._calls if waits else self._others
+        headers = await access.headers() | request["headers"]
         try:
             # What is sent may hold a Secret, so it goes nowhere else.
             return await session.request(
-                method, self._access.server + path, allow_redirects=False, **{**request, "headers": headers}
+                method, access.server + path, allow_redirects=False, **{**request, "headers": headers}
             )
         except aiohttp.ClientConnectorError:
             now = asyncio.get_running_loop().time()
@@ -216,14 +221,14 @@ class ApiClient:
                 raise
             raise aiohttp.ClientConnectionError("the session was replaced while a connection was waited for") from None
 
-    async def _log_in_anew(self, refused: Access) -> None:
-        """Credentials that expire are issued anew: once, whoever else was refused with the same."""
-        async with self._looking:
-            if self._access is refused:
-                await self._look_anew()
-
     async def _look_anew(self) -> None:
-        """Read again how to reach the API server, and go on with that if it is something else."""
+        """Read again how to reach the API server: once for all who wait for it, and longer than a call may wait."""
+        if self._look is None or self._look.done():
+            self._look = asyncio.create_task(self._load_anew())
+        await asyncio.wait([self._look])  # which goes on where whoever waits for it ends
+
+    async def _load_anew(self) -> None:
+        """Log in, too, where that is how; go on with what was found, if it is something else."""
         try:
             access = await kubeconfig.load()
         except KubeError:  # it is being written, for instance

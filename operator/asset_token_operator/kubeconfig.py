@@ -1,17 +1,20 @@
-"""How to reach the API server, and as whom. The only importer of the kubernetes client, whose loaders read it.
+"""How to reach the API server, and as whom. The only importer of the kubernetes client.
 
-What was read is settled once: a session that is made of it looks up no proxy and no password file for a call, which
-would cost more than the call. Reading anew tells whether something else was found, such as a CA that was replaced.
+It reads a Pod's service account, and asks for the token of an auth-provider; kubeconfigs are read as kubectl reads them
+(`kubeconfig_files.py`). What was read is settled once: a session that is made of it looks up no proxy and no password
+file for a call, which would cost more than the call. Reading anew tells whether something else was found, such as a CA
+that was replaced, and never leads to another context than the one that this process began with: as with client-go,
+`kubectl config use-context` is for whoever is started next.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import hashlib
 import os
-import ssl
-from dataclasses import dataclass, field
+import signal
+import subprocess
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -21,39 +24,31 @@ from kubernetes.aio import client, config
 
 from asset_token_operator.causes import cause_of
 from asset_token_operator.errors import KubeUnavailableError
+from asset_token_operator.kubeconfig_files import Context, KubeconfigError, paths_of, read
 from asset_token_operator.model import OPERATOR
-from asset_token_operator.proxies import ProxyError, proxy_for, read_proxy
-from asset_token_operator.tls import verify_as_kubectl
+from asset_token_operator.proxies import ProxyError
+from asset_token_operator.rest_config import LoginProgram, RestConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from aiohttp.client_middlewares import ClientHandlerType
 
-    from asset_token_operator.proxies import Proxy
-
 NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 LOAD_SECONDS: Final = 30.0
 LONGEST_LINE: Final = 2**21
 """An event of a watch is one line."""
 
+_contexts: Final[dict[str | None, str]] = {}
+"""The context that was the present one when this process read its kubeconfig first, by `KUBECONFIG`."""
+
 
 @dataclass(frozen=True, slots=True)
-class Access:
-    """How to reach the API server, and as whom.
+class Access(RestConfig):
+    """How to reach the API server, and as whom."""
 
-    Attributes:
-        server: Its URL, without a slash at the end.
-        tls: What it is verified with, and our certificate where there is one.
-        proxy: The proxy on the way, or None.
-        fingerprint: Differs where anything but the bearer token is another.
-    """
-
-    server: str
-    tls: ssl.SSLContext
-    proxy: Proxy | None
-    fingerprint: str
-    _configuration: client.Configuration = field(repr=False)
+    _configuration: client.Configuration | None = field(default=None, repr=False)
+    """The service account's, in a Pod."""
 
     @property
     def host(self) -> str:
@@ -66,12 +61,14 @@ class Access:
         Raises:
             KubeUnavailableError: It can't be read.
         """
+        authorization = self.authorization
+        if self._configuration is not None:
+            try:
+                settings = await self._configuration.auth_settings()
+            except (config.ConfigException, OSError) as error:
+                raise KubeUnavailableError(f"The service account's token can't be read: {cause_of(error)}.") from None
+            authorization = settings.get("BearerToken", {}).get("value")
         headers = {"User-Agent": OPERATOR}
-        try:
-            settings = await self._configuration.auth_settings()
-        except (config.ConfigException, OSError) as error:
-            raise KubeUnavailableError(f"The service account's token can't be read: {cause_of(error)}.") from None
-        authorization = settings.get("BearerToken", {}).get("value")
         return headers | {"Authorization": authorization} if authorization else headers
 
     def session(
@@ -95,8 +92,8 @@ class Access:
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=connections, ssl=self.tls),
             cookie_jar=aiohttp.DummyCookieJar(),
-            headers=headers,
-            middlewares=[self._complete] if self._server_name or self.proxy else [],
+            headers=[*self.impersonation, *(headers or {}).items()],
+            middlewares=[self._complete] if self.server_name or self.proxy else [],
             proxy=None if self.proxy is None else self.proxy.url,
             read_bufsize=LONGEST_LINE,
             timeout=aiohttp.ClientTimeout(),
@@ -104,14 +101,9 @@ class Access:
             trust_env=False,
         )
 
-    @property
-    def _server_name(self) -> str | None:
-        """Whose certificate the API server has, where it isn't its address': the kubeconfig's `tls-server-name`."""
-        return self._configuration.tls_server_name or None
-
     async def _complete(self, request: aiohttp.ClientRequest, send: ClientHandlerType) -> aiohttp.ClientResponse:
         """What no session says for all requests: the server's name, which isn't the proxy's, and our login there."""
-        request.server_hostname = self._server_name
+        request.server_hostname = self.server_name
         if self.proxy is not None and self.proxy.authorization is not None:
             login = {"Proxy-Authorization": self.proxy.authorization}
             if request.is_ssl():
@@ -127,24 +119,19 @@ async def load() -> Access:
     Raises:
         KubeUnavailableError: None of them can be used.
     """
-    configuration = client.Configuration()
-    failure = await _try_to_load(configuration)
-    if failure is not None:
-        raise KubeUnavailableError(f"No cluster to connect to: {failure}. Set KUBECONFIG.")
     try:
-        fingerprint = _fingerprint(configuration)  # before it is used: what is replaced meanwhile is found next time
-        tls = await asyncio.to_thread(_tls, configuration)
-        server = configuration.host.rstrip("/")
-        named = configuration.proxy
-        proxy = read_proxy(str(named), "The kubeconfig's proxy-url") if named else proxy_for(server)
-    except ProxyError as error:
+        if _in_cluster():
+            return await _of_service_account()
+        context = _context()
+        issued = await _log_in(context)
+        return await asyncio.to_thread(Access.of, context, issued)
+    except (KubeconfigError, ProxyError) as error:
         raise KubeUnavailableError(f"No cluster to connect to: {error}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise KubeUnavailableError(
             f"No cluster to connect to: the API server's address or certificates in {_source()} can't be used:"
             f" {cause_of(error, 'they make no sense')}. Set KUBECONFIG."
         ) from None
-    return Access(server, tls, proxy, fingerprint, configuration)
 
 
 def own_namespace() -> str | None:
@@ -158,39 +145,75 @@ def own_namespace() -> str | None:
 
 
 def context_namespace() -> str:
-    """The namespace that the kubeconfig's present context names."""
-    with contextlib.suppress(Exception):  # whatever the loader stumbles over: `load` has read it before
-        _, active = config.list_kube_config_contexts(os.environ.get("KUBECONFIG") or None)
-        return str(active["context"].get("namespace") or "default")
-    return "default"
-
-
-async def _try_to_load(configuration: client.Configuration) -> str | None:
-    """Read it; what is wrong, if anything is. An error's text is not told on: it may hold a token."""
+    """The namespace that the kubeconfig's context names."""
     try:
-        if _in_cluster():
-            config.load_incluster_config(client_configuration=configuration)
-        else:
-            file = os.environ.get("KUBECONFIG") or None
-            async with asyncio.timeout(LOAD_SECONDS):  # it may run a program that asks who we are
-                await config.load_kube_config(config_file=file, client_configuration=configuration)
-    except TimeoutError:
-        return f"its login command in {_source()} took longer than {LOAD_SECONDS:.0f} s"
-    except Exception as error:  # noqa: BLE001 - the loader raises whatever it stumbles over
-        return _what_is_wrong(error)
-    return None
+        return _context().namespace
+    except (KubeconfigError, OSError):  # `load` says so
+        return "default"
 
 
-def _what_is_wrong(error: Exception) -> str:
-    """Why it can't be loaded; that a file isn't there is the commonest reason, and the loader doesn't say so."""
-    source = _source()
-    if _in_cluster():
-        return f"{source} can't be used; check that the Pod has one (automountServiceAccountToken)"
-    if not any(path.exists() for path in _kubeconfigs()):
-        return f"{source}: file not found"
-    if isinstance(error, OSError):
-        return f"{source} can't be read: {cause_of(error)}"
-    return f"{source} can't be used; `kubectl config view` may show why"
+def _context() -> Context:
+    """The context that this process began with, as the kubeconfig has it now."""
+    paths, source = paths_of(), os.environ.get("KUBECONFIG")
+    if not any(path.exists() for path in paths):
+        raise KubeconfigError(f"{_source()}: file not found. Set KUBECONFIG.")
+    context = read(paths).choose(_contexts.get(source), "kubectl config use-context")
+    _contexts.setdefault(source, context.name)
+    return context
+
+
+async def _of_service_account() -> Access:
+    configuration = client.Configuration()
+    try:
+        config.load_incluster_config(client_configuration=configuration)
+    except (config.ConfigException, OSError, ValueError):
+        raise KubeconfigError(
+            f"{_source()} can't be used; check that the Pod has one (automountServiceAccountToken). Set KUBECONFIG."
+        ) from None
+    cluster = {"server": configuration.host, "certificate-authority": configuration.ssl_ca_cert}
+    access = await asyncio.to_thread(Access.of, Context("in-cluster", cluster, {}, "default"), {})
+    return replace(access, _configuration=configuration)
+
+
+async def _log_in(context: Context) -> Mapping[str, str]:
+    """What a program or a service issues to us for a while; nothing where none is asked."""
+    if program := LoginProgram.of(context):
+        return await _run(program)
+    if context.user.get("auth-provider") is None:
+        return {}
+    configuration = client.Configuration()
+    try:
+        async with asyncio.timeout(LOAD_SECONDS):
+            await config.load_kube_config(os.pathsep.join(map(str, paths_of())), context.name, configuration)
+        return {"token": configuration.api_key["BearerToken"].removeprefix("Bearer ")}
+    except Exception:  # noqa: BLE001 - whatever the loader stumbles over; its text may hold a token
+        raise KubeconfigError("The kubeconfig's auth-provider issued no token: log in anew with kubectl.") from None
+
+
+async def _run(program: LoginProgram) -> Mapping[str, str]:
+    """Let a login program issue something, in time; with what it began it ends when nobody waits for it any more."""
+    try:
+        process = subprocess.Popen(  # noqa: ASYNC220, S603 - asyncio's leaves it behind if it is cancelled while it begins
+            program.arguments,
+            env=program.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # it may say a secret
+            start_new_session=True,
+        )
+    except (OSError, ValueError) as error:
+        raise program.failure(cause_of(error)) from None
+    try:
+        output, _ = await asyncio.to_thread(process.communicate, timeout=LOAD_SECONDS)
+    except subprocess.TimeoutExpired:
+        with process.stdout or nullcontext():
+            raise program.failure(f"it took longer than {LOAD_SECONDS:.0f} s") from None
+    finally:
+        if process.poll() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    return program.issued(process.returncode, output)
 
 
 def _source() -> str:
@@ -198,43 +221,11 @@ def _source() -> str:
     if _in_cluster():
         return f"the Pod's service account ({NAMESPACE_FILE.parent})"
     named = os.environ.get("KUBECONFIG")
-    return f"KUBECONFIG={named}" if named else f"KUBECONFIG isn't set, and {_kubeconfigs()[0]}"
-
-
-def _kubeconfigs() -> list[Path]:
-    """Where kubeconfigs are read from, whether they are there or not."""
-    named = os.environ.get("KUBECONFIG") or config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION
-    return [Path(path).expanduser() for path in named.split(os.pathsep) if path]
+    return f"KUBECONFIG={named}" if named else f"KUBECONFIG isn't set, and {paths_of()[0]}"
 
 
 def _in_cluster() -> bool:
     return not os.environ.get("KUBECONFIG") and "KUBERNETES_SERVICE_HOST" in os.environ
-
-
-def _tls(configuration: client.Configuration) -> ssl.SSLContext:
-    """What the API server is verified with, and a proxy that is spoken to by https, too, as kubectl does."""
-    tls = verify_as_kubectl(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
-    if configuration.ssl_ca_cert or configuration.ca_cert_data:
-        tls.load_verify_locations(cafile=configuration.ssl_ca_cert, cadata=configuration.ca_cert_data)
-    else:
-        tls.load_default_certs()
-    if configuration.cert_file:
-        tls.load_cert_chain(configuration.cert_file, keyfile=configuration.key_file)
-    if not configuration.verify_ssl:
-        tls.check_hostname = False
-        tls.verify_mode = ssl.CERT_NONE
-    return tls
-
-
-def _fingerprint(configuration: client.Configuration) -> str:
-    """A digest of all but the bearer token, which `headers` asks for each time."""
-    settings = (configuration.host, configuration.proxy, configuration.verify_ssl, configuration.tls_server_name)
-    found = hashlib.sha256(repr(settings).encode())
-    found.update(repr(configuration.ca_cert_data).encode())
-    for path in (configuration.ssl_ca_cert, configuration.cert_file, configuration.key_file):
-        found.update(Path(path).read_bytes() if path else b"")
-        found.update(b"\0")
-    return found.hexdigest()
 
 
 async def _refuse_redirect(*_: object) -> None:

@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 CHATTY: Final = ("kopf.objects", "kubernetes", "aiohttp", "asyncio")
 """Loggers that say a line or more a token; they are heard at the level `debug` only."""
 
-REPEATED: Final = ("kopf", "kubernetes.aio.config", "aiohttp.server")
+REPEATED: Final = ("kopf", "aiohttp.server")
 """What they tell of failures is said by us, once and in our own words, or is nonsense that a client sent; the same."""
+
+SILENT: Final = ("kubernetes.aio.config",)
+"""It quotes what a login answered, so it is heard at no level."""
 
 PACKAGE: Final = "asset_token_operator"
 
@@ -70,7 +73,7 @@ def configure_logging(level: str, style: str) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for name in () if level == "debug" else CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
-    for name in () if level == "debug" else REPEATED:
+    for name in SILENT if level == "debug" else SILENT + REPEATED:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 

@@ -4,6 +4,7 @@ import asyncio
 import datetime as dt
 import json
 import logging
+import os
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, aclosing
@@ -20,7 +21,16 @@ from kubernetes.aio.config import incluster_config
 from asset_token_operator import api_server, kubeconfig
 from asset_token_operator.api_server import CONNECTIONS, ApiClient
 from asset_token_operator.errors import KubeError, KubeUnavailableError
-from tests.support.api_server import Answer, StandIn, a_kubeconfig, an_api_server, answering, forget_settings
+from tests.support.api_server import (
+    Answer,
+    StandIn,
+    a_kubeconfig,
+    a_login_program,
+    an_api_server,
+    answering,
+    forget_settings,
+    issuing,
+)
 from tests.support.certificates import Certificate, a_certificate
 
 SECRET, LEASE = "/api/v1/namespaces/shop/secrets/a", "/apis/coordination.k8s.io/v1/namespaces/shop/leases/a"
@@ -327,6 +337,99 @@ class TestLogin:
             async with await ApiClient.connect() as client:
                 give(mine[1])
                 assert await get(client) == {}
+
+    async def test_a_login_that_fails_once_is_made_again(self, here: Path) -> None:
+        """The API server takes who says nothing for `system:anonymous`, and refuses with a 403, not with a 401."""
+        good = {"Bearer canary-1"}
+
+        async def answer(request: web.BaseRequest) -> web.StreamResponse:
+            said = request.headers.get("Authorization")
+            return web.json_response({}, status=403 if said is None else 200 if said in good else 401)
+
+        async with an_api_server(answer) as api:
+            a_kubeconfig(here, api.url, a_login_program(here / "login", issuing(token="canary-1")))
+            async with await ApiClient.connect() as client:
+                assert await get(client) == {}
+                good.clear()
+                a_login_program(here / "login", "exit 1")
+                with pytest.raises(KubeUnavailableError, match="answered 401"):
+                    await get(client)
+                good.add("Bearer canary-2")
+                a_login_program(here / "login", issuing(token="canary-2"))
+                assert await get(client) == {}
+
+    @pytest.fixture
+    async def slow(self, here: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[ApiClient, Path, Path]]:
+        """A login that tells the first path its process' number, and ends once something is written to the second."""
+        monkeypatch.setattr(api_server, "TIMEOUT_SECONDS", 0.5)
+        begun, end = here / "begun", here / "end"
+        os.mkfifo(begun)
+        os.mkfifo(end)
+
+        async def answer(request: web.BaseRequest) -> web.StreamResponse:
+            return web.json_response({}, status=200 if request.headers["Authorization"] == "Bearer canary-2" else 401)
+
+        async with an_api_server(answer) as api:
+            a_kubeconfig(here, api.url, a_login_program(here / "login", issuing(token="canary-1")))
+            async with await ApiClient.connect() as client:
+                script = f"echo $$ >{begun}; echo >>{here}/runs; cat {end} >/dev/null"
+                a_login_program(here / "login", f"{script}\n{issuing(token='canary-2')}")
+                yield client, begun, end
+
+    async def test_a_login_may_take_longer_than_a_call_and_is_one_for_all_that_wait(
+        self, here: Path, slow: tuple[ApiClient, Path, Path]
+    ) -> None:
+        client, begun, end = slow
+        calls = [asyncio.ensure_future(get(client)) for _ in range(3)]
+        await asyncio.to_thread(begun.read_text)
+        for result in await asyncio.gather(*calls, return_exceptions=True):
+            assert isinstance(result, KubeUnavailableError)
+        last = asyncio.ensure_future(get(client))
+        await asyncio.to_thread(end.write_text, "")
+
+        assert await last == {}
+        assert (here / "runs").read_text() == "\n"
+
+    async def test_a_login_that_is_under_way_ends_with_the_client(self, slow: tuple[ApiClient, Path, Path]) -> None:
+        client, begun, _ = slow
+        call = asyncio.ensure_future(get(client))
+        process = int(await asyncio.to_thread(begun.read_text))
+        await client.__aexit__()
+
+        with pytest.raises(ProcessLookupError):
+            os.kill(process, 0)
+        with pytest.raises(KubeUnavailableError):
+            await call
+
+    async def test_a_context_that_is_chosen_meanwhile_gets_nothing(self, here: Path, begin: Begin) -> None:
+        """As by `kubectl config use-context`: the call, with its token, would go to another cluster."""
+        statuses = iter((401, 200))
+
+        async def answer(_: web.BaseRequest) -> web.StreamResponse:
+            return web.json_response({}, status=next(statuses))
+
+        api, server = await begin(answer)
+        async with an_api_server(answering(200)) as other:
+            path = here / "kubeconfig"
+            config = json.loads(path.read_text())
+            config["clusters"].append({"name": "other", "cluster": {"server": other.url}})
+            config["contexts"].append({"name": "other", "context": {"cluster": "other", "user": "me"}})
+            path.write_text(json.dumps(config | {"current-context": "other"}))
+            assert await server.call("PATCH", SECRET, dict, body={"data": "canary"}) == {}
+
+        assert len(api.received) == 2
+        assert other.received == []
+
+    async def test_a_call_that_was_refused_is_not_made_again_elsewhere(self, here: Path, begin: Begin) -> None:
+        _, server = await begin(answering(401))
+        async with an_api_server(answering(200)) as other:
+            a_kubeconfig(here, other.url)
+            with pytest.raises(KubeUnavailableError, match="answered 401"):
+                await server.call("PATCH", SECRET, dict, body={"data": "canary"})
+            assert other.received == []
+
+            assert await get(server) == {}
+            assert len(other.received) == 1
 
     async def test_a_kubeconfig_that_cannot_be_read_just_now_is_no_other_error(self, here: Path, begin: Begin) -> None:
         async def answer(_: web.BaseRequest) -> web.StreamResponse:

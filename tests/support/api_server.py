@@ -88,6 +88,20 @@ def a_kubeconfig(folder: Path, server: str, user: Any = None, **cluster: Any) ->
     return path
 
 
+def a_login_program(path: Path, script: str, **exec_: Any) -> dict[str, Any]:
+    """Write one, of the shell; the user of a kubeconfig that names it."""
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o700)
+    named = {"apiVersion": "client.authentication.k8s.io/v1", "command": str(path), "interactiveMode": "Never"}
+    return {"exec": named | exec_}
+
+
+def issuing(**status: str) -> str:
+    """What such a script does to issue something."""
+    said = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": status}
+    return f"cat <<'END'\n{json.dumps(said)}\nEND"
+
+
 def forget_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """No proxy is a way to loopback, and no cluster of whoever runs the tests is touched."""
     monkeypatch.delenv("KUBECONFIG", raising=False)

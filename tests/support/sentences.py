@@ -51,7 +51,9 @@ BY_MODULE: Final = {
     "causes": Said(CAUSES),
     "config": Said(COMMAND_LINE),
     "kubeconfig": Said(COMMAND_LINE),
+    "kubeconfig_files": Said(COMMAND_LINE),
     "proxies": Said(COMMAND_LINE),
+    "rest_config": Said(COMMAND_LINE),
 }
 """Where all sentences of a module are said."""
 
@@ -100,7 +102,9 @@ NOT_SAID: Final = frozenset(
         "is longer than any credential",  # as a part of another, and so are the next two
         "is not UTF-8 text",
         "no content type",
-        "the session was replaced while a connection was waited for",  # an error's text, which is never told
+        "kubectl config use-context",  # as a part of another
+        "not the URL of a server",  # an error's text, which is never told, and so is the next one
+        "the session was replaced while a connection was waited for",
     }
 )
 HELP: Final = frozenset({"help", "metavar", "epilog", "description"})

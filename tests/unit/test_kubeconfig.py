@@ -4,8 +4,10 @@ import asyncio
 import base64
 import json
 import logging
+import os
 import re
 import ssl
+import tempfile
 import traceback
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -16,13 +18,21 @@ import aiohttp
 import pytest
 import uvloop
 from aiohttp import web
-from kubernetes.aio.config import incluster_config, kube_config
+from cryptography.hazmat.primitives import serialization
+from kubernetes.aio.config import incluster_config
 
 from asset_token_operator import kubeconfig
 from asset_token_operator.errors import KubeUnavailableError
 from asset_token_operator.kubeconfig import context_namespace, load, own_namespace
 from asset_token_operator.proxies import Proxy
-from tests.support.api_server import a_kubeconfig, an_api_server, answering, forget_settings
+from tests.support.api_server import (
+    a_kubeconfig,
+    a_login_program,
+    an_api_server,
+    answering,
+    forget_settings,
+    issuing,
+)
 from tests.support.certificates import a_certificate
 from tests.support.clock import settle
 from tests.support.connect_proxy import Proxy as ConnectProxy
@@ -30,6 +40,10 @@ from tests.support.connect_proxy import serving
 
 SERVER = "https://127.0.0.1:6443"
 ELSEWHERE = "https://10.96.0.1:6443"
+TOLD = "(The kubeconfig|The context 'x'|the API server's address or certificates in KUBECONFIG=)"
+HELP = (
+    r"(: correct it( in the kubeconfig)?|: choose one with kubectl config [a-z-]+|[Ss]et KUBECONFIG( to another)?)\.$"
+)
 NO_URL = "is not the URL of a proxy, such as http://proxy.example.com:3128."
 KIND = "names a proxy of another kind than http:// and https://, which is not supported; set one of these."
 
@@ -37,7 +51,8 @@ KIND = "names a proxy of another kind than http:// and https://, which is not su
 @pytest.fixture(autouse=True)
 def no_settings_of_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     forget_settings(monkeypatch)
-    monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "default"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".kube").mkdir()
 
 
 @pytest.fixture
@@ -45,6 +60,14 @@ def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A folder whose `kubeconfig` is the one that `KUBECONFIG` names."""
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
     return tmp_path
+
+
+def is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 class Pod:
@@ -103,7 +126,7 @@ class TestWhereItIsRead:
     async def test_the_default_one_where_nothing_is_named(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        a_kubeconfig(tmp_path, SERVER).rename(tmp_path / "default")
+        a_kubeconfig(tmp_path, SERVER).rename(tmp_path / ".kube" / "config")
 
         assert (await load()).server == SERVER
         monkeypatch.setenv("KUBECONFIG", "")
@@ -114,7 +137,7 @@ class TestWhereItIsRead:
             await load()
 
         assert re.fullmatch(
-            "No cluster to connect to: KUBECONFIG isn't set, and .*/default: file not found. Set KUBECONFIG.",
+            "No cluster to connect to: KUBECONFIG isn't set, and .*/.kube/config: file not found. Set KUBECONFIG.",
             str(caught.value),
         )
 
@@ -142,7 +165,7 @@ class TestWhereItIsRead:
             pytest.param("- canary-kube-token", id="a list"),
             pytest.param(
                 "{clusters: [{name: c, cluster: {server: 'https://127.0.0.1:1'}}], current-context: x,"
-                " contexts: [{name: x, context: {cluster: c}}]}",
+                " contexts: [{name: x, context: {cluster: c, user: u}}]}",
                 id="no user",
             ),
             pytest.param(
@@ -175,13 +198,88 @@ class TestWhereItIsRead:
     ) -> None:
         caplog.set_level(logging.DEBUG)
         (here / "kubeconfig").write_text(text)
-        with pytest.raises(KubeUnavailableError, match=r"^No cluster to connect to.*Set KUBECONFIG") as caught:
+        with pytest.raises(KubeUnavailableError, match=f"^No cluster to connect to: {TOLD}.*{HELP}") as caught:
             await load()
 
         error = caught.value
         assert error.__cause__ is None
         assert error.__suppress_context__ or error.__context__ is None, "else a traceback would show it"
         assert "canary" not in f"{error!r} {caplog.text}"
+
+
+class TestContext:
+    @staticmethod
+    def of(folder: Path, name: str, **parts: Any) -> str:
+        """A kubeconfig whose cluster, user and context have that name."""
+        folder.mkdir(exist_ok=True)
+        path = folder / "kubeconfig"
+        config = {
+            "clusters": [{"name": name, "cluster": {"server": f"https://{name}.example.com"}}],
+            "users": [{"name": name, "user": {"token": f"canary-{name}"}}],
+            "contexts": [{"name": name, "context": {"cluster": name, "user": name, "namespace": name}}],
+            "current-context": name,
+        }
+        path.write_text(json.dumps(config | parts))
+        return str(path)
+
+    async def test_is_the_first_that_is_named(self, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (here / "empty").write_text("")
+        paths = [str(here / "absent"), str(here / "empty")]
+        paths += [self.of(here / name, name) for name in ("staging", "production")]
+        monkeypatch.setenv("KUBECONFIG", ":".join(paths))
+
+        access = await load()
+        assert access.server == "https://staging.example.com"
+        assert (await access.headers())["Authorization"] == "Bearer canary-staging"
+        assert context_namespace() == "staging"
+
+    async def test_stays_the_one_that_the_process_began_with(self, here: Path) -> None:
+        """As with client-go: `kubectl config use-context` would send a token of one cluster to another."""
+        contexts = [
+            {"name": name, "context": {"cluster": name, "user": name, "namespace": name}} for name in ("a", "b")
+        ]
+        clusters = [{"name": name, "cluster": {"server": f"https://{name}.example.com"}} for name in ("a", "b")]
+        users = [{"name": name, "user": {"token": f"canary-{name}"}} for name in ("a", "b")]
+        parts: dict[str, Any] = {"contexts": contexts, "clusters": clusters, "users": users}
+        self.of(here, "a", **parts)
+        before = await load()
+        self.of(here, "b", **parts)
+        after = await load()
+
+        assert (before.server, before.fingerprint) == (after.server, after.fingerprint)
+        assert (await after.headers())["Authorization"] == "Bearer canary-a"
+        assert context_namespace() == "a"
+
+    async def test_that_is_not_there_any_more_is_said(self, here: Path) -> None:
+        self.of(here, "a")
+        await load()
+        self.of(here, "b")
+        with pytest.raises(KubeUnavailableError) as caught:
+            await load()
+
+        assert str(caught.value) == (
+            "No cluster to connect to: The kubeconfig has no context 'a':"
+            " choose one of these with kubectl config use-context: b."
+        )
+
+    async def test_may_have_a_user_of_another_file_whose_files_are_beside_that(
+        self, here: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        theirs, ours = here / "theirs", here / "ours"
+        server, mine = a_certificate(theirs), a_certificate(ours, host="me.example")
+        server.context.verify_mode = ssl.CERT_REQUIRED
+        server.context.load_verify_locations(mine.path)
+        user = {"client-certificate": mine.path.name, "client-key": mine.key_path.name}
+        async with an_api_server(answering(200), server.context) as api:
+            cluster = {"server": api.url, "certificate-authority": server.path.name}
+            paths = [
+                self.of(theirs, "a", clusters=[{"name": "a", "cluster": cluster}], users=[]),
+                self.of(ours, "b", users=[{"name": "a", "user": user}]),
+            ]
+            monkeypatch.setenv("KUBECONFIG", ":".join(paths))
+            access = await load()
+            async with access.session(0) as session, session.get(access.server) as answer:
+                assert answer.status == 200
 
 
 class TestNamespaces:
@@ -270,6 +368,91 @@ class TestWhoWeAre:
 
         assert set(await (await load()).headers()) == {"User-Agent"}
 
+    async def test_nobody_where_the_context_names_no_user(self, here: Path) -> None:
+        path = a_kubeconfig(here, SERVER)
+        path.write_text(path.read_text().replace(', "user": "me"', ""))
+
+        assert set(await (await load()).headers()) == {"User-Agent"}
+
+    @pytest.mark.parametrize("beside", [{}, {"token": "canary-old"}], ids=["alone", "beside a token"])
+    async def test_the_token_of_a_file_which_may_end_its_line(self, here: Path, beside: dict[str, str]) -> None:
+        (here / "token").write_text("canary-kube-token\n")
+        a_kubeconfig(here, SERVER, {"tokenFile": "token", **beside})
+
+        assert (await (await load()).headers())["Authorization"] == "Bearer canary-kube-token"
+
+    async def test_the_token_beside_a_file_that_is_not_there(self, here: Path) -> None:
+        a_kubeconfig(here, SERVER, {"tokenFile": "token", "token": "canary-kube-token"})
+
+        assert (await (await load()).headers())["Authorization"] == "Bearer canary-kube-token"
+
+    async def test_that_a_tokens_file_is_empty_is_said_as_we_are_not_nobody(self, here: Path) -> None:
+        (here / "token").write_text("\n")
+        a_kubeconfig(here, SERVER, {"tokenFile": "token"})
+        with pytest.raises(KubeUnavailableError, match=r"The kubeconfig's tokenFile is empty: log in anew\.$"):
+            await load()
+
+    async def test_a_token_with_characters_that_none_has_is_said(self, here: Path) -> None:
+        a_kubeconfig(here, SERVER, {"token": "canary\r\nX: y"})
+        with pytest.raises(KubeUnavailableError, match="has characters that none has") as caught:
+            await load()
+
+        assert "canary" not in str(caught.value)
+
+    async def test_a_name_and_a_password(self, here: Path) -> None:
+        a_kubeconfig(here, SERVER, {"username": "me", "password": "canary"})
+
+        assert (await (await load()).headers())["Authorization"] == "Basic bWU6Y2FuYXJ5"
+
+    async def test_whom_an_auth_provider_knows(self, here: Path) -> None:
+        token = "eyJhbGciOiJub25lIn0.e30.c2ln"
+        a_kubeconfig(here, SERVER, {"auth-provider": {"name": "oidc", "config": {"id-token": token}}})
+
+        assert (await (await load()).headers())["Authorization"] == f"Bearer {token}"
+
+    async def test_that_an_auth_provider_issues_nothing_is_said(
+        self, here: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.DEBUG)
+        a_kubeconfig(here, SERVER, {"auth-provider": {"name": "oidc", "config": {"refresh-token": "canary"}}})
+        with pytest.raises(KubeUnavailableError, match="auth-provider issued no token: log in anew with kubectl"):
+            await load()
+
+        assert "canary" not in caplog.text
+
+    async def test_a_certificate_without_its_key_is_said(self, here: Path) -> None:
+        a_kubeconfig(here, SERVER, {"client-certificate": str(a_certificate(here).path)})
+        with pytest.raises(KubeUnavailableError, match="client certificate has no key: add client-key"):
+            await load()
+
+    async def test_a_key_with_a_passphrase_is_said_and_nobody_asked_for_it(self, here: Path) -> None:
+        """OpenSSL would ask at the terminal, for as long as nobody answers."""
+        certificate = a_certificate(here)
+        passphrase = serialization.BestAvailableEncryption(b"canary")
+        pkcs8 = serialization.PrivateFormat.PKCS8
+        certificate.key_path.write_bytes(certificate.key.private_bytes(serialization.Encoding.PEM, pkcs8, passphrase))
+        user = {"client-certificate": str(certificate.path), "client-key": str(certificate.key_path)}
+        a_kubeconfig(here, SERVER, user)
+        with pytest.raises(KubeUnavailableError, match="client key has a passphrase, and nobody is asked for it"):
+            await load()
+
+    @pytest.mark.parametrize("in_memory", [True, False], ids=["in memory", "where there are no such files"])
+    async def test_a_key_is_left_in_no_file(
+        self, here: Path, monkeypatch: pytest.MonkeyPatch, *, in_memory: bool
+    ) -> None:
+        certificate, folder = a_certificate(here), here / "temporary"
+        folder.mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(folder))
+        if not in_memory:
+            monkeypatch.delattr(os, "memfd_create")
+        files = {"client-certificate": certificate.path, "client-key": certificate.key_path}
+        data = {f"{name}-data": base64.b64encode(path.read_bytes()).decode() for name, path in files.items()}
+        a_kubeconfig(here, SERVER, data)
+        access = await load()
+
+        assert list(folder.iterdir()) == []
+        assert "PRIVATE" not in f"{access!r}"
+
     async def test_its_token_is_not_shown(self, here: Path) -> None:
         a_kubeconfig(here, SERVER)
         access = await load()
@@ -277,7 +460,186 @@ class TestWhoWeAre:
         assert "canary" not in f"{access} {access!r}"
 
 
+class TestLoginProgram:
+    """What the kubeconfig calls `exec`."""
+
+    @pytest.fixture(autouse=True)
+    def log(self, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.DEBUG)
+
+    @pytest.mark.parametrize(
+        ("script", "why"),
+        [
+            pytest.param("echo canary >&2; exit 3", "it failed with exit code 3", id="fails"),
+            pytest.param("echo canary", "its answer makes no sense", id="says something else"),
+            pytest.param("echo '[\"canary\"]'", "its answer makes no sense", id="says a list"),
+            pytest.param(issuing(), "its answer has neither a token nor a certificate with its key", id="says nothing"),
+            pytest.param(issuing(clientCertificateData="canary"), "its answer has neither a token nor", id="no key"),
+        ],
+    )
+    async def test_that_it_issues_nothing_is_said(
+        self, here: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], script: str, why: str
+    ) -> None:
+        """The API server would take us for `system:anonymous`, and say that this one may not."""
+        a_kubeconfig(here, SERVER, a_login_program(here / "login", script, installHint="Ask the platform team."))
+        with pytest.raises(KubeUnavailableError) as caught:
+            await load()
+
+        beginning = (
+            f"No cluster to connect to: The kubeconfig's login program '{here}/login' gave no credentials ({why}"
+        )
+        assert str(caught.value).startswith(beginning)
+        assert str(caught.value).endswith("run kubectl get namespaces to see what it says. Ask the platform team.")
+        told = capfd.readouterr()
+        assert "canary" not in f"{caught.value} {caplog.text} {told.out} {told.err}"
+
+    async def test_that_it_is_not_there_is_said(self, here: Path) -> None:
+        a_kubeconfig(here, SERVER, {"exec": {"command": "no-such-login"}})
+        with pytest.raises(KubeUnavailableError, match=r"'no-such-login' gave no credentials \(file not found\): run"):
+            await load()
+
+    async def test_that_it_takes_too_long_is_said_and_it_is_ended(
+        self, here: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(kubeconfig, "LOAD_SECONDS", 0.5)
+        a_kubeconfig(here, SERVER, a_login_program(here / "login", f"echo $$ >{here}/pid; sleep 600"))
+        with pytest.raises(KubeUnavailableError, match="it took longer than"):
+            await load()
+
+        assert not is_running(int((here / "pid").read_text()))
+
+    @pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+    def test_is_ended_with_whoever_waits_for_it(self, here: Path, run: Callable[[Any], int]) -> None:
+        pipe = here / "begun"
+        os.mkfifo(pipe)
+        a_kubeconfig(here, SERVER, a_login_program(here / "login", f"echo $$ >{pipe}; sleep 600"))
+
+        async def scenario() -> int:
+            loading = asyncio.ensure_future(load())
+            process = int(await asyncio.to_thread(pipe.read_text))
+            loading.cancel()
+            await asyncio.wait([loading])
+            assert loading.cancelled()
+            return process
+
+        assert not is_running(run(scenario()))
+
+    async def test_is_found_beside_the_kubeconfig(self, here: Path) -> None:
+        (here / "bin").mkdir()
+        user = a_login_program(here / "bin" / "login", issuing(token="canary-kube-token"), command="./bin/login")
+        a_kubeconfig(here, SERVER, user)
+
+        assert (await (await load()).headers())["Authorization"] == "Bearer canary-kube-token"
+
+    async def test_gets_what_the_kubeconfig_says(self, here: Path) -> None:
+        certificate = a_certificate(here)
+        script = f'echo "$KUBERNETES_EXEC_INFO" >{here}/info; echo "$1 $WHO" >{here}/said\n{issuing(token="t")}'
+        more = {"args": ["as"], "env": [{"name": "WHO", "value": "me"}], "provideClusterInfo": True}
+        extension = {"name": "client.authentication.k8s.io/exec", "extension": {"audience": "it"}}
+        a_kubeconfig(
+            here,
+            SERVER,
+            a_login_program(here / "login", script, **more),
+            **{"certificate-authority": certificate.path.name, "tls-server-name": "kube", "extensions": [extension]},
+        )
+        await load()
+
+        assert (here / "said").read_text() == "as me\n"
+        assert json.loads((here / "info").read_text()) == {
+            "apiVersion": "client.authentication.k8s.io/v1",
+            "kind": "ExecCredential",
+            "spec": {
+                "interactive": False,
+                "cluster": {
+                    "server": SERVER,
+                    "tls-server-name": "kube",
+                    "certificate-authority-data": base64.b64encode(certificate.path.read_bytes()).decode(),
+                    "config": {"audience": "it"},
+                },
+            },
+        }
+
+    async def test_may_issue_a_token_and_a_certificate(self, here: Path) -> None:
+        certificate = a_certificate(here)
+        certificate.context.verify_mode = ssl.CERT_REQUIRED
+        certificate.context.load_verify_locations(certificate.path)
+        given = {
+            "clientCertificateData": certificate.path.read_text(),
+            "clientKeyData": certificate.key_path.read_text(),
+        }
+        user = a_login_program(here / "login", issuing(token="canary-kube-token", **given))
+        async with an_api_server(answering(200), certificate.context) as api:
+            a_kubeconfig(here, api.url, user, **{"certificate-authority": str(certificate.path)})
+            access = await load()
+            async with access.session(0, await access.headers()) as session, session.get(access.server) as answer:
+                assert answer.status == 200
+
+        assert api.headers[0]["Authorization"] == "Bearer canary-kube-token"
+
+    async def test_does_not_replace_a_token_that_the_kubeconfig_has(self, here: Path) -> None:
+        user = a_login_program(here / "login", issuing(token="canary-of-login"))
+        a_kubeconfig(here, SERVER, user | {"token": "canary-kube-token"})
+
+        assert (await (await load()).headers())["Authorization"] == "Bearer canary-kube-token"
+
+
+class TestImpersonation:
+    async def test_is_said_with_each_request(self, here: Path) -> None:
+        more = {"as-uid": "7", "as-groups": ["one", "two"], "as-user-extra": {"example.com/team": ["a", "b"]}}
+        async with an_api_server(answering(200)) as api:
+            a_kubeconfig(here, api.url, {"token": "canary-kube-token", "as": "system:serviceaccount:a:b", **more})
+            access = await load()
+            async with access.session(0) as session:
+                await session.get(access.server, headers=await access.headers())
+
+        assert [pair for pair in api.headers[0].items() if pair[0].startswith("Impersonate-")] == [
+            ("Impersonate-User", "system:serviceaccount:a:b"),
+            ("Impersonate-Uid", "7"),
+            ("Impersonate-Group", "one"),
+            ("Impersonate-Group", "two"),
+            ("Impersonate-Extra-example.com%2Fteam", "a"),
+            ("Impersonate-Extra-example.com%2Fteam", "b"),
+        ]
+        assert api.headers[0]["Authorization"] == "Bearer canary-kube-token"
+
+    async def test_of_groups_and_nobody_in_them_is_refused(self, here: Path) -> None:
+        a_kubeconfig(here, SERVER, {"token": "canary-kube-token", "as-groups": ["one"]})
+        with pytest.raises(KubeUnavailableError, match="impersonates groups or a uid, but no user: add"):
+            await load()
+
+    async def test_of_another_is_another_way(self, here: Path) -> None:
+        found = set()
+        for name in "ab":
+            a_kubeconfig(here, SERVER, {"token": "canary-kube-token", "as": name})
+            found.add((await load()).fingerprint)
+
+        assert len(found) == 2
+
+
 class TestWhoTheServerIs:
+    async def test_is_verified_with_the_file_beside_empty_data(self, here: Path) -> None:
+        certificate = a_certificate(here)
+        files = {"certificate-authority-data": "", "certificate-authority": certificate.path.name}
+        a_kubeconfig(here, SERVER, **files)
+
+        assert len((await load()).tls.get_ca_certs()) == 1
+
+    @pytest.mark.parametrize("name", ["certificate-authority", "client-certificate"])
+    async def test_is_nobody_else_where_a_file_is_empty_just_now(self, here: Path, name: str) -> None:
+        """Without an authority all that the system trusts would be taken, and without a certificate we were nobody."""
+        (here / "empty").touch()
+        part = {name: "empty"}
+        a_kubeconfig(here, SERVER, part) if "client" in name else a_kubeconfig(here, SERVER, **part)
+        with pytest.raises(KubeUnavailableError, match=f"{name} is an empty file: correct it"):
+            await load()
+
+    async def test_is_verified_with_a_file_whose_comments_are_in_any_language(self, here: Path) -> None:
+        certificate = a_certificate(here)
+        certificate.path.write_text(f"# Förvaltning\n{certificate.path.read_text()}")
+        a_kubeconfig(here, SERVER, **{"certificate-authority": str(certificate.path)})
+
+        assert len((await load()).tls.get_ca_certs()) == 1
+
     async def test_is_verified_with_the_authority_that_is_named(self, here: Path) -> None:
         theirs, ours = here / "theirs", here / "ours"
         theirs.mkdir()

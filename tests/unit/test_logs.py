@@ -76,6 +76,9 @@ PAGE = f"<html>{SECRET}" + "x" * 1_000_000
         pytest.param("kopf._cogs.clients.api", logging.ERROR, f"Request attempt 1 failed: {PAGE}", id="a request"),
         pytest.param("kopf._cogs.clients.watching", logging.WARNING, f"Ignoring an event: {PAGE}", id="an event"),
         pytest.param("kopf.objects", logging.ERROR, f"Handler failed: {PAGE}", id="a handler"),
+        pytest.param(
+            "kubernetes.aio.config.kube_config", logging.ERROR, f"exec: process returned 1. {PAGE}", id="a login"
+        ),
         pytest.param("asyncio", logging.ERROR, f"Task exception was never retrieved\nfuture: {PAGE}", id="a task"),
     ],
 )

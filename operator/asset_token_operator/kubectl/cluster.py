@@ -17,11 +17,12 @@ from urllib.parse import quote, urlencode, urlsplit
 from asset_token_operator.kubectl.problems import ConflictProblem, ForbiddenProblem, NotFoundProblem, Problem, cause
 from asset_token_operator.kubectl.words import clean
 from asset_token_operator.model import GROUP, KIND, PLURAL, VERSION
+from asset_token_operator.proxies import PORTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from asset_token_operator.kubectl.access import Access
+    from asset_token_operator.rest_config import RestConfig
 
 Json: TypeAlias = dict[str, Any]
 
@@ -50,7 +51,7 @@ class Cluster:
         server: Its URL.
     """
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: RestConfig) -> None:
         self._access = access
         self._connection: http.client.HTTPConnection | None = None
         self.date: str | None = None
@@ -106,15 +107,20 @@ class Cluster:
         return clean(found) if STEERS.search(answer) else found
 
     def _call(self, method: str, path: str, body: Json | None = None, content: str = "application/json") -> bytes:
-        headers = {"User-Agent": USER_AGENT, "Accept": "application/json, */*;q=0.1", **self._access.headers}
-        if body is not None:
-            headers["Content-Type"] = content
+        headers = [("User-Agent", USER_AGENT), ("Accept", "application/json, */*;q=0.1"), *self._access.impersonation]
+        if self._access.authorization is not None:
+            headers.append(("Authorization", self._access.authorization))
         sent = None if body is None else json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
+        if sent is not None:
+            headers += [("Content-Type", content), ("Content-Length", str(len(sent)))]
         again = self._connection is not None  # one that was kept may have been closed meanwhile
         while True:
             try:
                 connection = self._connected()
-                connection.request(method, urlsplit(self.server).path + path, sent, headers)
+                connection.putrequest(method, urlsplit(self.server).path + path)
+                for header in headers:
+                    connection.putheader(*header)
+                connection.endheaders(sent)
                 response = connection.getresponse()
                 answer = response.read()
                 break
@@ -134,18 +140,18 @@ class Cluster:
         return self._connection
 
 
-def _connect(access: Access) -> http.client.HTTPConnection:
+def _connect(access: RestConfig) -> http.client.HTTPConnection:
     parts = urlsplit(access.server)
     host, port = parts.hostname or "", parts.port
     proxy = None if access.proxy is None else urlsplit(access.proxy.url)
     target = (host, port) if proxy is None else (proxy.hostname or "", proxy.port)
-    if access.tls is None:
+    if parts.scheme == "http":
         connection = http.client.HTTPConnection(*target, timeout=ANSWER_SECONDS)
     else:
         connection = _Tls(*target, access.tls, access.server_name)
     if access.proxy is not None:
         login = {} if access.proxy.authorization is None else {"Proxy-Authorization": access.proxy.authorization}
-        connection.set_tunnel(host, port or (80 if access.tls is None else 443), login)
+        connection.set_tunnel(host, port or PORTS[parts.scheme], login)
     return connection
 
 

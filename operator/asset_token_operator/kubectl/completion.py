@@ -60,12 +60,13 @@ def namespaces(context: click.Context, _: click.Parameter, incomplete: str) -> l
 
 def contexts(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
     """The kubeconfig's contexts."""
-    from asset_token_operator.kubectl.config_files import context_names  # noqa: PLC0415
+    from asset_token_operator.kubeconfig_files import KubeconfigError, paths_of, read  # noqa: PLC0415
 
     try:
-        return [name for name in context_names(context.params.get("kubeconfig")) if name.startswith(incomplete)]
-    except Problem:
+        found = read(paths_of(context.params.get("kubeconfig"))).contexts
+    except KubeconfigError:
         return []
+    return sorted(name for name in found if name.startswith(incomplete))
 
 
 def _names(context: click.Context, ask: Callable[[Tool], list[dict[str, Any]]]) -> list[str]:

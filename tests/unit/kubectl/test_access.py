@@ -79,7 +79,7 @@ def test_a_client_certificate_is_shown(tmp_path: Path, inline: bool) -> None:  #
         ),
         pytest.param({"server": "https://a"}, {"auth-provider": {}}, "use an exec plugin", id="auth-provider"),
         pytest.param({"server": "https://a"}, {"token": "canary\r\nX: y"}, "log in anew", id="two headers"),
-        pytest.param({"server": "https://a"}, {"as": "a", "as-groups": ["b"]}, "as-groups", id="groups"),
+        pytest.param({"server": "https://a"}, {"as-groups": ["b"]}, "but no user: add", id="groups of nobody"),
         pytest.param({}, {}, "names no cluster with a server", id="no server"),
     ],
 )
@@ -89,9 +89,40 @@ def test_what_cannot_be_used_is_said(tmp_path: Path, cluster: dict[str, Any], us
     assert "canary" not in str(problem.value)
 
 
+def test_as_whom_we_act_is_said_with_each_call(tmp_path: Path) -> None:
+    got: list[Any] = []
+
+    class Hears(http.server.BaseHTTPRequestHandler):
+        def do_PATCH(self) -> None:
+            got.append(self.headers)
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Hears) as listening:
+        thread = threading.Thread(target=listening.handle_request)
+        thread.start()
+        where = {"server": f"http://127.0.0.1:{listening.server_address[1]}"}
+        user = {"token": "canary", "as": "other", "as-groups": ["one", "two"]}
+        cluster = Cluster(load(a_kubeconfig(tmp_path, where, user), None))
+        assert cluster.patch("/version", {"a": "ü"}) == {"a": "ü"}
+        cluster.close()
+        thread.join()
+
+    assert got[0].get_all("Impersonate-User") == ["other"]
+    assert got[0].get_all("Impersonate-Group") == ["one", "two"]
+    assert got[0]["Authorization"] == "Bearer canary"
+
+
 def test_a_login_is_a_header_and_in_no_repr(tmp_path: Path) -> None:
     user = {"username": "me", "password": "canary", "as": "other"}
     access = load(a_kubeconfig(tmp_path, {"server": "https://a"}, user), None)
-    assert access.headers == {"Authorization": "Basic bWU6Y2FuYXJ5", "Impersonate-User": "other"}
+    assert access.authorization == "Basic bWU6Y2FuYXJ5"
+    assert access.impersonation == (("Impersonate-User", "other"),)
     assert "canary" not in repr(access)
     assert "bWU6Y2FuYXJ5" not in repr(access)
