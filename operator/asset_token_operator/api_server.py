@@ -64,7 +64,11 @@ REASONS: Final = frozenset(
 )
 """The API server's own words (`metav1.StatusReason`)."""
 
-MESSAGE: Final = re.compile(rb'"message":"(?:[^"\\]|\\["\\])+')
+MESSAGE: Final = re.compile(
+    rb'(?:"kind":"Status","apiVersion":"v1","metadata":\{\},"status":"Failure",)?"message":"(?:[^"\\]|\\["\\])+'
+)
+"""How a Status begins: the API server writes its fields in this order."""
+
 LONGEST_BEGINNING: Final = 2**12
 
 FIELD: Final = re.compile(r"[A-Za-z0-9_.\[\]/ -]{1,200}")
@@ -252,7 +256,7 @@ def _as_kube_errors(what: str, host: str) -> Iterator[None]:
         # The last two are how aiohttp says that a session was closed, which happens when it is replaced.
         why = cause_of(error, "the connection broke")
         raise KubeUnavailableError(f"{what}: no answer from the API server at {host}: {why}; {AGAIN}.") from None
-    except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError, RecursionError):
         raise KubeUnavailableError(f"{what}: the API server's answer makes no sense; {AGAIN}.") from None
 
 
@@ -271,6 +275,11 @@ def _check(what: str, status: int, answer: dict[str, Any]) -> None:
         webhook = find_silent_webhook(answer)
         why = "" if webhook is None else f", as admission webhook {webhook} can't be asked"
         raise KubeUnavailableError(f"{what}: the API server answered {status}{why}; {AGAIN}.")
+    if answer.get("kind") != "Status":
+        raise KubeUnavailableError(
+            f"{what}: no answer from the API server, but {status} from something else; check the server's address, and"
+            f" what stands in front of it; {AGAIN}."
+        )
     raise _refusal(what, status, answer)
 
 

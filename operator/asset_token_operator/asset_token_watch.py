@@ -141,12 +141,11 @@ class AssetTokenWatch:
         if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.GONE):  # kopf logs in anew, or is begun anew
             return
         what = f"the API server answered {status} to the list of AssetTokens"
-        if status == HTTPStatus.NOT_FOUND:
-            self._lost([scope], NotFoundError(f"{what}; install the CRD (crds/).", status))
-        elif status == HTTPStatus.FORBIDDEN:
+        if status == HTTPStatus.FORBIDDEN:
             why = f"{what} (Forbidden); check the operator's Role there; tried again by itself."
             self._lost([scope], KubeRefusedError(why, status))
         else:
+            # Also a 404, which may be anybody's: kopf ends at it, and before it is begun anew `run` asks for the CRD.
             self._lost([scope], KubeUnavailableError(f"{what}; tried again by itself."))
 
     def unreachable(self, scope: str, error: str) -> None:

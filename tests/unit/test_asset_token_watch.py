@@ -579,6 +579,24 @@ async def test_a_crd_that_is_taken_away_ends_the_service_until_it_is_there_again
     assert everywhere.caches.asset_token(A) is None, "it went with the CRD"
 
 
+async def test_a_404_is_anybodys_while_the_api_server_serves_the_crd(
+    everywhere: Watch, log: pytest.LogCaptureFixture
+) -> None:
+    """A load balancer without a backend answers so."""
+    await everywhere.start()
+    await everywhere.begin()
+    everywhere.kopf.observer.refused(EVERYWHERE, 404)
+    everywhere.kopf.ended.set()
+    await settle()
+    assert everywhere.served() == [EVERYWHERE]
+    assert not everywhere.scopes.is_followed(EVERYWHERE)
+
+    await everywhere.clock.advance(SECOND)
+    await everywhere.begin()
+    assert everywhere.scopes.is_followed(EVERYWHERE)
+    assert said(log) == []
+
+
 # It can't be followed
 
 
