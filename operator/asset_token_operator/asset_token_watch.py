@@ -206,10 +206,12 @@ class AssetTokenWatch:
                 await self._clock.sleep(AGAIN_SECONDS)
             else:
                 break
-        self._caches.versions.compare(ASSET_TOKENS, version, highest)
+        known = self._unreadable | {token.key: token.version for token in self._caches.asset_tokens()}
+        if not self._has_gone_back():
+            both = ((listed[key], known[key]) for key in listed.keys() & known.keys())
+            self._caches.versions.compare(ASSET_TOKENS, version, highest, both)
         if self._has_gone_back():  # kopf is about to be begun anew
             return
-        known = self._unreadable | {token.key: token.version for token in self._caches.asset_tokens()}
         for key in known.keys() - listed.keys():
             if self._scopes.of(key.namespace) == scope:
                 self._unreadable.pop(key, None)

@@ -178,8 +178,8 @@ class Leadership:
     def _look_at(self, lease: Lease | None) -> tuple[timedelta, timedelta]:
         """Since when the Lease is as it is, and for how long from then on another may lead by it.
 
-        One that is deleted may have a holder that is cut off and can't be told, so it is respected to its end. So may one
-        that somebody edits: whatever it says it lasts, its holder counts on `LEASE_DURATION`.
+        One that is deleted may have a holder that is cut off and can't be told, so it is respected to its end. So may
+        one that somebody edits: whatever it says it lasts, its holder counts on `LEASE_DURATION`.
         """
         if self._seen is None or self._seen[0] != lease:
             lasts = timedelta()

@@ -5,7 +5,8 @@ to notice that one was created, changed or deleted. So nobody's data is ever sen
 once, is followed by list and watch, and listed again whenever the watch breaks; what changed in between is found by
 comparing.
 
-Before a watch goes on where it was its version is compared with a list's (`versions.py`).
+Before a watch goes on where it was its version is compared with a list's, and whatever is listed with what was known
+(`versions.py`).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from asset_token_operator.errors import KubeError, KubeRefusedError
 from asset_token_operator.versions import SECRETS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from asset_token_operator.caches import Caches
     from asset_token_operator.clock import Clock
@@ -108,21 +109,24 @@ class SecretReflector:
     def _is_of_another_epoch(self, scope: str) -> bool:
         return self._epochs[scope] != self._caches.versions.epoch
 
-    def _begin_anew(self, scope: str) -> None:
-        """Versions have gone back: of this scope's Secrets whatever is told next is the latest."""
-        self._epochs[scope], self._as_of[scope] = self._caches.versions.epoch, 0
-        self._caches.forget_versions_of_secrets(lambda key: self._scopes.of(key.namespace) == scope)
+    def _follow_epoch(self, scope: str, listed: Collection[Key]) -> None:
+        """If versions have gone back, what is told next of this scope's Secrets is the latest, but for those listed."""
+        if self._is_of_another_epoch(scope):
+            self._epochs[scope], self._as_of[scope] = self._caches.versions.epoch, 0
+            self._caches.forget_versions_of_secrets(
+                lambda key: self._scopes.of(key.namespace) == scope and key not in listed
+            )
 
     async def _list(self, scope: str) -> None:
         listed: set[Key] = set()
         version, highest = 0, self._caches.versions.highest(SECRETS)
-        async for page, page_version in self._kube.list_secrets(scope):
+        async for page, version in self._kube.list_secrets(scope):
             self._heartbeat(scope)
-            if not version:
-                self._caches.versions.compare(SECRETS, page_version, highest)
-            if self._is_of_another_epoch(scope):
-                self._begin_anew(scope)
-            version = page_version
+            self._follow_epoch(scope, listed)  # what was found out meanwhile isn't found out once more
+            known = self._caches.secrets()
+            both = ((secret.version, known[secret.key].version) for secret in page if secret.key in known)
+            self._caches.versions.compare(SECRETS, version, 0 if listed else highest, both)
+            self._follow_epoch(scope, listed)
             for secret in page:
                 listed.add(secret.key)
                 self._saw(secret)

@@ -833,6 +833,48 @@ async def test_a_backup_that_was_restored_is_seen_and_kopf_begun_anew(
     assert len(kopfs) == 2
 
 
+async def test_a_backup_that_counts_on_is_seen_and_kopf_begun_anew(
+    everywhere: Watch, kopfs: list[FakeKopf], log: pytest.LogCaptureFixture
+) -> None:
+    """It was restored with `--bump-revision --mark-compacted`; A was changed since, B was created."""
+    everywhere.kube.put(A, C)
+    backup = dict(everywhere.kube.versions)
+    await everywhere.start()
+    everywhere.kube.put(A, B)
+    everywhere.see(A, B, C)
+    await everywhere.begin()
+    everywhere.kube.version, everywhere.kube.versions = 1_000_000_000, backup
+    everywhere.see(A, C)
+    await everywhere.begin()
+    await everywhere.clock.advance(2 * SECOND)
+    await everywhere.clock.advance(SECOND)
+
+    assert len(kopfs) == 2
+    assert "resource versions have gone back, as after a restored backup: all is listed anew" in said(log)
+    everywhere.see(A, C)
+    await everywhere.begin()
+    assert {token.key: token.version for token in everywhere.caches.asset_tokens()} == backup
+    for _ in range(3):
+        await everywhere.begin()
+        await everywhere.clock.advance(2 * SECOND)
+    assert len(kopfs) == 2
+
+
+async def test_a_write_of_our_own_since_the_list_is_no_backup(everywhere: Watch, kopfs: list[FakeKopf]) -> None:
+    everywhere.kube.put(A)
+    everywhere.kube.gates[EVERYWHERE] = asyncio.Event()
+    await everywhere.start()
+    everywhere.see(A)
+    await everywhere.begin()
+    everywhere.kube.put(A)
+    everywhere.see(A)
+    everywhere.kube.gates[EVERYWHERE].set()
+    await everywhere.clock.advance(2 * SECOND)
+
+    assert len(kopfs) == 1
+    assert everywhere.served() == [EVERYWHERE]
+
+
 async def test_what_another_has_found_out_counts_here_too(everywhere: Watch, kopfs: list[FakeKopf]) -> None:
     everywhere.kube.put(A)
     await everywhere.start()

@@ -2,7 +2,7 @@ import asyncio
 import contextlib
 import inspect
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
 
@@ -85,6 +85,13 @@ class FakeSecrets:
     def forget(self) -> None:
         """The API server keeps only the latest events (410 Gone)."""
         self._forgotten = self._version
+
+    def restore_and_count_on(self, backup: Mapping[Key, SecretState]) -> None:
+        """The same with `--bump-revision --mark-compacted`: all before is forgotten, and what comes is far beyond."""
+        self._version += 1_000_000_000
+        self.secrets, self._events = dict(backup), []
+        self.forget()
+        self.end_watches(GONE)
 
     def restore(self, *keys: Key) -> None:
         """etcd is restored from a backup in which these were: all watches break."""
@@ -716,3 +723,45 @@ async def test_what_another_has_found_out_counts_here_too(everywhere: Reflection
 
     assert everywhere.kube.lists == ["", ""]
     assert everywhere.known(A) == [60]
+
+
+async def test_a_backup_that_counts_on_is_seen_by_what_is_listed(
+    everywhere: Reflection, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All but B is as in the backup; C was deleted since, FAR was created."""
+    everywhere.kube.page = 1
+    everywhere.kube.put(A, B, C)
+    backup = dict(everywhere.kube.secrets)
+    await everywhere.start()
+    everywhere.kube.put(B, FAR)
+    everywhere.kube.delete(C)
+    await everywhere.told()
+    everywhere.kube.restore_and_count_on(backup)
+    await settle()
+    for _ in range(5):
+        await everywhere.clock.advance(SECOND)
+
+    assert await everywhere.told() == [FAR, B, C]
+    assert everywhere.known(A, B, C, FAR) == [101, 102, 103, None]
+    assert everywhere.kube.lists == ["", ""]
+    assert caplog.text.count("resource versions have gone back") == 1
+    everywhere.kube.put(A)
+    assert await everywhere.told() == [A]
+
+
+async def test_each_namespace_begins_anew_once_after_a_backup_that_counts_on(
+    two_namespaces: Reflection, caplog: pytest.LogCaptureFixture
+) -> None:
+    two_namespaces.kube.put(A, FAR)
+    backup = dict(two_namespaces.kube.secrets)
+    await two_namespaces.start()
+    two_namespaces.kube.put(A, FAR)
+    await settle()
+    two_namespaces.kube.restore_and_count_on(backup)
+    await settle()
+    for _ in range(10):
+        await two_namespaces.clock.advance(SECOND)
+
+    assert two_namespaces.known(A, FAR) == [101, 102]
+    assert sorted(two_namespaces.kube.lists) == ["bank", "bank", "shop", "shop"]
+    assert caplog.text.count("resource versions have gone back") == 1
