@@ -64,11 +64,13 @@ REASONS: Final = frozenset(
 )
 """The API server's own words (`metav1.StatusReason`)."""
 
+OWN: Final = "Audit-Id"
+"""All answers of API servers have this header. One is no Status: that for a path that isn't known, such as AssetTokens'
+where their CRD is missing, is `404 page not found` in plain text, as any ingress may send it."""
+
 MESSAGE: Final = re.compile(
     rb'(?:"kind":"Status","apiVersion":"v1","metadata":\{\},"status":"Failure",)?"message":"(?:[^"\\]|\\["\\])+'
 )
-"""How a Status begins: the API server writes its fields in this order."""
-
 LONGEST_BEGINNING: Final = 2**12
 
 FIELD: Final = re.compile(r"[A-Za-z0-9_.\[\]/ -]{1,200}")
@@ -88,10 +90,7 @@ SILENCE_SECONDS: Final = 90.0
 TRY_AGAIN: Final = frozenset({401, 408, 429})
 """Besides 5xx: "not now" rather than "never"."""
 
-KINDS: Final[Mapping[int, type[KubeRefusedError]]] = {
-    HTTPStatus.NOT_FOUND: NotFoundError,
-    HTTPStatus.CONFLICT: ConflictError,
-}
+KINDS: Final[Mapping[int, type[KubeRefusedError]]] = {404: NotFoundError, 409: ConflictError}
 """What a refusal with such a status is."""
 
 LOOK_EVERY_SECONDS: Final = 10.0
@@ -168,12 +167,12 @@ class ApiClient:
         with _as_kube_errors(what, self._access.host):
             async with asyncio.timeout(TIMEOUT_SECONDS if method == "GET" else WRITE_SECONDS):
                 access = self._access
-                status, content = await self._exchange(method, path, request, largest, waits=waits)
-                if status == HTTPStatus.UNAUTHORIZED and find_denial(_read_object(content)) is None:
+                response, content = await self._exchange(method, path, request, largest, waits=waits)
+                if response.status == HTTPStatus.UNAUTHORIZED and find_denial(_read_object(content)) is None:
                     await self._log_in_anew(access)
-                    status, content = await self._exchange(method, path, request, largest, waits=waits)
+                    response, content = await self._exchange(method, path, request, largest, waits=waits)
             answer = _read_object(content) or _read_beginning(content)
-            _check(what, status, answer)
+            _check(what, response, answer)
             return read(answer)
 
     async def stream(
@@ -185,7 +184,7 @@ class ApiClient:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 response = await self._send("GET", path, {"params": query, "headers": {"Accept": accept}}, waits=False)
                 if response.status != HTTPStatus.OK:
-                    _check(what, response.status, _read_object(await _read_answer(response)))
+                    _check(what, response, _read_object(await _read_answer(response)))
             try:
                 while line := await _read_line(response):
                     yield read(_read_object(line))
@@ -194,12 +193,12 @@ class ApiClient:
 
     async def _exchange(
         self, method: str, path: str, request: Mapping[str, Any], largest: int | None, *, waits: bool
-    ) -> tuple[int, bytes]:
+    ) -> tuple[aiohttp.ClientResponse, bytes]:
         async with await self._send(method, path, request, waits=waits) as response:
             date = read_date(response.headers.get("Date"))
             if date is not None:
                 self._heard(date)
-            return response.status, await _read_answer(response, largest)
+            return response, await _read_answer(response, largest)
 
     async def _send(self, method: str, path: str, request: Mapping[str, Any], *, waits: bool) -> aiohttp.ClientResponse:
         headers = await self._access.headers() | request["headers"]
@@ -260,8 +259,9 @@ def _as_kube_errors(what: str, host: str) -> Iterator[None]:
         raise KubeUnavailableError(f"{what}: the API server's answer makes no sense; {AGAIN}.") from None
 
 
-def _check(what: str, status: int, answer: dict[str, Any]) -> None:
+def _check(what: str, response: aiohttp.ClientResponse, answer: dict[str, Any]) -> None:
     """Raise what a status other than 2xx means."""
+    status = response.status
     if status < HTTPStatus.MULTIPLE_CHOICES:
         return
     if status < HTTPStatus.BAD_REQUEST:
@@ -275,7 +275,7 @@ def _check(what: str, status: int, answer: dict[str, Any]) -> None:
         webhook = find_silent_webhook(answer)
         why = "" if webhook is None else f", as admission webhook {webhook} can't be asked"
         raise KubeUnavailableError(f"{what}: the API server answered {status}{why}; {AGAIN}.")
-    if answer.get("kind") != "Status":
+    if answer.get("kind") != "Status" and OWN not in response.headers:
         raise KubeUnavailableError(
             f"{what}: no answer from the API server, but {status} from something else; check the server's address, and"
             f" what stands in front of it; {AGAIN}."

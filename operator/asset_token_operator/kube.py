@@ -25,7 +25,6 @@ from asset_token_operator.parsing import (
     SecretEvent,
     parse_credentials,
     parse_discovery,
-    parse_group_versions,
     parse_living,
     parse_our_secret,
     parse_secret,
@@ -83,15 +82,11 @@ class KubeClient:
         return self.api.fingerprint()
 
     async def serves_asset_tokens(self) -> bool:
-        """Whether the cluster knows AssetTokens, so that their CRD is installed.
-
-        The API server's answer for a group that it doesn't know is as anybody's, `404 page not found`: only the list of
-        those that it knows proves that ours isn't one of them.
-        """
-        group_version = f"{GROUP}/{VERSION}"
-        if group_version not in await self.api.call("GET", "/apis", parse_group_versions):
+        """Whether the cluster knows AssetTokens, so that their CRD is installed."""
+        try:
+            return await self.api.call("GET", f"/apis/{GROUP}/{VERSION}", parse_discovery)
+        except NotFoundError:
             return False
-        return await self.api.call("GET", f"/apis/{group_version}", parse_discovery)
 
     async def list_asset_tokens(self, namespace: str, selector: str | None = None) -> tuple[Mapping[Key, int], int]:
         """Which AssetTokens there are, and in which resource version; and the list's own.

@@ -149,11 +149,6 @@ def parse_living(answer: Mapping[str, Any]) -> set[str]:
     return {metadata["uid"] for metadata in found if "deletionTimestamp" not in metadata}
 
 
-def parse_group_versions(answer: Mapping[str, Any]) -> set[str]:
-    """The versions of API groups that the cluster serves."""
-    return {version["groupVersion"] for group in answer["groups"] for version in group["versions"]}
-
-
 def parse_discovery(answer: Mapping[str, Any]) -> bool:
     """Whether AssetTokens are among the resources of their group."""
     return any(resource["name"] == PLURAL for resource in answer["resources"])

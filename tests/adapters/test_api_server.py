@@ -28,7 +28,6 @@ from asset_token_operator.errors import (
 )
 from asset_token_operator.kube import KubeClient
 from asset_token_operator.leadership import forever
-from asset_token_operator.model import GROUP, VERSION
 from tests.support.api_server import Answer, StandIn, a_kubeconfig, an_api_server, answering, forget_settings
 from tests.support.certificates import Certificate, a_certificate
 
@@ -287,24 +286,16 @@ async def test_a_refusal_of_the_api_server_is_one(
 
 @pytest.mark.parametrize("page", PAGES)
 async def test_whether_there_is_a_crd_is_the_api_servers_to_say(begin: Begin, page: bytes) -> None:
-    groups: list[Any] = []
-
-    async def answer(request: web.BaseRequest) -> web.StreamResponse:
-        if request.path == "/apis" and groups:
-            return web.json_response({"kind": "APIGroupList", "groups": groups})
-        return web.Response(status=404, body=page)
-
-    _, server = await begin(answer)
-    kube = KubeClient(server, forever)
+    _, server = await begin(answering(404, page))
     with pytest.raises(KubeUnavailableError):
-        await kube.serves_asset_tokens()
+        await KubeClient(server, forever).serves_asset_tokens()
 
-    groups.append({"name": "apps", "versions": [{"groupVersion": "apps/v1", "version": "v1"}]})
-    assert not await kube.serves_asset_tokens()
 
-    groups.append({"name": GROUP, "versions": [{"groupVersion": f"{GROUP}/{VERSION}", "version": VERSION}]})
-    with pytest.raises(KubeUnavailableError):
-        await kube.serves_asset_tokens()
+async def test_that_there_is_no_crd_the_api_server_says_in_plain_text(begin: Begin) -> None:
+    own = {"Audit-Id": "7098fde0-5a78-4339-bfce-b807de2c9286", "Content-Type": "text/plain; charset=utf-8"}
+    _, server = await begin(answering(404, b"404 page not found\n", own))
+
+    assert not await KubeClient(server, forever).serves_asset_tokens()
 
 
 async def test_an_answer_with_a_number_that_is_out_of_range_makes_no_sense(begin: Begin) -> None:
