@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 FIRST_RETRY: Final = timedelta(seconds=1)
 LONGEST_RETRY: Final = timedelta(seconds=5)
 
+MOST_SILENT: Final = 2
+"""So many watches of a scope in a row may have told nothing before they broke, as where API servers are restarted in
+turn, and after the list before the next it still counts as followed. A bookmark comes each minute."""
+
 
 class SecretReflector:
     """Fills the caches with all Secrets' metadata.
@@ -64,6 +68,8 @@ class SecretReflector:
         """Up to which resource version everything is known, for each scope."""
         self._epochs = dict.fromkeys(scopes.names, 0)
         """In which epoch of versions that was."""
+        self._silent = dict.fromkeys(scopes.names, 0)
+        """How many watches have been begun since one told anything."""
 
     async def run(self) -> None:
         """Follow the changes, until cancelled."""
@@ -82,18 +88,20 @@ class SecretReflector:
         while True:
             try:
                 await self._list(scope)
-                self._scopes.secrets_known(scope)
-                retry = FIRST_RETRY
+                if self._silent[scope] <= MOST_SILENT:
+                    self._scopes.secrets_known(scope)
+                self._silent[scope] += 1
                 gone_back = False
                 while not gone_back:
                     await self._watch(scope)
                     await self._wait(scope, FIRST_RETRY)
                     gone_back = await self._has_gone_back(scope)
             except KubeError as error:
-                if not (
-                    isinstance(error, KubeRefusedError) and error.status == HTTPStatus.GONE
-                ):  # it happens: list again
-                    self._scopes.secrets_lost(scope, error)
+                if not self._silent[scope]:
+                    self._silent[scope], retry = 1, FIRST_RETRY
+                is_first = retry == FIRST_RETRY
+                if not (is_first and isinstance(error, KubeRefusedError) and error.status == HTTPStatus.GONE):
+                    self._scopes.secrets_lost(scope, error)  # a watch is forgotten now and then: list again
                 await self._wait(scope, retry)
                 retry = min(retry * 2, LONGEST_RETRY)
 
@@ -140,6 +148,9 @@ class SecretReflector:
             self._heartbeat(scope)
             if self._is_of_another_epoch(scope):
                 return
+            if self._silent[scope]:  # so the watch works, and not only the list before it
+                self._silent[scope] = 0
+                self._scopes.secrets_known(scope)
             self._caches.versions.saw(SECRETS, event.version)
             self._as_of[scope] = event.version
             self._hear(event)

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import inspect
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -750,6 +750,50 @@ async def test_kopf_that_asks_for_nothing_and_does_not_watch_all_is_begun_anew(t
         await two_namespaces.clock.advance(SECOND)
 
     assert len(two_namespaces.kopfs) == 2
+
+
+@pytest.mark.parametrize(
+    "lose",
+    [
+        pytest.param(lambda observer: observer.refused("shop", 429), id="too many requests"),
+        pytest.param(lambda observer: observer.refused("shop", 401), id="its login expired"),
+        pytest.param(
+            lambda observer: observer.unreachable("shop", "10.96.0.1:443: connection refused"), id="no answer"
+        ),
+    ],
+)
+async def test_kopf_that_sleeps_since_a_watch_was_lost_is_begun_anew_whatever_it_does_elsewhere(
+    two_namespaces: Watch, lose: Callable[[Observer], None]
+) -> None:
+    """After a 429 it sleeps as long as `Retry-After` says, be that hours."""
+    await two_namespaces.start()
+    await two_namespaces.begin("shop", "bank")
+    for _ in range(300):
+        await two_namespaces.clock.advance(SECOND)
+    assert len(two_namespaces.kopfs) == 1
+
+    lose(two_namespaces.kopf.observer)
+    for second in range(32):
+        assert second > 29 or len(two_namespaces.kopfs) == 1
+        two_namespaces.kopf.observer.asked("bank")
+        await two_namespaces.clock.advance(SECOND)
+    await two_namespaces.clock.advance(SECOND)
+    assert len(two_namespaces.kopfs) == 2
+    await two_namespaces.begin("shop", "bank")
+    for _ in range(120):
+        await two_namespaces.clock.advance(SECOND)
+    assert len(two_namespaces.kopfs) == 2
+
+
+async def test_kopf_that_asks_again_where_a_watch_was_lost_is_left_alone(two_namespaces: Watch) -> None:
+    await two_namespaces.start()
+    await two_namespaces.begin("shop", "bank")
+    for _ in range(120):
+        two_namespaces.kopf.observer.asked("shop")
+        two_namespaces.kopf.observer.unreachable("shop", "10.96.0.1:443: connection refused")
+        await two_namespaces.clock.advance(SECOND)
+
+    assert len(two_namespaces.kopfs) == 1
 
 
 async def test_kopf_is_begun_anew_when_the_api_server_is_reached_another_way(everywhere: Watch) -> None:
