@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -22,12 +23,19 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from asset_token_operator.http_server import listening
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 
     from asset_token_operator.clock import Clock
     from asset_token_operator.config import Address
 
 logger = logging.getLogger(__name__)
+
+PIECE: Final = 2**16
+"""Bytes of the metrics that are copied at once for who reads them; all that read share the rest."""
+
+FEW_READERS: Final = 4
+SHARED_SECONDS: Final = 5.0
+"""Where more read already, who asks gets metrics up to so old: each that are read are held until that has ended."""
 
 PATIENCE: Final = timedelta(minutes=5)
 """For a part that doesn't say otherwise: a watch is silent for a minute, and for longer while all is listed anew."""
@@ -117,13 +125,17 @@ def _metrics_route(render: Callable[[], Awaitable[bytes]]) -> web.RouteDef:
         body = await scrape.metrics()
         if body is None:
             return web.Response(status=500, text="no metrics: a defect of the operator, whose log says more\n")
-        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
+        headers = {"Content-Type": CONTENT_TYPE_PLAIN_0_0_4, "Content-Length": str(len(body))}
+        return web.Response(body=scrape.pieces(body), headers=headers)
 
     return web.get("/metrics", metrics)
 
 
 class Scrape:
     """Makes what a scrape gets, once for all that ask meanwhile: for many AssetTokens it is a second's work.
+
+    It is tens of megabytes then, and anybody may ask, and read as slowly as the server lets them (`http_server.py`). So
+    who reads holds one piece of its own, and of the metrics no more are held than were made within that time.
 
     Args:
         render: Makes it.
@@ -132,15 +144,28 @@ class Scrape:
     def __init__(self, render: Callable[[], Awaitable[bytes]]) -> None:
         self._render = render
         self._running: asyncio.Task[bytes | None] | None = None
+        self._made = -math.inf
+        self._readers = 0
 
     async def metrics(self) -> bytes | None:
         """All metrics; None where there are none to be had."""
-        if self._running is None or self._running.done():
+        shared = self._readers >= FEW_READERS and asyncio.get_running_loop().time() < self._made + SHARED_SECONDS
+        if self._running is None or (self._running.done() and not shared):
             self._running = asyncio.create_task(self._try_to_render())
         return await asyncio.shield(self._running)  # who goes away ends it for nobody else
 
+    async def pieces(self, body: bytes) -> AsyncGenerator[bytes, None]:
+        """The metrics for one who reads them, as fast as they are read."""
+        self._readers += 1
+        try:
+            for at in range(0, len(body), PIECE):
+                yield body[at : at + PIECE]
+        finally:
+            self._readers -= 1
+
     async def _try_to_render(self) -> bytes | None:
         try:
+            self._made = asyncio.get_running_loop().time()
             return await self._render()
         except Exception as error:  # noqa: BLE001 - a defect of theirs must cost a scrape and nothing else
             # Its text isn't told, as it may quote what it stumbled over.
