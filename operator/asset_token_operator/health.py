@@ -18,12 +18,15 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
+from aiohttp.payload import Payload
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from asset_token_operator.http_server import listening
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+
+    from aiohttp.abc import AbstractStreamWriter
 
     from asset_token_operator.clock import Clock
     from asset_token_operator.config import Address
@@ -31,11 +34,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PIECE: Final = 2**16
-"""Bytes of the metrics that are copied at once for who reads them; all that read share the rest."""
+"""Bytes of the metrics that are copied at once for who reads them."""
 
 FEW_READERS: Final = 4
 SHARED_SECONDS: Final = 5.0
-"""Where more read already, who asks gets metrics up to so old: each that are read are held until that has ended."""
+"""Where so many read already, who asks gets metrics up to so old: whatever is still being read is held."""
 
 PATIENCE: Final = timedelta(minutes=5)
 """For a part that doesn't say otherwise: a watch is silent for a minute, and for longer while all is listed anew."""
@@ -125,8 +128,7 @@ def _metrics_route(render: Callable[[], Awaitable[bytes]]) -> web.RouteDef:
         body = await scrape.metrics()
         if body is None:
             return web.Response(status=500, text="no metrics: a defect of the operator, whose log says more\n")
-        headers = {"Content-Type": CONTENT_TYPE_PLAIN_0_0_4, "Content-Length": str(len(body))}
-        return web.Response(body=scrape.pieces(body), headers=headers)
+        return web.Response(body=Reading(body, scrape), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
     return web.get("/metrics", metrics)
 
@@ -139,29 +141,23 @@ class Scrape:
 
     Args:
         render: Makes it.
+
+    Attributes:
+        readers: How many read metrics now.
     """
 
     def __init__(self, render: Callable[[], Awaitable[bytes]]) -> None:
         self._render = render
         self._running: asyncio.Task[bytes | None] | None = None
         self._made = -math.inf
-        self._readers = 0
+        self.readers = 0
 
     async def metrics(self) -> bytes | None:
         """All metrics; None where there are none to be had."""
-        shared = self._readers >= FEW_READERS and asyncio.get_running_loop().time() < self._made + SHARED_SECONDS
+        shared = self.readers >= FEW_READERS and asyncio.get_running_loop().time() < self._made + SHARED_SECONDS
         if self._running is None or (self._running.done() and not shared):
             self._running = asyncio.create_task(self._try_to_render())
         return await asyncio.shield(self._running)  # who goes away ends it for nobody else
-
-    async def pieces(self, body: bytes) -> AsyncGenerator[bytes, None]:
-        """The metrics for one who reads them, as fast as they are read."""
-        self._readers += 1
-        try:
-            for at in range(0, len(body), PIECE):
-                yield body[at : at + PIECE]
-        finally:
-            self._readers -= 1
 
     async def _try_to_render(self) -> bytes | None:
         try:
@@ -171,3 +167,31 @@ class Scrape:
             # Its text isn't told, as it may quote what it stumbled over.
             logger.error("no metrics for this scrape: a defect (%s); please report it", type(error).__name__)  # noqa: TRY400
             return None
+
+
+class Reading(Payload):
+    """Metrics that one reads: the next piece is copied when the last one was read, and all who read share the rest.
+
+    Args:
+        body: The metrics.
+        scrape: Where they are from.
+    """
+
+    def __init__(self, body: bytes, scrape: Scrape) -> None:
+        super().__init__(body)
+        self._size = len(body)
+        self._scrape = scrape
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Let them be read, until the end or until whoever reads goes away."""
+        self._scrape.readers += 1
+        try:
+            for at in range(0, len(self._value), PIECE):
+                await writer.write(self._value[at : at + PIECE])
+        finally:
+            self._scrape.readers -= 1
+            self._value = b""  # what has failed is thrown away late, with all that it holds
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """The same as text, which nobody asks for."""
+        return str(self._value, encoding, errors)

@@ -261,11 +261,13 @@ class TestServing:
             host, _, port = address.rpartition(":")
             tracemalloc.start()
             stack.callback(tracemalloc.stop)
+            writers = list[asyncio.StreamWriter]()
             for _ in range(60):
                 client = socket.create_connection((host, int(port)))
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
                 reader, writer = await asyncio.open_connection(sock=client)
                 stack.callback(writer.close)
+                writers.append(writer)
                 writer.write(b"GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n")
                 assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
             held, _ = tracemalloc.get_traced_memory()
@@ -273,6 +275,13 @@ class TestServing:
             assert held < 8 * size
             assert len((await get(address, "/metrics")).content) == size
             assert (await get(address, "/healthz")).text == "ok\n"
+
+            for writer in writers:
+                writer.transport.abort()
+            await asyncio.sleep(0.2)
+            made = len(begun)
+            await get(address, "/metrics")
+            assert len(begun) == made + 1, "nobody reads any more, so they are as of now"
 
     async def test_metrics_are_made_anew_after_a_while_also_where_many_read_slowly(
         self, monkeypatch: pytest.MonkeyPatch
@@ -285,13 +294,12 @@ class TestServing:
             return b"made %d\n" % len(begun)
 
         scrape = Scrape(render)
-        readers = [scrape.pieces(b"x") for _ in range(4)]
-        assert [await anext(reader) for reader in readers] == [b"x"] * 4
+        scrape.readers = 4
         assert [await scrape.metrics() for _ in range(3)] == [b"made 1\n"] * 3
         await asyncio.sleep(0.25)
         assert await scrape.metrics() == b"made 2\n"
 
-        await readers[0].aclose()
+        scrape.readers -= 1
         assert await scrape.metrics() == b"made 3\n", "few read, so they are as of now"
 
     async def test_that_there_are_metrics_is_told_without_them(
