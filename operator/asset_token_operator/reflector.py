@@ -99,9 +99,9 @@ class SecretReflector:
             except KubeError as error:
                 if not self._silent[scope]:
                     self._silent[scope], retry = 1, FIRST_RETRY
-                is_first = retry == FIRST_RETRY
-                if not (is_first and isinstance(error, KubeRefusedError) and error.status == HTTPStatus.GONE):
-                    self._scopes.secrets_lost(scope, error)  # a watch is forgotten now and then: list again
+                is_gone = isinstance(error, KubeRefusedError) and error.status == HTTPStatus.GONE
+                if retry > FIRST_RETRY or not is_gone:  # which happens now and then: list again
+                    self._scopes.secrets_lost(scope, error)
                 await self._wait(scope, retry)
                 retry = min(retry * 2, LONGEST_RETRY)
 
