@@ -64,7 +64,13 @@ REASONS: Final = frozenset(
 )
 """The API server's own words (`metav1.StatusReason`)."""
 
-MESSAGE: Final = re.compile(rb'"message":"(?:[^"\\]|\\["\\])+')
+OWN: Final = "Audit-Id"
+"""All answers of API servers have this header. One is no Status: that for a path that isn't known, such as AssetTokens'
+where their CRD is missing, is `404 page not found` in plain text, as any ingress may send it."""
+
+MESSAGE: Final = re.compile(
+    rb'(?:"kind":"Status","apiVersion":"v1","metadata":\{\},"status":"Failure",)?"message":"(?:[^"\\]|\\["\\])+'
+)
 LONGEST_BEGINNING: Final = 2**12
 
 FIELD: Final = re.compile(r"[A-Za-z0-9_.\[\]/ -]{1,200}")
@@ -84,10 +90,7 @@ SILENCE_SECONDS: Final = 90.0
 TRY_AGAIN: Final = frozenset({401, 408, 429})
 """Besides 5xx: "not now" rather than "never"."""
 
-KINDS: Final[Mapping[int, type[KubeRefusedError]]] = {
-    HTTPStatus.NOT_FOUND: NotFoundError,
-    HTTPStatus.CONFLICT: ConflictError,
-}
+KINDS: Final[Mapping[int, type[KubeRefusedError]]] = {404: NotFoundError, 409: ConflictError}
 """What a refusal with such a status is."""
 
 LOOK_EVERY_SECONDS: Final = 10.0
@@ -167,14 +170,14 @@ class ApiClient:
         with _as_kube_errors(what, self._access.host):
             async with asyncio.timeout(TIMEOUT_SECONDS if method == "GET" else WRITE_SECONDS):
                 access = self._access
-                status, content = await self._exchange(method, path, request, largest, waits=waits)
-                if status == HTTPStatus.UNAUTHORIZED and find_denial(_read_object(content)) is None:
+                response, content = await self._exchange(method, path, request, largest, waits=waits)
+                if response.status == HTTPStatus.UNAUTHORIZED and find_denial(_read_object(content)) is None:
                     if self._access is access:  # else it was, for another that was refused with the same
                         await self._look_anew()
                     if self._access.server == access.server:  # nothing that was meant for it goes elsewhere
-                        status, content = await self._exchange(method, path, request, largest, waits=waits)
+                        response, content = await self._exchange(method, path, request, largest, waits=waits)
             answer = _read_object(content) or _read_beginning(content)
-            _check(what, status, answer)
+            _check(what, response, answer)
             return read(answer)
 
     async def stream(
@@ -186,7 +189,7 @@ class ApiClient:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 response = await self._send("GET", path, {"params": query, "headers": {"Accept": accept}}, waits=False)
                 if response.status != HTTPStatus.OK:
-                    _check(what, response.status, _read_object(await _read_answer(response)))
+                    _check(what, response, _read_object(await _read_answer(response)))
             try:
                 while line := await _read_line(response):
                     yield read(_read_object(line))
@@ -195,12 +198,12 @@ class ApiClient:
 
     async def _exchange(
         self, method: str, path: str, request: Mapping[str, Any], largest: int | None, *, waits: bool
-    ) -> tuple[int, bytes]:
+    ) -> tuple[aiohttp.ClientResponse, bytes]:
         async with await self._send(method, path, request, waits=waits) as response:
             date = read_date(response.headers.get("Date"))
             if date is not None:
                 self._heard(date)
-            return response.status, await _read_answer(response, largest)
+            return response, await _read_answer(response, largest)
 
     async def _send(self, method: str, path: str, request: Mapping[str, Any], *, waits: bool) -> aiohttp.ClientResponse:
         access, session = self._access, self._calls if waits else self._others
@@ -257,12 +260,13 @@ def _as_kube_errors(what: str, host: str) -> Iterator[None]:
         # The last two are how aiohttp says that a session was closed, which happens when it is replaced.
         why = cause_of(error, "the connection broke")
         raise KubeUnavailableError(f"{what}: no answer from the API server at {host}: {why}; {AGAIN}.") from None
-    except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError, RecursionError):
         raise KubeUnavailableError(f"{what}: the API server's answer makes no sense; {AGAIN}.") from None
 
 
-def _check(what: str, status: int, answer: dict[str, Any]) -> None:
+def _check(what: str, response: aiohttp.ClientResponse, answer: dict[str, Any]) -> None:
     """Raise what a status other than 2xx means."""
+    status = response.status
     if status < HTTPStatus.MULTIPLE_CHOICES:
         return
     if status < HTTPStatus.BAD_REQUEST:
@@ -276,6 +280,11 @@ def _check(what: str, status: int, answer: dict[str, Any]) -> None:
         webhook = find_silent_webhook(answer)
         why = "" if webhook is None else f", as admission webhook {webhook} can't be asked"
         raise KubeUnavailableError(f"{what}: the API server answered {status}{why}; {AGAIN}.")
+    if answer.get("kind") != "Status" and OWN not in response.headers:
+        raise KubeUnavailableError(
+            f"{what}: no answer from the API server, but {status} from something else; check the server's address, and"
+            f" what stands in front of it; {AGAIN}."
+        )
     raise _refusal(what, status, answer)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from datetime import timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -36,8 +37,8 @@ AGAIN_SECONDS: Final = 1.0
 
 LOOK_SECONDS: Final = 2.0
 STOP_SECONDS: Final = 5.0
-SILENT_LOOKS: Final = 15
-"""So many looks may find that kopf asked for nothing while it watches not all that it should."""
+SILENCE: Final = timedelta(seconds=30)
+"""So long kopf may ask for nothing in a scope that it doesn't watch: after a 429 it sleeps as long as that says."""
 
 
 class AssetTokenWatch:
@@ -75,7 +76,8 @@ class AssetTokenWatch:
         self._listing: dict[str, asyncio.Task[None]] = {}
         self._unreadable: dict[Key, int] = {}
         self._epoch = 0
-        self._asks = 0
+        self._silent: dict[str, timedelta] = {}
+        """For each scope that isn't watched: since when kopf has asked for nothing there."""
 
     async def run(self) -> None:
         """Follow the changes, until cancelled."""
@@ -98,18 +100,18 @@ class AssetTokenWatch:
         namespaces = [scope for scope in self._scopes.names if scope]
         kopf = KopfThread(namespaces, self, asyncio.get_running_loop(), self._selector)
         kopf.start()
-        fingerprint, silent = self._kube.fingerprint(), 0
+        fingerprint, self._silent = self._kube.fingerprint(), {}
+        for scope in self._scopes.names:
+            self._unwatched(scope)
         self._begin_epoch()
         try:
             while not kopf.ended.is_set():
-                asks = self._asks
                 await self._clock.wait(kopf.ended, LOOK_SECONDS)
-                is_idle = self._asks == asks and len(self._listing) < len(self._scopes.names)
-                silent = silent + 1 if is_idle else 0
+                is_silent = any(self._clock.elapsed() - since >= SILENCE for since in self._silent.values())
                 for task in self._listing.values():
                     if task.done():
                         task.result()  # an error that nobody expected ends the operator, which is started anew
-                if self._has_gone_back() or silent >= SILENT_LOOKS or self._kube.fingerprint() != fingerprint:
+                if self._has_gone_back() or is_silent or self._kube.fingerprint() != fingerprint:
                     break
         finally:
             kopf.stop()
@@ -121,13 +123,15 @@ class AssetTokenWatch:
 
     # What kopf tells.
 
-    def asked(self) -> None:
-        """A request is about to be sent."""
-        self._asks += 1
+    def asked(self, scope: str | None = None) -> None:
+        """A request is about to be sent, for a scope's AssetTokens unless it is for what all of them need."""
+        for one in self._silent if scope is None else self._silent.keys() & {scope}:
+            self._unwatched(one)
         self._heartbeat()
 
     def watching(self, scope: str, *, listed: bool) -> None:
         """The AssetTokens of a scope are watched."""
+        self._silent.pop(scope, None)
         is_new = listed or scope not in self._missing
         if not is_new:
             self._find_complete(scope)
@@ -138,19 +142,20 @@ class AssetTokenWatch:
 
     def refused(self, scope: str, status: int) -> None:
         """The API server refused to list or watch a scope's AssetTokens."""
+        self._unwatched(scope)
         if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.GONE):  # kopf logs in anew, or is begun anew
             return
         what = f"the API server answered {status} to the list of AssetTokens"
-        if status == HTTPStatus.NOT_FOUND:
-            self._lost([scope], NotFoundError(f"{what}; install the CRD (crds/).", status))
-        elif status == HTTPStatus.FORBIDDEN:
+        if status == HTTPStatus.FORBIDDEN:
             why = f"{what} (Forbidden); check the operator's Role there; tried again by itself."
             self._lost([scope], KubeRefusedError(why, status))
         else:
+            # Also a 404, which may be anybody's: kopf ends at it, and before it is begun anew `run` asks for the CRD.
             self._lost([scope], KubeUnavailableError(f"{what}; tried again by itself."))
 
     def unreachable(self, scope: str, error: str) -> None:
         """The API server couldn't be reached: where, and why."""
+        self._unwatched(scope)
         self._lost([scope], KubeUnavailableError(f"no answer from the API server at {error}; tried again by itself."))
 
     def saw(self, token: AssetToken) -> None:
@@ -173,6 +178,10 @@ class AssetTokenWatch:
         self._found(key, version)
 
     # What is made of it.
+
+    def _unwatched(self, scope: str) -> None:
+        """A scope isn't watched, and has been heard of."""
+        self._silent[scope] = self._clock.elapsed()
 
     async def _compare(self, scope: str) -> None:
         """Look whether a watch that goes on where it was goes on at all."""
@@ -207,10 +216,12 @@ class AssetTokenWatch:
                 await self._clock.sleep(AGAIN_SECONDS)
             else:
                 break
-        self._caches.versions.compare(ASSET_TOKENS, version, highest)
+        known = self._unreadable | {token.key: token.version for token in self._caches.asset_tokens()}
+        if not self._has_gone_back():
+            both = ((listed[key], known[key]) for key in listed.keys() & known.keys())
+            self._caches.versions.compare(ASSET_TOKENS, version, highest, both)
         if self._has_gone_back():  # kopf is about to be begun anew
             return
-        known = self._unreadable | {token.key: token.version for token in self._caches.asset_tokens()}
         for key in known.keys() - listed.keys():
             if self._scopes.of(key.namespace) == scope:
                 self._unreadable.pop(key, None)

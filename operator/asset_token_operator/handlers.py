@@ -51,7 +51,8 @@ REQUEST_SECONDS: Final = 30.0
 """For a page of a list; kopf's own five minutes are how late it would be after a connection that nobody answers."""
 
 AGAIN_SECONDS: Final = 1.0
-"""After a login that failed, or an error in kopf; its own delays go up to a minute, and to ten."""
+"""After a login that failed, or an error in kopf, whose own delays go up to a minute, and to ten; and from one watch of
+a scope to the next: where each ends as it begins, kopf begins thousands a second."""
 
 COLLECTION: Final = re.compile(rf"(?:/.*)?/apis/{re.escape(GROUP)}/{VERSION}(?:/namespaces/([^/]+))?/{PLURAL}")
 
@@ -59,8 +60,8 @@ COLLECTION: Final = re.compile(rf"(?:/.*)?/apis/{re.escape(GROUP)}/{VERSION}(?:/
 class Observer(Protocol):
     """Who is told what kopf does and sees, in its own event loop."""
 
-    def asked(self) -> None:
-        """A request is about to be sent."""
+    def asked(self, scope: str | None = None) -> None:
+        """A request is about to be sent, for a scope's AssetTokens unless it is for what all of them need."""
 
     def watching(self, scope: str, *, listed: bool) -> None:
         """The AssetTokens of a scope are watched; before that they may have been listed."""
@@ -118,6 +119,7 @@ def kopf_settings(selector: str | None = None) -> kopf.OperatorSettings:
     settings.queueing.idle_timeout = IDLE_SECONDS
     settings.queueing.error_delays = [AGAIN_SECONDS]
     settings.watching.server_timeout = WATCH_SECONDS
+    settings.watching.reconnect_backoff = AGAIN_SECONDS
     settings.watching.chunk_size = PAGE
     settings.persistence.diffbase_storage = NoEssence()
     if selector is not None:
@@ -148,6 +150,7 @@ class KopfThread:
         self._observer = observer
         self._loop = loop
         self._listing: set[str] = set()
+        self._watched: dict[str, float] = {}
         self._stop: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
         self._stopped = False
         self._session: aiohttp.ClientSession | None = None
@@ -228,10 +231,14 @@ class KopfThread:
         """Hear of each request that kopf makes."""
 
         async def started(_: object, __: object, request: aiohttp.TraceRequestStartParams) -> None:
-            self._tell(self._observer.asked)
             scope = _scope(request.url.path)
+            self._tell(self._observer.asked, scope)
             if scope is not None and "watch" not in request.url.query:
                 self._listing.add(scope)
+            elif scope is not None:
+                now = asyncio.get_running_loop().time()
+                at = self._watched[scope] = max(now, self._watched.get(scope, 0) + AGAIN_SECONDS)
+                await asyncio.sleep(at - now)
 
         async def answered(_: object, __: object, request: aiohttp.TraceRequestEndParams) -> None:
             scope = _scope(request.url.path)

@@ -35,6 +35,9 @@ CONNECTIONS: Final = 128
 SILENCE_SECONDS: Final = 12.0
 """How long one may send no whole request, or read nothing of its answer. Nobody scrapes as often."""
 
+ANSWER_SECONDS: Final = 30.0
+"""How long one may read an answer in all. Prometheus gives a scrape up 10 s after it asked."""
+
 NO_SUCH_FAMILY: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
 """How a kernel says that IPv6, or IPv4, is off."""
 
@@ -115,6 +118,8 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._unread = math.inf
+        self._reads = False
+        self._until = math.inf
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -136,6 +141,7 @@ class _Connection(asyncio.Protocol):
         self._handler.pause_writing()
 
     def resume_writing(self) -> None:
+        self._reads = True
         self._handler.resume_writing()
 
     def begin_answer(self) -> None:
@@ -146,7 +152,8 @@ class _Connection(asyncio.Protocol):
     def end_answer(self) -> None:
         """The answer is to be read now, and another request may come."""
         self.answering = False
-        self._unread = math.inf
+        self._unread, self._reads = math.inf, False
+        self._until = asyncio.get_running_loop().time() + ANSWER_SECONDS
         self._wait()
 
     def end(self) -> None:
@@ -157,13 +164,14 @@ class _Connection(asyncio.Protocol):
             transport.abort()
 
     def _wait(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(SILENCE_SECONDS, self._look)
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_at(min(loop.time() + SILENCE_SECONDS, self._until), self._look)
 
     def _look(self) -> None:
         """Go on where some of an answer was read, if slowly; nothing else takes so long."""
         unread = 0 if self._transport is None else self._transport.get_write_buffer_size()
-        if 0 < unread < self._unread:
-            self._unread = unread
+        if asyncio.get_running_loop().time() < self._until and (self._reads or 0 < unread < self._unread):
+            self._unread, self._reads = unread, False
             self._wait()
         else:
             self.end()

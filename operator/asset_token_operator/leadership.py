@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LEASE_DURATION: Final = timedelta(seconds=15)
+LONGEST_LEASE: Final = 4 * LEASE_DURATION
+"""A standby waits no longer, whatever the Lease says: a holder renews it, and one that was made up never does."""
+
 RENEW_EVERY: Final = timedelta(seconds=2)
 RETRY_PERIOD: Final = timedelta(seconds=1)
 """How often a standby looks, and a leader tries again to renew."""
@@ -46,6 +49,9 @@ ONCE_MORE: Final = timedelta(seconds=3)
 
 LET_GO: Final = timedelta(seconds=5)
 """For the call that lets go of the Lease."""
+
+MOST_TRANSITIONS: Final = 2**31 - 1
+"""What `leaseTransitions` can count; more is refused."""
 
 SHORTEST_SEND: Final = timedelta(seconds=5)
 """With less than this left nothing is begun any more."""
@@ -63,7 +69,7 @@ class Lease:
     Attributes:
         version: Its resource version; every renewal changes it.
         holder: Who holds it; empty when its holder let go of it.
-        lasts: How long it lasts after each renewal.
+        lasts: How long it says that it lasts after each renewal.
         transitions: How often it has gone from one holder to another.
     """
 
@@ -172,14 +178,15 @@ class Leadership:
     def _look_at(self, lease: Lease | None) -> tuple[timedelta, timedelta]:
         """Since when the Lease is as it is, and for how long from then on another may lead by it.
 
-        One that is deleted may have a holder that is cut off and can't be told, so it is respected to its end.
+        One that is deleted may have a holder that is cut off and can't be told, so it is respected to its end. So may
+        one that somebody edits: whatever it says it lasts, its holder counts on `LEASE_DURATION`.
         """
         if self._seen is None or self._seen[0] != lease:
             lasts = timedelta()
             if lease is None:
                 lasts = timedelta() if self._seen is None else self._seen[2]
             elif lease.holder not in ("", self._identity):
-                lasts = lease.lasts
+                lasts = min(max(lease.lasts, LEASE_DURATION), LONGEST_LEASE)
             self._seen = (lease, self._clock.elapsed(), lasts)
         return self._seen[1:]
 
@@ -187,14 +194,11 @@ class Leadership:
         return ends - self._clock.elapsed()
 
     async def _take(self, lease: Lease | None, began: timedelta, within: timedelta) -> None:
-        now = self._now()
         spec = {
             "holderIdentity": self._identity,
-            "leaseDurationSeconds": int(LEASE_DURATION.total_seconds()),
-            "acquireTime": now,
-            "renewTime": now,
-            "leaseTransitions": 0 if lease is None else lease.transitions + 1,
-        }
+            "acquireTime": self._now(),
+            "leaseTransitions": 0 if lease is None else min(lease.transitions + 1, MOST_TRANSITIONS),
+        } | self._renewal()
         with contextlib.suppress(ConflictError):  # another was faster
             self._held = await (self._create(spec, within) if lease is None else self._patch(lease, spec, within))
             self._until = began + LEASE_DURATION
@@ -205,7 +209,7 @@ class Leadership:
             raise NotLeadingError
         began = self._clock.elapsed()
         try:
-            self._held = await self._patch(self._held, {"renewTime": self._now()}, self._left(self._until))
+            self._held = await self._patch(self._held, self._renewal(), self._left(self._until))
         except NotFoundError:
             await self._take(None, began, self._left(self._until))
         except ConflictError:
@@ -223,6 +227,10 @@ class Leadership:
         if what != self._told:
             self._told = what
             logger.log(level, "%s", what)
+
+    def _renewal(self) -> dict[str, Any]:
+        """What each renewal says: how long it lasts too, which somebody may have edited."""
+        return {"leaseDurationSeconds": int(LEASE_DURATION.total_seconds()), "renewTime": self._now()}
 
     def _now(self) -> str:
         return format_micro_time(self._clock.now())

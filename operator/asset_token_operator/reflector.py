@@ -5,7 +5,8 @@ to notice that one was created, changed or deleted. So nobody's data is ever sen
 once, is followed by list and watch, and listed again whenever the watch breaks; what changed in between is found by
 comparing.
 
-Before a watch goes on where it was its version is compared with a list's (`versions.py`).
+Before a watch goes on where it was its version is compared with a list's, and whatever is listed with what was known
+(`versions.py`).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from asset_token_operator.errors import KubeError, KubeRefusedError
 from asset_token_operator.versions import SECRETS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from asset_token_operator.caches import Caches
     from asset_token_operator.clock import Clock
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 
 FIRST_RETRY: Final = timedelta(seconds=1)
 LONGEST_RETRY: Final = timedelta(seconds=5)
+
+MOST_SILENT: Final = 2
+"""So many watches of a scope in a row may have told nothing before they broke, as where API servers are restarted in
+turn, and after the list before the next it still counts as followed. A bookmark comes each minute."""
 
 
 class SecretReflector:
@@ -63,6 +68,8 @@ class SecretReflector:
         """Up to which resource version everything is known, for each scope."""
         self._epochs = dict.fromkeys(scopes.names, 0)
         """In which epoch of versions that was."""
+        self._silent = dict.fromkeys(scopes.names, 0)
+        """How many watches have been begun since one told anything."""
 
     async def run(self) -> None:
         """Follow the changes, until cancelled."""
@@ -81,17 +88,19 @@ class SecretReflector:
         while True:
             try:
                 await self._list(scope)
-                self._scopes.secrets_known(scope)
-                retry = FIRST_RETRY
+                if self._silent[scope] <= MOST_SILENT:
+                    self._scopes.secrets_known(scope)
+                self._silent[scope] += 1
                 gone_back = False
                 while not gone_back:
                     await self._watch(scope)
                     await self._wait(scope, FIRST_RETRY)
                     gone_back = await self._has_gone_back(scope)
             except KubeError as error:
-                if not (
-                    isinstance(error, KubeRefusedError) and error.status == HTTPStatus.GONE
-                ):  # it happens: list again
+                if not self._silent[scope]:
+                    self._silent[scope], retry = 1, FIRST_RETRY
+                is_gone = isinstance(error, KubeRefusedError) and error.status == HTTPStatus.GONE
+                if retry > FIRST_RETRY or not is_gone:  # which happens now and then: list again
                     self._scopes.secrets_lost(scope, error)
                 await self._wait(scope, retry)
                 retry = min(retry * 2, LONGEST_RETRY)
@@ -108,21 +117,24 @@ class SecretReflector:
     def _is_of_another_epoch(self, scope: str) -> bool:
         return self._epochs[scope] != self._caches.versions.epoch
 
-    def _begin_anew(self, scope: str) -> None:
-        """Versions have gone back: of this scope's Secrets whatever is told next is the latest."""
-        self._epochs[scope], self._as_of[scope] = self._caches.versions.epoch, 0
-        self._caches.forget_versions_of_secrets(lambda key: self._scopes.of(key.namespace) == scope)
+    def _follow_epoch(self, scope: str, listed: Collection[Key]) -> None:
+        """If versions have gone back, what is told next of this scope's Secrets is the latest, but for those listed."""
+        if self._is_of_another_epoch(scope):
+            self._epochs[scope], self._as_of[scope] = self._caches.versions.epoch, 0
+            self._caches.forget_versions_of_secrets(
+                lambda key: self._scopes.of(key.namespace) == scope and key not in listed
+            )
 
     async def _list(self, scope: str) -> None:
         listed: set[Key] = set()
         version, highest = 0, self._caches.versions.highest(SECRETS)
-        async for page, page_version in self._kube.list_secrets(scope):
+        async for page, version in self._kube.list_secrets(scope):
             self._heartbeat(scope)
-            if not version:
-                self._caches.versions.compare(SECRETS, page_version, highest)
-            if self._is_of_another_epoch(scope):
-                self._begin_anew(scope)
-            version = page_version
+            self._follow_epoch(scope, listed)  # what was found out meanwhile isn't found out once more
+            known = self._caches.secrets()
+            both = ((secret.version, known[secret.key].version) for secret in page if secret.key in known)
+            self._caches.versions.compare(SECRETS, version, 0 if listed else highest, both)
+            self._follow_epoch(scope, listed)
             for secret in page:
                 listed.add(secret.key)
                 self._saw(secret)
@@ -136,6 +148,9 @@ class SecretReflector:
             self._heartbeat(scope)
             if self._is_of_another_epoch(scope):
                 return
+            if self._silent[scope]:  # so the watch works, and not only the list before it
+                self._silent[scope] = 0
+                self._scopes.secrets_known(scope)
             self._caches.versions.saw(SECRETS, event.version)
             self._as_of[scope] = event.version
             self._hear(event)

@@ -20,7 +20,15 @@ from kubernetes.aio.config import incluster_config
 
 from asset_token_operator import api_server, kubeconfig
 from asset_token_operator.api_server import CONNECTIONS, ApiClient
-from asset_token_operator.errors import KubeError, KubeUnavailableError
+from asset_token_operator.errors import (
+    ConflictError,
+    KubeError,
+    KubeRefusedError,
+    KubeUnavailableError,
+    NotFoundError,
+)
+from asset_token_operator.kube import KubeClient
+from asset_token_operator.leadership import forever
 from tests.support.api_server import (
     Answer,
     StandIn,
@@ -239,6 +247,71 @@ async def test_a_page_without_an_end_is_read_up_to_a_bound_and_told_in_our_words
         assert "canary" not in str(caught.value)
         assert str(status) in str(caught.value) or "redirect" in str(caught.value)
     assert sent < 30_000_000, "what the sockets hold, and no more"
+
+
+PAGES = [
+    pytest.param(b"default backend - 404", id="an ingress' page"),
+    pytest.param(b"404 page not found\n", id="that of any Go server"),
+    pytest.param(b"<html>Please log in</html>", id="HTML"),
+    pytest.param(b'{"message":"no Route matched","code":404}', id="a gateway's JSON"),
+    pytest.param(b'{"kind":"Secret"}', id="another kind"),
+    pytest.param(b"", id="nothing"),
+    pytest.param(b'<script>a={"message":"canary"}</script>' + b" " * 300_000, id="a long page"),
+]
+
+
+@pytest.mark.parametrize("status", [403, 404, 409, 422], ids=str)
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("watches", [False, True], ids=["call", "watch"])
+async def test_a_refusal_that_is_not_the_api_servers_is_an_outage(
+    begin: Begin, status: int, page: bytes, *, watches: bool
+) -> None:
+    """Nothing is known to be missing, or refused, where an ingress or a load balancer answers."""
+    _, server = await begin(answering(status, page))
+    watch = server.stream(WATCH, dict, {"watch": "true"}, "application/json")
+    with pytest.raises(KubeUnavailableError) as caught:
+        await (anext(watch) if watches else get(server))
+
+    what = f"watch {WATCH}" if watches else f"GET {SECRET}"
+    assert str(caught.value) == (
+        f"{what}: no answer from the API server, but {status} from something else; check the server's address, and what"
+        " stands in front of it; tried again by itself."
+    )
+
+
+@pytest.mark.parametrize("length", [1, 1_000_000], ids=["short", "longer than is read"])
+@pytest.mark.parametrize(
+    ("status", "kind"), [(403, KubeRefusedError), (404, NotFoundError), (409, ConflictError), (422, KubeRefusedError)]
+)
+async def test_a_refusal_of_the_api_server_is_one(
+    begin: Begin, status: int, kind: type[KubeRefusedError], length: int
+) -> None:
+    said = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": "x" * length}
+    _, server = await begin(answering(status, json.dumps(said, separators=(",", ":")).encode()))
+    with pytest.raises(KubeRefusedError) as caught:
+        await get(server)
+
+    assert (type(caught.value), caught.value.status) == (kind, status)
+
+
+@pytest.mark.parametrize("page", PAGES)
+async def test_whether_there_is_a_crd_is_the_api_servers_to_say(begin: Begin, page: bytes) -> None:
+    _, server = await begin(answering(404, page))
+    with pytest.raises(KubeUnavailableError):
+        await KubeClient(server, forever).serves_asset_tokens()
+
+
+async def test_that_there_is_no_crd_the_api_server_says_in_plain_text(begin: Begin) -> None:
+    own = {"Audit-Id": "7098fde0-5a78-4339-bfce-b807de2c9286", "Content-Type": "text/plain; charset=utf-8"}
+    _, server = await begin(answering(404, b"404 page not found\n", own))
+
+    assert not await KubeClient(server, forever).serves_asset_tokens()
+
+
+async def test_an_answer_with_a_number_that_is_out_of_range_makes_no_sense(begin: Begin) -> None:
+    _, server = await begin(answering(200, b'{"seconds": 1e300}'))
+    with pytest.raises(KubeUnavailableError, match=r"the API server's answer makes no sense; tried again by itself\.$"):
+        await server.call("GET", SECRET, lambda answer: dt.timedelta(seconds=answer["seconds"]))
 
 
 @pytest.mark.parametrize(

@@ -1192,7 +1192,6 @@ class TestAFailure:
     @pytest.mark.parametrize(
         "body",
         [
-            pytest.param(b"<html>Forbidden</html>", id="html"),
             pytest.param(b'{"kind": "Status", "details": "x"}', id="details-is-text"),
             pytest.param(b'{"kind": "Status", "details": {"causes": {"field": "type"}}}', id="causes-is-an-object"),
             pytest.param(b'{"kind": "Status", "details": {"causes": [null, 1]}}', id="causes-are-no-objects"),

@@ -448,6 +448,43 @@ def test_pod_of_helm_test_is_none_of_the_operators(helm: Helm) -> None:
     assert only["command"][2].strip() == (CHART / "files" / "operator_works.py").read_text().strip()
 
 
+def named(word: str) -> Json:
+    """Values that have the word wherever a user's text goes."""
+    values: Json = {"watchNamespaces": [word], "serviceAccount": {"name": word, "annotations": {"a": word}}}
+    values |= {"priorityClassName": word, "caBundle": {"configMapName": word, "key": word}, "watchSelector": word}
+    values |= {"image": {"repository": word, "tag": word}, "imagePullSecrets": [{"name": word}]}
+    values |= {"leaderElection": {"leaseName": word}, "extraEnv": [{"name": word, "value": word}]}
+    values |= {name: {"a": word} for name in ("nodeSelector", "podLabels", "podAnnotations", "deploymentAnnotations")}
+    of_metrics = {"enabled": True, "labels": {"b": word}}
+    values["metrics"] = dict.fromkeys(("serviceMonitor", "prometheusRule", "dashboard"), of_metrics)
+    return values | {"commonLabels": {"c": word}}
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["42", "007", "1e3", "0x1f", "null", "true", "no", "off", "2026-01-01", "1-1"],
+    ids=lambda word: f"is {word}",
+)
+@pytest.mark.parametrize("full", [True, False], ids=["names its objects", "is a release"])
+def test_a_name_that_looks_like_something_else_stays_text(helm: Helm, word: str, *, full: bool) -> None:
+    """To YAML these are numbers, nothing, truths and dates; to Kubernetes they are names like any other."""
+
+    def render(word: str) -> list[Json]:
+        values = named(word) | ({"fullnameOverride": word} if full else {})
+        return helm.template(values, release=word, namespace=word)
+
+    expected = json.dumps(render("xyzzy")).replace("xyzzy", word)
+    assert render(word) == json.loads(expected)
+
+
+def test_a_url_that_ends_like_a_key_stays_an_argument(helm: Helm) -> None:
+    deployment = find(
+        helm.template({"sandboxUrl": "https://a.test:", "productionUrl": "https://b.test:"}), "Deployment"
+    )
+
+    assert container(deployment)["args"][-2:] == ["--sandbox-url=https://a.test:", "--production-url=https://b.test:"]
+
+
 def test_notes_name_the_namespaces(helm: Helm) -> None:
     notes, _ = helm.run(
         "install", RELEASE, str(CHART), "--dry-run=client", values=IMAGE | {"watchNamespaces": ["shop", "b"]}

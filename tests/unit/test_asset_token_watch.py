@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import inspect
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -579,6 +579,24 @@ async def test_a_crd_that_is_taken_away_ends_the_service_until_it_is_there_again
     assert everywhere.caches.asset_token(A) is None, "it went with the CRD"
 
 
+async def test_a_404_is_anybodys_while_the_api_server_serves_the_crd(
+    everywhere: Watch, log: pytest.LogCaptureFixture
+) -> None:
+    """A load balancer without a backend answers so."""
+    await everywhere.start()
+    await everywhere.begin()
+    everywhere.kopf.observer.refused(EVERYWHERE, 404)
+    everywhere.kopf.ended.set()
+    await settle()
+    assert everywhere.served() == [EVERYWHERE]
+    assert not everywhere.scopes.is_followed(EVERYWHERE)
+
+    await everywhere.clock.advance(SECOND)
+    await everywhere.begin()
+    assert everywhere.scopes.is_followed(EVERYWHERE)
+    assert said(log) == []
+
+
 # It can't be followed
 
 
@@ -734,6 +752,50 @@ async def test_kopf_that_asks_for_nothing_and_does_not_watch_all_is_begun_anew(t
     assert len(two_namespaces.kopfs) == 2
 
 
+@pytest.mark.parametrize(
+    "lose",
+    [
+        pytest.param(lambda observer: observer.refused("shop", 429), id="too many requests"),
+        pytest.param(lambda observer: observer.refused("shop", 401), id="its login expired"),
+        pytest.param(
+            lambda observer: observer.unreachable("shop", "10.96.0.1:443: connection refused"), id="no answer"
+        ),
+    ],
+)
+async def test_kopf_that_sleeps_since_a_watch_was_lost_is_begun_anew_whatever_it_does_elsewhere(
+    two_namespaces: Watch, lose: Callable[[Observer], None]
+) -> None:
+    """After a 429 it sleeps as long as `Retry-After` says, be that hours."""
+    await two_namespaces.start()
+    await two_namespaces.begin("shop", "bank")
+    for _ in range(300):
+        await two_namespaces.clock.advance(SECOND)
+    assert len(two_namespaces.kopfs) == 1
+
+    lose(two_namespaces.kopf.observer)
+    for second in range(32):
+        assert second > 29 or len(two_namespaces.kopfs) == 1
+        two_namespaces.kopf.observer.asked("bank")
+        await two_namespaces.clock.advance(SECOND)
+    await two_namespaces.clock.advance(SECOND)
+    assert len(two_namespaces.kopfs) == 2
+    await two_namespaces.begin("shop", "bank")
+    for _ in range(120):
+        await two_namespaces.clock.advance(SECOND)
+    assert len(two_namespaces.kopfs) == 2
+
+
+async def test_kopf_that_asks_again_where_a_watch_was_lost_is_left_alone(two_namespaces: Watch) -> None:
+    await two_namespaces.start()
+    await two_namespaces.begin("shop", "bank")
+    for _ in range(120):
+        two_namespaces.kopf.observer.asked("shop")
+        two_namespaces.kopf.observer.unreachable("shop", "10.96.0.1:443: connection refused")
+        await two_namespaces.clock.advance(SECOND)
+
+    assert len(two_namespaces.kopfs) == 1
+
+
 async def test_kopf_is_begun_anew_when_the_api_server_is_reached_another_way(everywhere: Watch) -> None:
     """Its session was made with the old CA, say."""
     await everywhere.start()
@@ -813,6 +875,48 @@ async def test_a_backup_that_was_restored_is_seen_and_kopf_begun_anew(
     await everywhere.begin(listed=False)
     await everywhere.clock.advance(2 * SECOND)
     assert len(kopfs) == 2
+
+
+async def test_a_backup_that_counts_on_is_seen_and_kopf_begun_anew(
+    everywhere: Watch, kopfs: list[FakeKopf], log: pytest.LogCaptureFixture
+) -> None:
+    """It was restored with `--bump-revision --mark-compacted`; A was changed since, B was created."""
+    everywhere.kube.put(A, C)
+    backup = dict(everywhere.kube.versions)
+    await everywhere.start()
+    everywhere.kube.put(A, B)
+    everywhere.see(A, B, C)
+    await everywhere.begin()
+    everywhere.kube.version, everywhere.kube.versions = 1_000_000_000, backup
+    everywhere.see(A, C)
+    await everywhere.begin()
+    await everywhere.clock.advance(2 * SECOND)
+    await everywhere.clock.advance(SECOND)
+
+    assert len(kopfs) == 2
+    assert "resource versions have gone back, as after a restored backup: all is listed anew" in said(log)
+    everywhere.see(A, C)
+    await everywhere.begin()
+    assert {token.key: token.version for token in everywhere.caches.asset_tokens()} == backup
+    for _ in range(3):
+        await everywhere.begin()
+        await everywhere.clock.advance(2 * SECOND)
+    assert len(kopfs) == 2
+
+
+async def test_a_write_of_our_own_since_the_list_is_no_backup(everywhere: Watch, kopfs: list[FakeKopf]) -> None:
+    everywhere.kube.put(A)
+    everywhere.kube.gates[EVERYWHERE] = asyncio.Event()
+    await everywhere.start()
+    everywhere.see(A)
+    await everywhere.begin()
+    everywhere.kube.put(A)
+    everywhere.see(A)
+    everywhere.kube.gates[EVERYWHERE].set()
+    await everywhere.clock.advance(2 * SECOND)
+
+    assert len(kopfs) == 1
+    assert everywhere.served() == [EVERYWHERE]
 
 
 async def test_what_another_has_found_out_counts_here_too(everywhere: Watch, kopfs: list[FakeKopf]) -> None:

@@ -17,6 +17,7 @@ import kopf
 import pytest
 from aiohttp import web
 
+from asset_token_operator import handlers
 from asset_token_operator.handlers import KopfThread, kopf_settings
 from asset_token_operator.logs import configure_logging
 from asset_token_operator.model import AssetToken, Key
@@ -31,10 +32,11 @@ SHOP = "/apis/auth.getasset.com/v1alpha1/namespaces/shop/assettokens"
 
 
 class Observed:
-    """An observer that notes what it is told, and in which thread."""
+    """An observer that notes what it is told, in which thread, and for which scopes requests are made."""
 
     def __init__(self) -> None:
         self.told: list[tuple[Any, ...]] = []
+        self.scopes: list[str | None] = []
         self.threads: set[int] = set()
         self._news = asyncio.Event()
 
@@ -50,7 +52,8 @@ class Observed:
                 self._news.clear()
                 await self._news.wait()
 
-    def asked(self) -> None:
+    def asked(self, scope: str | None = None) -> None:
+        self.scopes.append(scope)
         self._note("asked")
 
     def watching(self, scope: str, *, listed: bool) -> None:
@@ -331,6 +334,7 @@ async def test_each_scope_is_listed_by_itself(thread: KopfThread, observer: Obse
                 await settle()
 
     assert observer.news() == [("watching", "", False), ("watching", "shop", True)]
+    assert observer.scopes == ["shop", "", "shop"]
 
 
 @pytest.mark.parametrize("query", ["limit=100", "watch=true"], ids=["list", "watch"])
@@ -416,6 +420,59 @@ async def test_what_is_no_list_of_asset_tokens_is_a_sign_of_life_and_nothing_els
             await settle()
 
     assert observer.told == [("asked",)]
+    assert observer.scopes == [None]
+
+
+# How often it asks
+
+
+def a_cluster_of_ours(watched: bytes) -> Answer:
+    """An API server that has no AssetToken and ends each watch at once, having said that."""
+    name, group = "auth.getasset.com", {"groupVersion": "auth.getasset.com/v1alpha1", "version": "v1alpha1"}
+    resource = {"name": "assettokens", "singularName": "assettoken", "kind": "AssetToken", "namespaced": True}
+    resource |= {"verbs": ["list", "watch", "patch"], "shortNames": [], "categories": []}
+    answers: dict[str, Any] = {
+        "/api": {"versions": ["v1"]},
+        "/api/v1": {"groupVersion": "v1", "resources": [{**resource, "name": "namespaces", "kind": "Namespace"}]},
+        "/apis": {"groups": [{"name": name, "versions": [group], "preferredVersion": group}]},
+        f"/apis/{name}/v1alpha1": {"groupVersion": group["groupVersion"], "resources": [resource]},
+        ALL: {"kind": "AssetTokenList", "metadata": {"resourceVersion": "10"}, "items": []},
+    }
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        if "watch" in request.query:
+            return web.Response(body=watched)
+        return web.json_response(answers.get(request.path, {}))
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("watched", "listed"),
+    [
+        pytest.param(b"", False, id="in order"),
+        pytest.param(b'{"type":"ERROR","object":{"kind":"Status","code":410}}\n', True, id="with 410"),
+    ],
+)
+async def test_watches_that_end_as_they_begin_are_no_hot_loop(
+    monkeypatch: pytest.MonkeyPatch,
+    thread: KopfThread,
+    observer: Observed,
+    serve: Serve,
+    *,
+    watched: bytes,
+    listed: bool,
+) -> None:
+    monkeypatch.setattr(handlers, "AGAIN_SECONDS", 0.3)
+    async with serve(a_cluster_of_ours(watched)):
+        thread.start()
+        await observer.hears(("watching", "", True))
+        began = asyncio.get_running_loop().time()
+        await observer.hears(("watching", "", listed), 4 if listed else 3)
+        thread.stop()
+        await end_of(thread)
+
+    assert asyncio.get_running_loop().time() - began > 0.8
 
 
 # What it logs of what it was answered

@@ -4,15 +4,18 @@ import asyncio
 import logging
 import re
 import socket
+import tracemalloc
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from datetime import timedelta
 
 import httpx
 import pytest
 
+from asset_token_operator import health as health_module
 from asset_token_operator.config import Address
 from asset_token_operator.errors import KubeUnavailableError, ListenError
-from asset_token_operator.health import PATIENCE, Health, serving
+from asset_token_operator.health import PATIENCE, Health, Scrape, serving
 from asset_token_operator.scopes import Scopes
 from tests.support.clock import ManualClock, settle
 
@@ -242,6 +245,71 @@ class TestServing:
             assert {(await answer).status_code for answer in asked} == {500}
 
         assert log.text.count("no metrics for this scrape: a defect (ValueError); please report it") == 1
+
+    async def test_who_reads_metrics_slowly_holds_next_to_nothing_and_harms_no_scrape(
+        self, health: Health, log: pytest.LogCaptureFixture
+    ) -> None:
+        """The metrics of 20,000 AssetTokens are as large, and an address bears 128 connections."""
+        begun, size = list[None](), 10_000_000
+
+        async def large() -> bytes:
+            begun.append(None)
+            return b"x" * size
+
+        async with serving(health, large, ANY, ANY), AsyncExitStack() as stack:
+            (address,) = addresses(log)
+            host, _, port = address.rpartition(":")
+            tracemalloc.start()
+            stack.callback(tracemalloc.stop)
+            writers = list[asyncio.StreamWriter]()
+            for _ in range(60):
+                client = socket.create_connection((host, int(port)))
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
+                reader, writer = await asyncio.open_connection(sock=client)
+                stack.callback(writer.close)
+                writers.append(writer)
+                writer.write(b"GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n")
+                assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+            held, _ = tracemalloc.get_traced_memory()
+            assert len(begun) <= 5
+            assert held < 8 * size
+            assert len((await get(address, "/metrics")).content) == size
+            assert (await get(address, "/healthz")).text == "ok\n"
+
+            for writer in writers:
+                writer.transport.abort()
+            await asyncio.sleep(0.2)
+            made = len(begun)
+            await get(address, "/metrics")
+            assert len(begun) == made + 1, "nobody reads any more, so they are as of now"
+
+    async def test_metrics_are_made_anew_after_a_while_also_where_many_read_slowly(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(health_module, "SHARED_SECONDS", 0.2)
+        begun = list[None]()
+
+        async def render() -> bytes:
+            begun.append(None)
+            return b"made %d\n" % len(begun)
+
+        scrape = Scrape(render)
+        scrape.readers = 4
+        assert [await scrape.metrics() for _ in range(3)] == [b"made 1\n"] * 3
+        await asyncio.sleep(0.25)
+        assert await scrape.metrics() == b"made 2\n"
+
+        scrape.readers -= 1
+        assert await scrape.metrics() == b"made 3\n", "few read, so they are as of now"
+
+    async def test_that_there_are_metrics_is_told_without_them(
+        self, health: Health, log: pytest.LogCaptureFixture
+    ) -> None:
+        async with serving(health, metrics, ANY, ANY):
+            (address,) = addresses(log)
+            answer = await get(address, "/metrics", "HEAD")
+
+        assert (answer.status_code, answer.content, answer.headers["content-length"]) == (200, b"", "5")
 
     async def test_an_address_in_use_is_said_in_a_sentence(self, health: Health) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:

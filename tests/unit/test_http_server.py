@@ -54,7 +54,17 @@ def routes(gate: asyncio.Event) -> list[web.RouteDef]:
     async def answer(request: web.Request) -> web.Response:
         return web.Response(body=LARGE if request.path == "/large" else b"ok\n")
 
-    return [web.get("/healthz", answer), web.get("/slow", slow), web.get("/large", answer)]
+    async def in_pieces(_: web.Request) -> web.Response:
+        pieces = (LARGE[at : at + 2**16] for at in range(0, len(LARGE), 2**16))
+
+        async def all_of_them() -> AsyncIterator[bytes]:
+            for piece in pieces:
+                yield piece
+
+        return web.Response(body=all_of_them(), headers={"Content-Length": str(len(LARGE))})
+
+    paths = {"/healthz": answer, "/slow": slow, "/large": answer, "/pieces": in_pieces}
+    return [web.get(path, handler) for path, handler in paths.items()]
 
 
 def ports(log: pytest.LogCaptureFixture) -> list[tuple[str, int]]:
@@ -344,9 +354,10 @@ class TestSilence:
 
         assert await client.ended()
 
-    async def test_who_does_not_read_the_answer_is_let_go_of(self, connect: Connect) -> None:
+    @pytest.mark.parametrize("path", ["/large", "/pieces"])
+    async def test_who_does_not_read_the_answer_is_let_go_of(self, connect: Connect, path: str) -> None:
         client = await connect()
-        client.send("GET /large HTTP/1.1\r\nHost: here\r\n\r\n")
+        client.send(f"GET {path} HTTP/1.1\r\nHost: here\r\n\r\n")
         await asyncio.sleep(1)
         read = 0
         with suppress(ConnectionError):
@@ -355,14 +366,39 @@ class TestSilence:
 
         assert read < len(LARGE)
 
-    async def test_who_reads_the_answer_slowly_gets_all_of_it(self, connect: Connect) -> None:
+    @pytest.mark.parametrize("path", ["/large", "/pieces"])
+    async def test_who_reads_the_answer_slowly_gets_all_of_it(self, connect: Connect, path: str) -> None:
         client = await connect()
-        client.send("GET /large HTTP/1.1\r\nHost: here\r\n\r\n")
+        client.send(f"GET {path} HTTP/1.1\r\nHost: here\r\n\r\n")
         head = await client.reader.readuntil(b"\r\n\r\n")
         assert f"Content-Length: {len(LARGE)}\r\n".encode() in head
         read = 0
         while read < len(LARGE):
             read += len(await client.reader.readexactly(min(2**20, len(LARGE) - read)))
+            await asyncio.sleep(0.05)
+
+    @pytest.mark.parametrize("path", ["/large", "/pieces"])
+    async def test_who_reads_the_answer_more_slowly_than_all_of_it_may_take_is_let_go_of(
+        self, connect: Connect, monkeypatch: pytest.MonkeyPatch, path: str
+    ) -> None:
+        monkeypatch.setattr(http_server, "ANSWER_SECONDS", 0.5)
+        client = await connect()
+        client.send(f"GET {path} HTTP/1.1\r\nHost: here\r\n\r\n")
+        began, read = asyncio.get_running_loop().time(), 0
+        with suppress(ConnectionError):
+            while data := await client.reader.read(2**18):
+                read += len(data)
+                await asyncio.sleep(0.05)
+
+        assert read < len(LARGE)
+        assert asyncio.get_running_loop().time() - began < 3
+
+    async def test_who_asks_again_has_as_long_again(self, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(http_server, "ANSWER_SECONDS", 0.3)
+        client = await connect()
+        for _ in range(10):
+            assert await client.ask() == b"HTTP/1.1 200 OK\r\n"
+            await client.reader.readuntil(b"ok\n")
             await asyncio.sleep(0.05)
 
     async def test_who_waits_for_an_answer_that_takes_long_gets_it(self, connect: Connect, gate: asyncio.Event) -> None:

@@ -18,6 +18,8 @@ from asset_token_operator.errors import (
 )
 from asset_token_operator.leadership import (
     LEASE_DURATION,
+    LONGEST_LEASE,
+    MOST_TRANSITIONS,
     ONCE_MORE,
     RENEW_EVERY,
     RETRY_PERIOD,
@@ -28,6 +30,9 @@ from tests.support.clock import ManualClock, settle
 
 SECOND = timedelta(seconds=1)
 PATH = "/apis/coordination.k8s.io/v1/namespaces/operators/leases/tokens"
+
+STORABLE = 2**31
+"""What numbers of a Lease are below: they are int32."""
 
 
 class FakeLeases:
@@ -78,6 +83,8 @@ class FakeLeases:
         )
         if conflict:
             raise ConflictError("409", 409)
+        if body["spec"].get("leaseTransitions", 0) >= STORABLE:
+            raise KubeRefusedError("400", 400)
         self.writes.append(body["spec"])
         self.put(**body["spec"])
 
@@ -101,10 +108,23 @@ def leases() -> FakeLeases:
     return FakeLeases()
 
 
+class CutOff:
+    """The way to the Lease of one operator alone, which may be cut."""
+
+    def __init__(self, leases: FakeLeases) -> None:
+        self._leases = leases
+        self.cut = False
+
+    async def call(self, *given: Any, **named: Any) -> Any:
+        if self.cut:
+            raise KubeUnavailableError("no answer")
+        return await self._leases.call(*given, **named)
+
+
 class Member:
     """An operator that takes part: acquires the Lease and keeps it, again and again."""
 
-    def __init__(self, leases: FakeLeases, clock: ManualClock, name: str) -> None:
+    def __init__(self, leases: FakeLeases | CutOff, clock: ManualClock, name: str) -> None:
         self.leadership = Leadership(leases, "operators", "tokens", name, clock)
         self.terms = 0
         self._task = asyncio.create_task(self._serve())
@@ -130,7 +150,7 @@ class Member:
 
 
 @asynccontextmanager
-async def a_member(leases: FakeLeases, clock: ManualClock, name: str) -> AsyncIterator[Member]:
+async def a_member(leases: FakeLeases | CutOff, clock: ManualClock, name: str) -> AsyncIterator[Member]:
     member = Member(leases, clock, name)
     await settle()
     yield member
@@ -360,3 +380,68 @@ async def test_a_lease_that_was_let_go_and_deleted_is_taken_at_once(leases: Fake
         leases.lease = None
         await clock.advance(RETRY_PERIOD)
         assert third.leads()
+
+
+# A Lease that somebody edited
+
+
+EDITED = [
+    pytest.param({"leaseDurationSeconds": 1}, id="a second"),
+    pytest.param({"leaseDurationSeconds": None}, id="no duration"),
+    pytest.param({"leaseDurationSeconds": STORABLE - 1}, id="for 68 years"),
+    pytest.param({"renewTime": None, "acquireTime": None, "leaseTransitions": None}, id="never renewed"),
+    pytest.param({"renewTime": "9999-12-31T23:59:59.000000Z"}, id="renewed in the future"),
+    pytest.param({"strategy": "OldestEmulationVersion", "preferredHolder": "c"}, id="with more fields"),
+]
+
+
+@pytest.mark.parametrize("edit", EDITED)
+async def test_a_leader_that_is_cut_off_when_its_lease_is_edited_is_respected_to_its_end(
+    leases: FakeLeases, clock: ManualClock, edit: Mapping[str, Any]
+) -> None:
+    way = CutOff(leases)
+    async with a_member(way, clock, "a") as leader, a_member(leases, clock, "b") as standby:
+        await pass_seconds(clock, 3)
+        leases.put(**edit)
+        way.cut = True
+        for _ in range(int(LONGEST_LEASE / SECOND) + 2):
+            await clock.advance(SECOND)
+            assert not (leader.leads() and standby.leads())
+
+        assert standby.leads()
+
+
+@pytest.mark.parametrize("edit", EDITED)
+async def test_an_edited_lease_is_put_right_by_its_leader_which_stays(
+    leases: FakeLeases, clock: ManualClock, edit: Mapping[str, Any]
+) -> None:
+    async with a_member(leases, clock, "a") as leader, a_member(leases, clock, "b") as standby:
+        await pass_seconds(clock, 3)
+        leases.put(**edit)
+        for _ in range(20):
+            await clock.advance(SECOND)
+            assert (leader.leads(), standby.leads()) == (True, False)
+
+        assert leases.lease is not None
+        assert leases.lease["spec"]["leaseDurationSeconds"] == 15
+
+
+@pytest.mark.parametrize("edit", EDITED)
+async def test_an_edited_lease_of_nobody_who_runs_is_taken(
+    leases: FakeLeases, clock: ManualClock, edit: Mapping[str, Any]
+) -> None:
+    leases.put(holderIdentity="gone", **edit)
+    async with a_member(leases, clock, "a") as member:
+        await pass_seconds(clock, int(LONGEST_LEASE / SECOND) + 1)
+
+        assert member.leads()
+
+
+async def test_a_lease_whose_transitions_can_be_counted_no_further_is_taken(
+    leases: FakeLeases, clock: ManualClock
+) -> None:
+    leases.put(holderIdentity="", leaseTransitions=MOST_TRANSITIONS)
+    async with a_member(leases, clock, "a") as member:
+        assert member.leads()
+        assert leases.lease is not None
+        assert leases.lease["spec"]["leaseTransitions"] == MOST_TRANSITIONS

@@ -2,7 +2,7 @@ import asyncio
 import contextlib
 import inspect
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
 
@@ -85,6 +85,13 @@ class FakeSecrets:
     def forget(self) -> None:
         """The API server keeps only the latest events (410 Gone)."""
         self._forgotten = self._version
+
+    def restore_and_count_on(self, backup: Mapping[Key, SecretState]) -> None:
+        """The same with `--bump-revision --mark-compacted`: all before is forgotten, and what comes is far beyond."""
+        self._version += 1_000_000_000
+        self.secrets, self._events = dict(backup), []
+        self.forget()
+        self.end_watches(GONE)
 
     def restore(self, *keys: Key) -> None:
         """etcd is restored from a backup in which these were: all watches break."""
@@ -531,6 +538,7 @@ async def test_an_api_server_that_answered_since_is_tried_again_soon(everywhere:
         everywhere.kube.end_watches(UNREACHABLE)
         await settle()
         await everywhere.clock.advance(5 * SECOND)
+        everywhere.kube.bookmark()
         await everywhere.clock.advance(300 * SECOND)
     lists = len(everywhere.kube.lists)
 
@@ -549,6 +557,73 @@ async def test_a_namespace_that_fails_does_not_hold_up_another(two_namespaces: R
     assert two_namespaces.known(A, FAR) == [None, 102]
     await two_namespaces.clock.advance(SECOND)
     assert two_namespaces.known(A, FAR) == [101, 102]
+
+
+@pytest.mark.parametrize("error", [FORBIDDEN, GONE, UNREACHABLE], ids=["forbidden", "gone", "it breaks at once"])
+async def test_a_watch_that_never_works_is_told_once_and_all_is_listed_each_five_seconds(
+    everywhere: Reflection, caplog: pytest.LogCaptureFixture, error: KubeError
+) -> None:
+    """A Role without `watch`, say: the list alone is no following."""
+    caplog.set_level(logging.INFO, "asset_token_operator")
+    real, works = everywhere.kube.watch_secrets, list[None]()
+
+    async def watch(namespace: str, since: int) -> AsyncIterator[SecretEvent]:
+        if not works:
+            raise error
+        async for event in real(namespace, since):
+            yield event
+
+    everywhere.kube.watch_secrets = watch  # type: ignore[method-assign]
+    await everywhere.start()
+    assert everywhere.scopes.serves(EVERYWHERE)
+    for _ in range(15):
+        await everywhere.clock.advance(SECOND)
+    for _ in range(285):
+        await everywhere.clock.advance(SECOND)
+        assert list(everywhere.scopes.problems()) == [f"all namespaces: {error}"]
+
+    assert len(everywhere.kube.lists) <= 63
+    everywhere.kube.put(A)
+    await everywhere.clock.advance(5 * SECOND)
+    assert await everywhere.told() == [A], "what is listed is acted on all the same"
+
+    works.append(None)
+    await everywhere.clock.advance(5 * SECOND)
+    everywhere.kube.bookmark()
+    await settle()
+    assert list(everywhere.scopes.problems()) == []
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("WARNING", f"all namespaces: Secrets can't be followed: {error}"),
+        ("INFO", "all namespaces: followed again"),
+    ]
+
+
+async def test_a_list_that_never_comes_to_its_end_is_told_once(
+    everywhere: Reflection, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The API server, or what stands in front of it, forgets a list before its second page is asked for."""
+    everywhere.kube.put(A, B, C)
+    everywhere.kube.failures, everywhere.kube.failing_page = [GONE] * 1000, 1
+    await everywhere.start()
+    assert caplog.messages == []
+    for _ in range(300):
+        await everywhere.clock.advance(SECOND)
+
+    assert caplog.messages == [f"all namespaces: Secrets can't be followed: {GONE}"]
+    assert list(everywhere.scopes.problems()) == [f"all namespaces: {GONE}"]
+    everywhere.kube.failures = []
+    await everywhere.clock.advance(5 * SECOND)
+    assert everywhere.scopes.is_followed(EVERYWHERE)
+
+
+async def test_api_servers_that_are_restarted_in_turn_are_followed_at_once_each_time(everywhere: Reflection) -> None:
+    await everywhere.start()
+    for _ in range(2):
+        everywhere.kube.end_watches(UNREACHABLE)
+        await settle()
+        assert not everywhere.scopes.is_followed(EVERYWHERE)
+        await everywhere.clock.advance(2 * SECOND)
+        assert everywhere.scopes.is_followed(EVERYWHERE)
 
 
 # Several namespaces
@@ -716,3 +791,45 @@ async def test_what_another_has_found_out_counts_here_too(everywhere: Reflection
 
     assert everywhere.kube.lists == ["", ""]
     assert everywhere.known(A) == [60]
+
+
+async def test_a_backup_that_counts_on_is_seen_by_what_is_listed(
+    everywhere: Reflection, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All but B is as in the backup; C was deleted since, FAR was created."""
+    everywhere.kube.page = 1
+    everywhere.kube.put(A, B, C)
+    backup = dict(everywhere.kube.secrets)
+    await everywhere.start()
+    everywhere.kube.put(B, FAR)
+    everywhere.kube.delete(C)
+    await everywhere.told()
+    everywhere.kube.restore_and_count_on(backup)
+    await settle()
+    for _ in range(5):
+        await everywhere.clock.advance(SECOND)
+
+    assert await everywhere.told() == [FAR, B, C]
+    assert everywhere.known(A, B, C, FAR) == [101, 102, 103, None]
+    assert everywhere.kube.lists == ["", ""]
+    assert caplog.text.count("resource versions have gone back") == 1
+    everywhere.kube.put(A)
+    assert await everywhere.told() == [A]
+
+
+async def test_each_namespace_begins_anew_once_after_a_backup_that_counts_on(
+    two_namespaces: Reflection, caplog: pytest.LogCaptureFixture
+) -> None:
+    two_namespaces.kube.put(A, FAR)
+    backup = dict(two_namespaces.kube.secrets)
+    await two_namespaces.start()
+    two_namespaces.kube.put(A, FAR)
+    await settle()
+    two_namespaces.kube.restore_and_count_on(backup)
+    await settle()
+    for _ in range(10):
+        await two_namespaces.clock.advance(SECOND)
+
+    assert two_namespaces.known(A, FAR) == [101, 102]
+    assert sorted(two_namespaces.kube.lists) == ["bank", "bank", "shop", "shop"]
+    assert caplog.text.count("resource versions have gone back") == 1

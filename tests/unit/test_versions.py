@@ -1,3 +1,5 @@
+import pytest
+
 from asset_token_operator.versions import ASSET_TOKENS, SECRETS, Versions
 
 
@@ -44,3 +46,25 @@ def test_another_kind_may_be_in_another_etcd() -> None:
     versions.compare(ASSET_TOKENS, 60, versions.highest(ASSET_TOKENS))
 
     assert versions.epoch == 0
+
+
+@pytest.mark.parametrize(
+    ("listed", "known", "epoch"),
+    [
+        pytest.param(90, 90, 0, id="as it was known"),
+        pytest.param(95, 90, 0, id="changed since"),
+        pytest.param(90, 95, 1, id="as it was before"),
+        pytest.param(90, 100, 1, id="as it was before a change of the list's own version"),
+        pytest.param(90, 101, 0, id="changed by a write of our own since it was listed"),
+        pytest.param(90, 0, 0, id="known in another epoch"),
+    ],
+)
+def test_an_object_that_is_listed_as_it_was_before_a_change_that_the_list_has_passed_begins_another(
+    listed: int, known: int, epoch: int
+) -> None:
+    """Versions may count on from beyond what they had reached when a backup is restored."""
+    versions = Versions()
+    versions.saw(SECRETS, 98)
+    versions.compare(SECRETS, 100, 98, [(1, 1), (listed, known)])
+
+    assert (versions.epoch, versions.highest(SECRETS)) == (epoch, 100)

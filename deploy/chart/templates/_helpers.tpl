@@ -15,8 +15,8 @@ chart may be missing, and is then as values.yaml has it. */}}
 {{- end }}
 
 {{- define "asset-token-operator.selector" -}}
-app.kubernetes.io/name: {{ .Chart.Name }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ .Chart.Name | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "asset-token-operator.operatorSelector" -}}
@@ -44,8 +44,8 @@ app.kubernetes.io/component: operator
 
 {{- define "asset-token-operator.subject" -}}
 - kind: ServiceAccount
-  name: {{ include "asset-token-operator.serviceAccount" . }}
-  namespace: {{ .Release.Namespace }}
+  name: {{ include "asset-token-operator.serviceAccount" . | quote }}
+  namespace: {{ .Release.Namespace | quote }}
 {{- end }}
 
 {{- /* Empty where there is no election. */}}
@@ -83,7 +83,7 @@ app.kubernetes.io/component: operator
 imagePullSecrets: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with .Values.dnsPolicy }}
-dnsPolicy: {{ . }}
+dnsPolicy: {{ . | quote }}
 {{- end }}
 {{- with .Values.dnsConfig }}
 dnsConfig: {{- toYaml . | nindent 2 }}
