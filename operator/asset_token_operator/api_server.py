@@ -22,18 +22,11 @@ import aiohttp
 from aiohttp.http import HttpProcessingError
 
 from asset_token_operator import kubeconfig
-from asset_token_operator.admission import find_denial, find_silent_webhook, is_not_allowed
+from asset_token_operator.admission import find_denial
 from asset_token_operator.answers import read_date
+from asset_token_operator.api_answers import AGAIN, check, read_beginning, read_object
 from asset_token_operator.causes import cause_of
-from asset_token_operator.errors import (
-    AdmissionDeniedError,
-    ConflictError,
-    KubeError,
-    KubeRefusedError,
-    KubeUnavailableError,
-    NotFoundError,
-    TooLargeError,
-)
+from asset_token_operator.errors import KubeError, KubeUnavailableError, TooLargeError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -42,8 +35,6 @@ if TYPE_CHECKING:
     from asset_token_operator.kubeconfig import Access
 
 T = TypeVar("T")
-
-AGAIN: Final = "tried again by itself"
 
 logger = logging.getLogger(__name__)
 
@@ -58,23 +49,6 @@ WRITE_SECONDS: Final = 35.0
 CONNECTIONS: Final = 200
 """For calls, more than there can be at once (`bulkhead.py`). Watches and the Lease have as many as they need."""
 
-REASONS: Final = frozenset(
-    {"AlreadyExists", "BadRequest", "Conflict", "Expired", "Forbidden", "Gone", "Invalid", "MethodNotAllowed"}
-    | {"NotAcceptable", "NotFound", "RequestEntityTooLarge", "UnsupportedMediaType"}
-)
-"""The API server's own words (`metav1.StatusReason`)."""
-
-OWN: Final = "Audit-Id"
-"""All answers of API servers have this header. One is no Status: that for a path that isn't known, such as AssetTokens'
-where their CRD is missing, is `404 page not found` in plain text, as any ingress may send it."""
-
-MESSAGE: Final = re.compile(
-    rb'(?:"kind":"Status","apiVersion":"v1","metadata":\{\},"status":"Failure",)?"message":"(?:[^"\\]|\\["\\])+'
-)
-LONGEST_BEGINNING: Final = 2**12
-
-FIELD: Final = re.compile(r"[A-Za-z0-9_.\[\]/ -]{1,200}")
-
 ESCAPED: Final = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 """YAML refuses these as they are, or folds them as line breaks; it knows no surrogates, so all else goes as it is."""
 
@@ -86,12 +60,6 @@ LONGEST_REFUSAL: Final = 2**18
 
 SILENCE_SECONDS: Final = 90.0
 """A watch with bookmarks says something every minute, if it is alive."""
-
-TRY_AGAIN: Final = frozenset({401, 408, 429})
-"""Besides 5xx: "not now" rather than "never"."""
-
-KINDS: Final[Mapping[int, type[KubeRefusedError]]] = {404: NotFoundError, 409: ConflictError}
-"""What a refusal with such a status is."""
 
 LOOK_EVERY_SECONDS: Final = 10.0
 """How often it is looked at most whether the kubeconfig says something else, while no connection can be had."""
@@ -171,13 +139,13 @@ class ApiClient:
             async with asyncio.timeout(TIMEOUT_SECONDS if method == "GET" else WRITE_SECONDS):
                 access = self._access
                 response, content = await self._exchange(method, path, request, largest, waits=waits)
-                if response.status == HTTPStatus.UNAUTHORIZED and find_denial(_read_object(content)) is None:
+                if response.status == HTTPStatus.UNAUTHORIZED and find_denial(read_object(content)) is None:
                     if self._access is access:  # else it was, for another that was refused with the same
                         await self._look_anew()
                     if self._access.server == access.server:  # nothing that was meant for it goes elsewhere
                         response, content = await self._exchange(method, path, request, largest, waits=waits)
-            answer = _read_object(content) or _read_beginning(content)
-            _check(what, response, answer)
+            answer = read_object(content) or read_beginning(content)
+            check(what, response.status, response.headers, answer)
             return read(answer)
 
     async def stream(
@@ -189,10 +157,10 @@ class ApiClient:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 response = await self._send("GET", path, {"params": query, "headers": {"Accept": accept}}, waits=False)
                 if response.status != HTTPStatus.OK:
-                    _check(what, response, _read_object(await _read_answer(response)))
+                    check(what, response.status, response.headers, read_object(await _read_answer(response)))
             try:
                 while line := await _read_line(response):
-                    yield read(_read_object(line))
+                    yield read(read_object(line))
             finally:
                 _cut(response)
 
@@ -264,30 +232,6 @@ def _as_kube_errors(what: str, host: str) -> Iterator[None]:
         raise KubeUnavailableError(f"{what}: the API server's answer makes no sense; {AGAIN}.") from None
 
 
-def _check(what: str, response: aiohttp.ClientResponse, answer: dict[str, Any]) -> None:
-    """Raise what a status other than 2xx means."""
-    status = response.status
-    if status < HTTPStatus.MULTIPLE_CHOICES:
-        return
-    if status < HTTPStatus.BAD_REQUEST:
-        raise KubeUnavailableError(
-            f"{what}: no answer from the API server, but a redirect; check the server's address in the kubeconfig."
-        )
-    denial = find_denial(answer)
-    if denial is not None:
-        raise AdmissionDeniedError(f"{what}: {denial}; {AGAIN}.", HTTPStatus.FORBIDDEN)
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in TRY_AGAIN:
-        webhook = find_silent_webhook(answer)
-        why = "" if webhook is None else f", as admission webhook {webhook} can't be asked"
-        raise KubeUnavailableError(f"{what}: the API server answered {status}{why}; {AGAIN}.")
-    if answer.get("kind") != "Status" and OWN not in response.headers:
-        raise KubeUnavailableError(
-            f"{what}: no answer from the API server, but {status} from something else; check the server's address, and"
-            f" what stands in front of it; {AGAIN}."
-        )
-    raise _refusal(what, status, answer)
-
-
 def _cut(response: aiohttp.ClientResponse) -> None:
     """End a watch's connection at once: closing it in order would go on in the background, after the loop's end too."""
     connection = response.connection
@@ -319,37 +263,3 @@ def _write_object(body: Mapping[str, Any]) -> bytes:
     """A JSON object that is the same as YAML, as which the API server reads an apply."""
     text = json.dumps(body, ensure_ascii=False)
     return ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text).encode()
-
-
-def _read_object(body: bytes) -> dict[str, Any]:
-    """A JSON object; an empty one for anything else, which then makes no sense to whoever reads it."""
-    try:
-        answer = json.loads(body)
-    except (ValueError, RecursionError):
-        return {}
-    return answer if isinstance(answer, dict) else {}
-
-
-def _read_beginning(body: bytes) -> dict[str, Any]:
-    """Of a Status that is too long, as a webhook says much, how its message begins: that is the API server's own."""
-    found = MESSAGE.search(body, 0, LONGEST_BEGINNING)
-    return {} if found is None else _read_object(b"{" + found[0] + b'"}')
-
-
-def _refusal(what: str, status: int, answer: Mapping[str, Any]) -> KubeRefusedError:
-    """The error that a refusal means. Of its body only known words and fields are told: a webhook writes there too."""
-    reason = answer.get("reason") if answer.get("reason") in REASONS else ""
-    fields = frozenset(_blamed_fields(answer.get("details")))
-    kind = KINDS.get(status, KubeRefusedError)
-    blamed = f", because of {', '.join(sorted(fields))}" if fields else ""
-    if is_not_allowed(answer):
-        blamed = "; check the operator's Role there"
-    return kind(f"{what}: the API server refused with {status} {reason}{blamed}; {AGAIN}.", status, fields)
-
-
-def _blamed_fields(details: object) -> Iterator[str]:
-    causes = details.get("causes") if isinstance(details, dict) else None
-    for cause in causes if isinstance(causes, list) else ():
-        field_name = cause.get("field") if isinstance(cause, dict) else None
-        if isinstance(field_name, str) and FIELD.fullmatch(field_name):
-            yield field_name

@@ -60,6 +60,7 @@ BY_MODULE: Final = {
 OTHERWISE: Final = {
     "admission": Said(ASSET_TOKEN, "DeniedByPolicy"),
     "refusals": Said(ASSET_TOKEN, "RequestRefused"),
+    "api_answers": Said(ASSET_TOKEN, "ClusterUnavailable"),
     "api_server": Said(ASSET_TOKEN, "ClusterUnavailable"),
     "assembly": Said(PROBES),
     "decision": Said(ASSET_TOKEN, "SecretConflict"),
