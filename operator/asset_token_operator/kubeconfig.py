@@ -15,6 +15,7 @@ import signal
 import subprocess
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -203,8 +204,9 @@ async def _run(program: LoginProgram) -> Mapping[str, str]:
         )
     except (OSError, ValueError) as error:
         raise program.failure(cause_of(error)) from None
+    reading = asyncio.get_running_loop().run_in_executor(None, partial(process.communicate, timeout=LOAD_SECONDS))
     try:
-        output, _ = await asyncio.to_thread(process.communicate, timeout=LOAD_SECONDS)
+        output, _ = await asyncio.shield(reading)  # which reads to the end, and closes the pipe, also without us
     except subprocess.TimeoutExpired:
         with process.stdout or nullcontext():
             raise program.failure(f"it took longer than {LOAD_SECONDS:.0f} s") from None
