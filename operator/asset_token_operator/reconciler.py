@@ -152,7 +152,7 @@ class Reconciler:
         try:
             assessed, decided = await self._settle(before)
             told = await self._report(assessed, decided)
-        except NotFoundError:  # it is gone, which its watch is about to tell; or something else answered
+        except NotFoundError:  # it is gone, which its watch is about to tell
             wait = RECHECK_STATE
         except KubeError as error:
             logger.warning("%s: %s", key, error, extra=about(key, reason=error.reason))
