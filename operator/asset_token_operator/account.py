@@ -41,9 +41,6 @@ SPACED: Final = (Urgency.ROUTINE, *ALONE)
 LEAVES_ROOM: Final = (Urgency.OVERDUE, Urgency.ROUTINE, Urgency.RETRY)
 """These leave what the tenant's own applications are expected to spend, besides the reserve."""
 
-DOUBTS: Final = (Urgency.EXPIRING, Urgency.MISSING, Urgency.EXPIRING_ALONE, Urgency.MISSING_ALONE)
-"""These ask though nothing seems to be left, where the reset is far: what said so may be wrong, or hold no more."""
-
 RETRIES: Final = 0.1
 """The share of the limit, from 0 to 1, that may go to requests of each of `ALONE`, once half of it is used up."""
 
@@ -145,9 +142,8 @@ class Account:
             self.resets_at = None
             return max(self._one_at_a_time(now), spaced)
         spare, left = self.remaining() - reserve, self.resets_at - now
-        if spare < 1:
-            rest = Rest(self.heard_at, self.resets_at - self.heard_at)
-            return self._ends(rest, slot, now) if slot.priority in DOUBTS else self.resets_at
+        if spare < 1:  # where the reset is far, what said so may be wrong, or hold no more
+            return self._ends(Rest(self.heard_at, self.resets_at - self.heard_at), slot, now)
         if slot.priority in LEAVES_ROOM and spare - math.ceil(self.others_per_second * left.total_seconds()) < 1:
             trial = self.heard_at + self.window() / max(1.0, self.limit * TRIALS)
             return min(self.resets_at, max(trial, self._one_at_a_time(now), spaced))
@@ -291,3 +287,9 @@ class Account:
             suspect.refuse(asked, sent_at, now)
         self.resets_at = None
         return None if was_paused else self.pause.rest.lasts
+
+    def forget_refusals(self, now: datetime) -> None:
+        """Whoever was refused over an hour ago is gone, or would have asked again."""
+        for pauses in (self.own, self.suspects):
+            for one in [one for one, pause in pauses.items() if pause.rest.ends() + LONGEST_KEPT <= now]:
+                del pauses[one]

@@ -195,8 +195,10 @@ class Budgets:
         return key in self._endpoints[environment].alone
 
     def keep(self, used: AbstractSet[Tenant]) -> None:
-        """Forget all other tenants that have nothing under way."""
+        """Forget all other tenants that have nothing under way, and of these what was refused long ago."""
+        now = self._now()
         for tenant, account in list(self._accounts.items()):
+            account.forget_refusals(now)
             if tenant not in used and not account.queue.waiting and not account.in_flight:
                 del self._accounts[tenant]
         for business in [business for business in self._businesses if business[0] not in self._accounts]:
@@ -207,9 +209,6 @@ class Budgets:
         self.withdraw(key)
         for endpoint in self._endpoints.values():
             endpoint.forget(key)
-        for account in self._accounts.values():
-            account.own.pop(key, None)
-            account.suspects.pop(key, None)
 
     async def serve(self) -> None:
         """Give slots to those who wait, until cancelled."""

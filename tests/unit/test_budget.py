@@ -716,12 +716,19 @@ class TestRefusals:
                 tokens.budgets.withdraw(Key("shop", name))
         assert set(order) == {"aaa", "b"}
 
-    async def test_nothing_is_kept_of_who_was_refused_and_is_gone(self, guesses: Guesses) -> None:
-        guesses.account().resets_at = None
-        assert guesses.tokens.acquire("a")
+    async def test_nothing_is_kept_for_long_of_who_was_refused_and_asks_no_more(
+        self, guesses: Guesses, clock: ManualClock
+    ) -> None:
+        account = guesses.account()
+        account.resets_at = None
+        assert guesses.tokens.acquire("a", business_id="biz_gone")
         await guesses.tokens.refuse("a")
         guesses.tokens.budgets.forget(Key("shop", "a"))
-        assert not guesses.account().suspects
+        guesses.tokens.budgets.keep({TENANT})
+        assert account.suspects.keys() == {"biz_gone", Key("shop", "a")}
+        await clock.advance(3700 * SECOND)
+        guesses.tokens.budgets.keep({TENANT})
+        assert not account.suspects
 
     async def test_a_reset_in_seconds_from_now_is_one_reset_also_where_it_is_rounded(self, tokens: Tokens) -> None:
         def reply(second: int, left: int, reset: int) -> Reply:
@@ -792,11 +799,22 @@ class TestFarResets:
         await far.answer("a", left=299, resets_in=-10)
         assert [far.acquire(name, expires_at=NOW + 90 * SECOND) for name in "bc"] == [True, False]
 
-    async def test_what_is_not_urgent_leaves_it_at_that(self, far: Tokens, clock: ManualClock) -> None:
-        for urgency in (Urgency.FORCED, Urgency.OVERDUE, Urgency.ROUTINE, Urgency.RETRY):
-            assert not far.acquire(urgency.name, urgency, expires_at=NOW + 90 * SECOND)
-        await clock.advance(600 * SECOND)
+    @pytest.mark.parametrize("urgency", [Urgency.FORCED, Urgency.OVERDUE, Urgency.ROUTINE, Urgency.RETRY])
+    async def test_what_is_not_urgent_waits_as_long_and_each_answer_holds_up_the_next(
+        self, far: Tokens, clock: ManualClock, urgency: Urgency
+    ) -> None:
+        """So those that are due are renewed before they are about to expire, and a reserve is hardly touched."""
+        for name in "ab":
+            assert not far.acquire(name, urgency, expires_at=NOW + 900 * SECOND)
+        await clock.advance(299 * SECOND)
         assert far.newly_woken() == []
+        await clock.advance(SECOND)
+        assert far.newly_woken() == ["a"]
+        await far.answer("a", left=0, resets_in=79_700)
+        await clock.advance(199 * SECOND)
+        assert far.newly_woken() == []
+        await clock.advance(SECOND)
+        assert far.newly_woken() == ["b"]
 
 
 class TestPlaces:
