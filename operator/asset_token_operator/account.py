@@ -136,14 +136,20 @@ class Account:
         """When one may be sent, as far as can be told now; a moment that has passed means now."""
         if self.is_paused(now):
             return self._ends(self.pause.rest, slot, now)
+        due = self._due(slot, reserves, now)
+        # Where that is far, what said so may be wrong, or hold no more.
+        return due if due <= now else self._ends(Rest(self.heard_at, due - self.heard_at), slot, now)
+
+    def _due(self, slot: Slot, reserves: Reserves, now: datetime) -> datetime:
+        """When one may be sent by all that Asset has said of the budget."""
         reserve = reserves.of(slot.priority, self.limit)
         spaced = self._spaced(slot.priority, self.limit - reserve, now)
         if self.resets_at is None or self.resets_at <= now:
             self.resets_at = None
             return max(self._one_at_a_time(now), spaced)
         spare, left = self.remaining() - reserve, self.resets_at - now
-        if spare < 1:  # where the reset is far, what said so may be wrong, or hold no more
-            return self._ends(Rest(self.heard_at, self.resets_at - self.heard_at), slot, now)
+        if spare < 1:
+            return self.resets_at
         if slot.priority in LEAVES_ROOM and spare - math.ceil(self.others_per_second * left.total_seconds()) < 1:
             trial = self.heard_at + self.window() / max(1.0, self.limit * TRIALS)
             return min(self.resets_at, max(trial, self._one_at_a_time(now), spaced))
