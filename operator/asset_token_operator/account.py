@@ -173,12 +173,13 @@ class Account:
 
     def is_paused(self, now: datetime) -> bool:
         """Whether it rests after a 429."""
-        return self.pause.lasts(now)
+        return self.pause.is_on(now)
 
     def own_free_at(self, slot: Slot) -> datetime:
         """When one may be sent whose own 429s may be; a moment that has passed means now."""
-        own = (self.own.get(one, Pause()).ends_for(slot) for one in slot.limited())
-        return max(ends + place * PROBE_PATIENCE for place, ends in enumerate(own))  # others of its business go first
+        limited = ((place, self.own[one]) for place, one in enumerate(slot.limited()) if one in self.own)
+        # Others of its business go first.
+        return max((pause.ends_for(slot) + place * PROBE_PATIENCE for place, pause in limited), default=NEVER)
 
     def in_turn(self) -> list[Slot]:
         """Who waits, in order; while it may be their own limit those who got a 429 go last, the latest of them last."""

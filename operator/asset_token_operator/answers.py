@@ -17,13 +17,9 @@ from typing import TYPE_CHECKING, Any, Final
 import jwt
 from pydantic import SecretStr
 
-from asset_token_operator.errors import (
-    AssetError,
-    AssetUnavailableError,
-    BrokenAnswerError,
-)
+from asset_token_operator.errors import AGAIN, AssetError, AssetUnavailableError, BrokenAnswerError
 from asset_token_operator.model import LONGEST_TOKEN
-from asset_token_operator.refusals import AGAIN, OTHERWISE, REFUSALS, STATUSES, refusal
+from asset_token_operator.refusals import OTHERWISE, REFUSALS, STATUSES, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -161,7 +157,7 @@ def gets_through(reply: Reply) -> bool:
         return False
     if reply.status < HTTPStatus.BAD_REQUEST or reply.status in BARE:
         return True
-    return not (_read_object(reply.body) or {}).keys().isdisjoint(OWN_WORDS)
+    return not (read_object(reply.body) or {}).keys().isdisjoint(OWN_WORDS)
 
 
 def _read_rate(headers: Mapping[str, str], date: datetime | None) -> RateHeaders | None:
@@ -218,7 +214,7 @@ def read_answer(reply: Reply, spec: Spec) -> TokenAnswer:
     """
     if reply.status != HTTPStatus.OK:
         raise _failure(reply, spec)
-    answer = _read_object(reply.body)
+    answer = read_object(reply.body)
     if answer is None:
         raise BrokenAnswerError(f"The answer of Asset {spec.environment} is not a JSON object; {AGAIN}.")
     token_type = answer.get("token_type")
@@ -259,13 +255,13 @@ def _failure(reply: Reply, spec: Spec) -> AssetError:
             f"Something in front of Asset {spec.environment} answered instead of its token service ({status},"
             f" {reply.media_type or 'no content type'}), such as a firewall or a page for maintenance; {AGAIN}."
         )
-    code = (_read_object(reply.body) or {}).get("error")
+    code = (read_object(reply.body) or {}).get("error")
     if isinstance(code, str) and code in REFUSALS and status != HTTPStatus.TOO_MANY_REQUESTS:
         return refusal(REFUSALS[code], f"{status} {code}", spec)
     return refusal(STATUSES.get(status, OTHERWISE), str(status), spec)
 
 
-def _read_object(body: bytes) -> dict[str, Any] | None:
+def read_object(body: bytes) -> dict[str, Any] | None:
     """Read a JSON object; None where it is anything else."""
     try:
         value = json.loads(body)

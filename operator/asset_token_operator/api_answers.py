@@ -6,13 +6,14 @@ error says is in our words, and of a refusal's body only known words, names and 
 
 from __future__ import annotations
 
-import json
 import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from asset_token_operator.admission import find_denial, find_silent_webhook, is_not_allowed
+from asset_token_operator.answers import read_object
 from asset_token_operator.errors import (
+    AGAIN,
     AdmissionDeniedError,
     ConflictError,
     KubeRefusedError,
@@ -22,8 +23,6 @@ from asset_token_operator.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-AGAIN: Final = "tried again by itself"
 
 REASONS: Final = frozenset(
     {"AlreadyExists", "BadRequest", "Conflict", "Expired", "Forbidden", "Gone", "Invalid", "MethodNotAllowed"}
@@ -82,19 +81,10 @@ def check(what: str, status: int, headers: Mapping[str, str], answer: Mapping[st
     raise _refusal(what, status, answer)
 
 
-def read_object(body: bytes) -> dict[str, Any]:
-    """A JSON object; an empty one for anything else, which then makes no sense to whoever reads it."""
-    try:
-        answer = json.loads(body)
-    except (ValueError, RecursionError):
-        return {}
-    return answer if isinstance(answer, dict) else {}
-
-
 def read_beginning(body: bytes) -> dict[str, Any]:
     """Of a Status that is too long, as a webhook says much, how its message begins: that is the API server's own."""
     found = MESSAGE.search(body, 0, LONGEST_BEGINNING)
-    return {} if found is None else read_object(b"{" + found[0] + b'"}')
+    return {} if found is None else read_object(b"{" + found[0] + b'"}') or {}
 
 
 def _refusal(what: str, status: int, answer: Mapping[str, Any]) -> KubeRefusedError:

@@ -23,10 +23,10 @@ from aiohttp.http import HttpProcessingError
 
 from asset_token_operator import kubeconfig
 from asset_token_operator.admission import find_denial
-from asset_token_operator.answers import read_date
-from asset_token_operator.api_answers import AGAIN, check, read_beginning, read_object
+from asset_token_operator.answers import read_date, read_object
+from asset_token_operator.api_answers import check, read_beginning
 from asset_token_operator.causes import cause_of
-from asset_token_operator.errors import KubeError, KubeUnavailableError, TooLargeError
+from asset_token_operator.errors import AGAIN, KubeError, KubeUnavailableError, TooLargeError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -139,7 +139,7 @@ class ApiClient:
             async with asyncio.timeout(TIMEOUT_SECONDS if method == "GET" else WRITE_SECONDS):
                 access = self._access
                 response, content = await self._exchange(method, path, request, largest, waits=waits)
-                if response.status == HTTPStatus.UNAUTHORIZED and find_denial(read_object(content)) is None:
+                if response.status == HTTPStatus.UNAUTHORIZED and find_denial(read_object(content) or {}) is None:
                     if self._access is access:  # else it was, for another that was refused with the same
                         await self._look_anew()
                     if self._access.server == access.server:  # nothing that was meant for it goes elsewhere
@@ -157,10 +157,10 @@ class ApiClient:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 response = await self._send("GET", path, {"params": query, "headers": {"Accept": accept}}, waits=False)
                 if response.status != HTTPStatus.OK:
-                    check(what, response.status, response.headers, read_object(await _read_answer(response)))
+                    check(what, response.status, response.headers, read_object(await _read_answer(response)) or {})
             try:
                 while line := await _read_line(response):
-                    yield read(read_object(line))
+                    yield read(read_object(line) or {})
             finally:
                 _cut(response)
 

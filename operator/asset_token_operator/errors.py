@@ -34,6 +34,9 @@ from typing import ClassVar, Final
 
 from asset_token_operator.reasons import Reason, Recovery
 
+AGAIN: Final = "tried again by itself"
+"""How a message ends where nobody has to do anything."""
+
 RECOVERIES: Final = {
     Reason.SECRET_CONFLICT: Recovery.CHANGE,
     Reason.CREDENTIALS_NOT_FOUND: Recovery.CHANGE,

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from asset_token_operator.model import Spec
 
-AGAIN: Final = "tried again by itself"
-
 REFUSED_CREDENTIALS: Final = (
     "Asset {environment} refused the credentials in Secret {secret} ({said}): check {client_id} and {client_secret},"
     " and that they are {environment}'s; each environment has its own."

@@ -19,6 +19,7 @@ from asset_token_operator.durations import in_words
 from asset_token_operator.errors import RECOVERIES
 from asset_token_operator.manifests import template_problem
 from asset_token_operator.observed import SlotState
+from asset_token_operator.proxies import PORTS
 from asset_token_operator.reasons import Reason
 from asset_token_operator.renewal import PROBE_EVERY, renew_before_fits, wanted_renew_before
 from asset_token_operator.status import (
@@ -44,8 +45,6 @@ REMEMBERED: Final = "remembered"
 
 FAILURE_REPORTS: Final = timedelta(minutes=1)
 """While nothing but failures is new, status is written at most this often."""
-
-DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,5 +318,5 @@ def _normal_uri(text: str) -> str:
         return text
     user, at, _ = parts.netloc.rpartition("@")
     host = f"[{host}]" if ":" in host else host
-    netloc = f"{user}{at}{host}" if port in (None, DEFAULT_PORTS.get(parts.scheme)) else f"{user}{at}{host}:{port}"
+    netloc = f"{user}{at}{host}" if port in (None, PORTS.get(parts.scheme)) else f"{user}{at}{host}:{port}"
     return urlunsplit(parts._replace(netloc=netloc, path=parts.path or "/"))

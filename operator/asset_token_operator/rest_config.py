@@ -73,10 +73,8 @@ class RestConfig:
         cluster, user = context.cluster, context.user
         server, named = _server(cluster), cluster.get("proxy-url")
         proxy = read_proxy(str(named), "The kubeconfig's proxy-url") if named else proxy_for(server)
-        authority, verified = (
-            _content(cluster, "certificate-authority"),
-            cluster.get("insecure-skip-tls-verify") is not True,
-        )
+        authority = _content(cluster, "certificate-authority")
+        verified = cluster.get("insecure-skip-tls-verify") is not True
         certificate, key = _certificate(user, issued)
         authorization, impersonation = _authorization(user, issued), _impersonation(user)
         for value in (authorization or "", *(value for _, value in impersonation)):

@@ -64,7 +64,7 @@ class Pause:
     rest: Rest = NO_REST
     asked_at: datetime = NEVER
 
-    def lasts(self, now: datetime) -> bool:
+    def is_on(self, now: datetime) -> bool:
         """Whether it isn't over yet."""
         return self.rest.ends() > now
 
@@ -74,7 +74,7 @@ class Pause:
 
     def refuse(self, asked: timedelta | None, sent_at: datetime | None, now: datetime) -> None:
         """A 429: rest as long as Asset says, or longer each time; those in flight together are one time."""
-        is_together = self.lasts(now) and (sent_at is None or sent_at <= self.rest.since)
+        is_together = self.is_on(now) and (sent_at is None or sent_at <= self.rest.since)
         self.refusals += not is_together
         unsaid = min(FIRST_PAUSE * float(2 ** min(self.refusals - 1, 8)), LONGEST_PAUSE)
         if asked is not None and self.refusals > 1:  # what was said before was too short

@@ -103,7 +103,8 @@ NOT_SAID: Final = frozenset(
         "is longer than any credential",  # as a part of another, and so are the next two
         "is not UTF-8 text",
         "no content type",
-        "kubectl config use-context",  # as a part of another
+        "kubectl config use-context",  # as a part of another, and so is the next one
+        "tried again by itself",
         "not the URL of a server",  # an error's text, which is never told, and so is the next one
         "the session was replaced while a connection was waited for",
     }
