@@ -20,6 +20,7 @@ from tests.support.gobuild import Binaries, BuildError
 from tests.support.helm import Helm
 
 CRDS: Final = Path(__file__).parents[1] / "crds"
+DEPLOY: Final = Path(__file__).parents[1] / "deploy"
 BUILD_ERRORS: Final = pytest.StashKey[dict[str, BuildError]]()
 
 

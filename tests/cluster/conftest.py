@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.conftest import DEPLOY
 from tests.support.asset_api import AssetApi
 from tests.support.cluster import Cluster
 from tests.support.operator_process import OperatorProcess
 from tests.support.shop import CLIENT_ID, CLIENT_SECRET, Shop
-
-DEPLOY = Path(__file__).parents[2] / "deploy"
 
 
 @pytest.fixture

@@ -1,5 +1,4 @@
 import asyncio
-from pathlib import Path
 
 import pytest
 import yaml
@@ -7,8 +6,7 @@ import yaml
 from asset_token_operator.assembly import FINISH_SECONDS, FLUSH_SECONDS, until_stopped
 from asset_token_operator.errors import NotLeadingError
 from asset_token_operator.leadership import LET_GO, forever
-
-DEPLOY = Path(__file__).parents[2] / "deploy"
+from tests.conftest import DEPLOY
 
 
 async def test_nothing_is_requested_any_more_when_the_operator_is_told_to_stop() -> None:
