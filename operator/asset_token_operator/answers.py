@@ -36,7 +36,7 @@ DISAGREE: Final = timedelta(seconds=5)
 """Clocks that are further apart are not the same."""
 
 LONGEST_BODY: Final = 256 * 1024
-"""Bytes of an answer that are read."""
+"""Bytes of an answer that are read; one with a token isn't longer."""
 
 B64TOKEN: Final = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
 """RFC 6750, section 2.1: what may stand behind `Bearer`; it has no line break, so none reaches a header."""
@@ -150,14 +150,23 @@ def unavailable_for(reply: Reply) -> timedelta | None:
 def gets_through(reply: Reply) -> bool:
     """Whether the token service itself answered; else it is the endpoint that doesn't work, whoever asks.
 
-    What refuses a request without an OAuth error or FastAPI's `detail` stands in front of the service: a firewall, or a
-    page for maintenance. A bare 401 is the exception, as services answer so too, and 429, which any of them means.
+    What redirects a request, answers it with no JSON, or refuses it without an OAuth error or FastAPI's `detail`,
+    stands in front of the service: a firewall, or a page for maintenance. A bare 401 is the exception, as services
+    answer so too, and 429, which any of them means. JSON that was cut on its way may have held a token, so it is an
+    answer.
     """
-    if reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR or reply.status in NOT_SERVED:
+    if reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR or reply.status in NOT_SERVED or _is_redirect(reply):
         return False
-    if reply.status < HTTPStatus.BAD_REQUEST or reply.status in BARE:
+    if reply.status in BARE:
         return True
-    return not (read_object(reply.body) or {}).keys().isdisjoint(OWN_WORDS)
+    answer = read_object(reply.body)
+    if reply.status < HTTPStatus.BAD_REQUEST:
+        return answer is not None or (reply.body != b"" and (reply.media_type or "").endswith("json"))
+    return not (answer or {}).keys().isdisjoint(OWN_WORDS)
+
+
+def _is_redirect(reply: Reply) -> bool:
+    return HTTPStatus.MULTIPLE_CHOICES <= reply.status < HTTPStatus.BAD_REQUEST
 
 
 def _read_rate(headers: Mapping[str, str], date: datetime | None) -> RateHeaders | None:
@@ -212,7 +221,7 @@ def read_answer(reply: Reply, spec: Spec) -> TokenAnswer:
     Raises:
         AssetError: It holds no usable token.
     """
-    if reply.status != HTTPStatus.OK:
+    if reply.status != HTTPStatus.OK or not gets_through(reply):
         raise _failure(reply, spec)
     answer = read_object(reply.body)
     if answer is None:
@@ -243,18 +252,18 @@ def _failure(reply: Reply, spec: Spec) -> AssetError:
         failure = AssetUnavailableError(f"Asset {spec.environment} failed ({status}); {AGAIN}.")
         failure.retry_after = unavailable_for(reply)
         return failure
-    if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-        return BrokenAnswerError(
+    if _is_redirect(reply):
+        return AssetUnavailableError(
             f"Asset {spec.environment} answered with a redirect ({status}), which is not followed with credentials;"
             f" check --{spec.environment}-url; {AGAIN}."
         )
-    if status < HTTPStatus.BAD_REQUEST:
-        return BrokenAnswerError(f"Asset {spec.environment} answered {status} instead of 200; {AGAIN}.")
     if not gets_through(reply) and status not in NOT_SERVED:
         return AssetUnavailableError(
             f"Something in front of Asset {spec.environment} answered instead of its token service ({status},"
             f" {reply.media_type or 'no content type'}), such as a firewall or a page for maintenance; {AGAIN}."
         )
+    if status < HTTPStatus.BAD_REQUEST:
+        return BrokenAnswerError(f"Asset {spec.environment} answered {status} instead of 200; {AGAIN}.")
     code = (read_object(reply.body) or {}).get("error")
     if isinstance(code, str) and code in REFUSALS and status != HTTPStatus.TOO_MANY_REQUESTS:
         return refusal(REFUSALS[code], f"{status} {code}", spec)

@@ -21,7 +21,7 @@ from httpx_aiohttp import AiohttpTransport
 
 from asset_token_operator.answers import LONGEST_BODY, Reply, read_reply
 from asset_token_operator.causes import cause_of
-from asset_token_operator.errors import AssetUnavailableError, BrokenAnswerError
+from asset_token_operator.errors import AssetUnavailableError
 from asset_token_operator.proxies import ProxyError, proxy_for
 from asset_token_operator.tls import verify_as_kubectl
 from asset_token_operator.token_request import TOKEN_PATH, token_form
@@ -103,7 +103,6 @@ class AssetClient:
 
         Raises:
             AssetUnavailableError: There was no answer.
-            BrokenAnswerError: It had no end.
             NotLeadingError: None may be sent now.
         """
         url = self.endpoints[spec.environment] + TOKEN_PATH
@@ -127,11 +126,9 @@ class AssetClient:
         async with self.http.stream("POST", url, data=form) as response:
             async for chunk in response.aiter_raw():
                 body += chunk
-                if len(body) > LONGEST_BODY:
-                    raise BrokenAnswerError(
-                        f"Asset's answer is longer than {LONGEST_BODY} bytes, as no token is; tried again by itself."
-                    )
-        return read_reply(response.status_code, response.headers, bytes(body))
+                if len(body) >= LONGEST_BODY:
+                    break
+        return read_reply(response.status_code, response.headers, bytes(body[:LONGEST_BODY]))
 
 
 def _session(trusted: ssl.SSLContext, time_left: Callable[[], timedelta]) -> aiohttp.ClientSession:

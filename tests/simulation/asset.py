@@ -41,19 +41,22 @@ FAILURES: Final[Mapping[str, tuple[int, str, bytes]]] = {
     "503": (503, "text/plain", b"no healthy upstream"),
     "404": (404, JSON, b'{"detail": "Not Found"}'),
     "403 HTML": (403, "text/html", b"<html><h1>403 Forbidden</h1></html>"),
+    "200 HTML": (200, "text/html", b"<html><h1>Down for maintenance</h1></html>"),
+    "302": (302, "text/html", b""),
     "429": (429, JSON, b'{"detail": "Too Many Requests"}'),
     "401": (401, JSON, b'{"error": "invalid_client"}'),
     "403": (403, JSON, b'{"detail": "Forbidden"}'),
     "422": (422, JSON, b'{"detail": []}'),
     "truncated": (200, JSON, b'{"access_token": "ey'),
-    "empty": (200, JSON, b""),
+    "no token": (200, JSON, b'{"token_type": "Bearer"}'),
 }
 """What it answers in place of a token."""
 
 HANGS: Final = "no answer"
 REFUSES: Final = "connection refused"
 
-OUTAGES: Final = ("503", "500", "403 HTML", HANGS, REFUSES)
+OUTAGES: Final = ("503", "500", "403 HTML", "200 HTML", "302", HANGS, REFUSES)
+BROKEN: Final = ("truncated", "no token")
 REFUSALS: Final = ("401", "403", "422")
 
 

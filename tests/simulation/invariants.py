@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from asset_token_operator.model import GROUP, Environment, Key
 from asset_token_operator.times import parse_duration
-from tests.simulation.asset import HANGS, REFUSES
+from tests.simulation.asset import OUTAGES
 from tests.simulation.cluster import ASSET_TOKENS, SECRETS, decode
 from tests.simulation.virtual_time import seconds
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tests.simulation.cluster import Body, Change
     from tests.simulation.history import History
 
-NOT_COUNTED: Final = frozenset({HANGS, REFUSES, "500", "503", "404", "403 HTML"})
+NOT_COUNTED: Final = frozenset({*OUTAGES, "404"})
 """What asks whether an endpoint is up again may be repeated; the bound for these is another."""
 
 MOST_A_MINUTE: Final = 4

@@ -57,20 +57,20 @@ async def a_probe_that_succeeds_wakes_all(stage: Stage) -> None:
     assert stage.lacking(names) == []
 
 
-async def a_page_of_something_in_front(stage: Stage) -> None:
+async def an_answer_of_something_in_front(stage: Stage, how: str) -> None:
     (name,) = stage.add()
     await asyncio.sleep(MINUTE)
     await stage.suspended(HOUR - 3 * MINUTE)
-    await stage.failing(Failure("403 HTML"), 30)
+    await stage.failing(Failure(how), 30)
     assert stage.conditions(name).get("Stalled") is None
     await asyncio.sleep(5 * MINUTE)
     assert stage.without_token(name, MINUTE) == 0.0
 
 
-async def an_endpoint_that_is_down_past_the_expiry(stage: Stage, count: int) -> None:
+async def an_endpoint_that_is_down_past_the_expiry(stage: Stage, count: int, how: str = "503") -> None:
     names = stage.add(count)
     await asyncio.sleep(MINUTE)
-    await stage.failing(Failure("503"), 80 * MINUTE)
+    await stage.failing(Failure(how), 80 * MINUTE)
     since = seconds()
     await asyncio.sleep(16)
     assert min(stage.requests(since=since)) <= since + 15
@@ -365,12 +365,22 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     },
     "2 rotated credentials, refused for 20 s": Scenario(rotated_credentials_that_are_refused_for_20_seconds),
     "3 a probe that succeeds wakes all": Scenario(a_probe_that_succeeds_wakes_all),
-    "4 an HTML page with 403": Scenario(a_page_of_something_in_front),
+    **{
+        f"4 something in front answers: {how}": Scenario(partial(an_answer_of_something_in_front, how=how))
+        for how in ("403 HTML", "200 HTML", "302")
+    },
     **{
         f"5 the endpoint is down past the expiry of {count}": Scenario(
             partial(an_endpoint_that_is_down_past_the_expiry, count=count)
         )
         for count in (1, 2, 3)
+    },
+    **{
+        f"5 something in front answers past the expiry of {count}: {how}": Scenario(
+            partial(an_endpoint_that_is_down_past_the_expiry, count=count, how=how)
+        )
+        for count in (1, 20)
+        for how in ("200 HTML", "302")
     },
     "6 writes fail from the beginning": Scenario(partial(writes_that_fail_for_12_of_15_minutes, begins=0.0)),
     "6 writes fail from before the renewal": Scenario(partial(writes_that_fail_for_12_of_15_minutes, begins=MINUTE)),

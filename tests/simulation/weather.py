@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from asset_token_operator.model import Environment
-from tests.simulation.asset import OUTAGES, REFUSALS, Failure
+from tests.simulation.asset import BROKEN, OUTAGES, REFUSALS, Failure
 from tests.simulation.invariants import Trouble
 from tests.simulation.virtual_time import seconds
 
@@ -144,7 +144,7 @@ class Weather:
         await self.fail(failure, self.environment(), lasts, probe_recovery(lasts))
 
     async def broken_answers(self, lasts: float) -> None:
-        failure = Failure(self.chance.choice(["truncated", "empty"]), client=self.chance.choice([None, *self.clients]))
+        failure = Failure(self.chance.choice(BROKEN), client=self.chance.choice([None, *self.clients]))
         await self.fail(failure, self.environment(), lasts, BACK_OFF_RECOVERY)
 
     async def business_fails(self, lasts: float) -> None:

@@ -58,8 +58,8 @@ def a_body(**changes: Any) -> bytes:
     return json.dumps({"access_token": "token", "token_type": "Bearer", "expires_in": 3600} | changes).encode()
 
 
-def answer_to(status: int, body: bytes) -> TokenAnswer:
-    return read_answer(Reply(status, body), a_spec())
+def answer_to(status: int, body: bytes, media_type: str | None = "application/json") -> TokenAnswer:
+    return read_answer(Reply(status, body, media_type=media_type), a_spec())
 
 
 def refusal(status: int, body: bytes) -> AssetError:
@@ -175,7 +175,7 @@ class TestABrokenAnswer:
     @pytest.mark.parametrize(
         "body",
         [
-            pytest.param(b"", id="empty"),
+            pytest.param(b" ", id="blank"),
             pytest.param(b"canary", id="text"),
             pytest.param(b"<html><body>canary</body></html>", id="html"),
             pytest.param(a_body(access_token="canary")[:-1], id="truncated"),
@@ -277,7 +277,8 @@ class TestABrokenAnswer:
 class TestAFailure:
     def test_every_status_means_something(self) -> None:
         expected = (
-            dict.fromkeys([*range(100, 200), *range(201, 400)], BrokenAnswerError)
+            dict.fromkeys([*range(100, 200), *range(201, 300)], BrokenAnswerError)
+            | dict.fromkeys(range(300, 400), AssetUnavailableError)
             | dict.fromkeys(range(400, 500), RequestRefusedError)
             | dict.fromkeys(range(500, 600), AssetUnavailableError)
             | {401: InvalidClientError, 404: AssetUnavailableError, 408: AssetUnavailableError, 429: RateLimitedError}
@@ -307,6 +308,45 @@ class TestAFailure:
         }
 
     @pytest.mark.parametrize(
+        ("status", "media_type", "body"),
+        [
+            pytest.param(200, "text/html", b"<title>canary</title>", id="html"),
+            pytest.param(200, None, b"<title>canary</title>", id="html-that-says-nothing"),
+            pytest.param(200, "text/plain", b"canary", id="text"),
+            pytest.param(200, "application/json", b"", id="empty"),
+            pytest.param(200, None, b'["canary"]', id="list-that-says-nothing"),
+            pytest.param(202, "text/html", b"canary", id="202"),
+            pytest.param(204, None, b"", id="204"),
+            pytest.param(301, "application/json", a_body(access_token="canary"), id="301"),
+            pytest.param(307, None, b"", id="307"),
+            pytest.param(503, "application/json", b'{"detail": "canary"}', id="503"),
+        ],
+    )
+    def test_what_cannot_be_a_token_services_answer_is_an_outage(
+        self, status: int, media_type: str | None, body: bytes
+    ) -> None:
+        reply = Reply(status, body, media_type=media_type)
+        with pytest.raises(AssetUnavailableError):
+            read_answer(reply, a_spec())
+        assert not gets_through(reply)
+
+    @pytest.mark.parametrize(
+        ("media_type", "body"),
+        [
+            pytest.param("application/json", a_body(access_token="canary")[:-9], id="truncated"),
+            pytest.param("application/problem+json", b"canary", id="another-json"),
+            pytest.param(None, b"{}", id="no-token"),
+            pytest.param("text/html", b'{"access_token": ""}', id="named-wrongly"),
+        ],
+    )
+    def test_json_is_an_answer_though_it_is_no_use(self, media_type: str | None, body: bytes) -> None:
+        reply = Reply(200, body, media_type=media_type)
+        with pytest.raises(BrokenAnswerError):
+            read_answer(reply, a_spec())
+        assert gets_through(reply)
+
+    @pytest.mark.parametrize("status", [200, 204, 403], ids=str)
+    @pytest.mark.parametrize(
         ("headers", "said"),
         [
             pytest.param({"content-type": "text/html; charset=utf-8"}, "text/html", id="html"),
@@ -316,11 +356,11 @@ class TestAFailure:
             pytest.param({"content-type": "text/" + "x" * 99}, "no content type", id="too-long"),
         ],
     )
-    def test_it_is_said_what_answered_instead(self, headers: dict[str, str], said: str) -> None:
+    def test_it_is_said_what_answered_instead(self, status: int, headers: dict[str, str], said: str) -> None:
         with pytest.raises(AssetUnavailableError) as caught:
-            read_answer(read_reply(403, headers, b"<title>canary</title>"), a_spec())
+            read_answer(read_reply(status, headers, b"<title>canary</title>"), a_spec())
         assert str(caught.value) == (
-            f"Something in front of Asset sandbox answered instead of its token service (403, {said}),"
+            f"Something in front of Asset sandbox answered instead of its token service ({status}, {said}),"
             f" such as a firewall or a page for maintenance; {AGAIN}"
         )
 
@@ -425,7 +465,8 @@ class TestAFailure:
         ("status", "kind"),
         [
             pytest.param(200, BrokenAnswerError, id="200"),
-            pytest.param(302, BrokenAnswerError, id="302"),
+            pytest.param(201, BrokenAnswerError, id="201"),
+            pytest.param(302, AssetUnavailableError, id="302"),
             pytest.param(429, RateLimitedError, id="429"),
             pytest.param(500, AssetUnavailableError, id="500"),
         ],
