@@ -43,7 +43,6 @@ e2e-kubelet: .venv/installed ## Measure how late Pods see renewed tokens with th
 
 chaos: .venv/installed ## Measure the operator under faults, and simulate days of it (ARGS=--short: in minutes; else two hours)
 	$(BIN)/python -m tests.faults $(ARGS)
-	$(BIN)/pytest tests/faults
 	$(BIN)/python -m tests.simulation $(if $(ARGS),,--all)
 	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest tests/properties --timeout=1800
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest tests/properties/test_answers.py -k "read_or_refused" --timeout=1800
