@@ -102,9 +102,10 @@ class Users:
         name = self._any()
         found = self._world.cluster.get(ASSET_TOKENS, Key(NAMESPACE, name))
         assert found is not None
-        self._seconds_thoughts(name)
-        scope = f"ledger:{self._chance.randrange(1000)}"
-        self._world.put_asset_token(name, {**found["spec"], "scopes": [scope]})
+        scopes = [f"ledger:{self._chance.randrange(1000)}"]
+        if scopes != found["spec"]["scopes"]:
+            self._seconds_thoughts(name)
+            self._world.put_asset_token(name, {**found["spec"], "scopes": scopes})
 
     def renew(self) -> None:
         """Somebody wants a new token now."""

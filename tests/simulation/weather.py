@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -62,6 +63,7 @@ class Weather:
         self.clients = clients
         self.businesses = businesses
         self.drain = world.judge.drain
+        self._left: defaultdict[tuple[Environment, str], float] = defaultdict(lambda: 1.0)
 
     def plan(self, hours: float) -> list[Planned]:
         """What goes wrong in that time, the earliest first. The last hour is fair."""
@@ -194,14 +196,23 @@ class Weather:
             self.world.judge.trouble(Trouble("windows change", seconds(), recovery, seconds(), environment=environment))
             await asyncio.sleep(lasts if rule is not before else 0)
 
+    @contextmanager
+    def _another_program(self, what: str, environment: Environment, client: str) -> Iterator[float]:
+        """The share of the budget that it spends: however many there are, they leave some."""
+        left = self._left[environment, client]
+        share = left * self.chance.uniform(0.1, 0.6)
+        said = Trouble(what, seconds(), ENDPOINT_RECOVERY + self.drain, mild=True)
+        said.environment, said.client = environment, client
+        self._left[environment, client] -= share
+        with self.trouble(said):
+            yield share
+        self._left[environment, client] += share
+
     async def bursts(self, lasts: float) -> None:
         """Another program of the tenant spends much of the budget at the beginning of each window."""
         environment, client = self.environment(), self.chance.choice(self.clients)
         asset, ends = self.world.assets[environment], seconds() + lasts
-        share = self.chance.uniform(0.1, 0.6)
-        said = Trouble("bursts", seconds(), ENDPOINT_RECOVERY + self.drain, mild=True)
-        said.environment, said.client = environment, client
-        with self.trouble(said):
+        with self._another_program("bursts", environment, client) as share:
             while seconds() < ends:
                 asset.spend(client, math.ceil(asset.rule.per_tenant * share))
                 await asyncio.sleep(asset.rule.window_seconds)
@@ -209,14 +220,13 @@ class Weather:
     async def other_program(self, lasts: float) -> None:
         """Another program of the tenant spends much of the budget, evenly."""
         environment, client = self.environment(), self.chance.choice(self.clients)
-        asset = self.world.assets[environment]
-        pause = asset.rule.window_seconds / (asset.rule.per_tenant * self.chance.uniform(0.1, 0.6))
-        ends = seconds() + lasts
-        said = Trouble("another program", seconds(), ENDPOINT_RECOVERY + self.drain, mild=True)
-        said.environment, said.client = environment, client
-        with self.trouble(said):
-            while seconds() < ends:
-                asset.spend(client, math.ceil(1 / pause) if pause < 1 else 1)
+        asset, began, spent = self.world.assets[environment], seconds(), 0
+        with self._another_program("another program", environment, client) as share:
+            pause = asset.rule.window_seconds / (asset.rule.per_tenant * share)
+            while seconds() < began + lasts:
+                due = 1 + math.floor((seconds() - began) / pause)
+                asset.spend(client, due - spent)
+                spent = due
                 await asyncio.sleep(max(1.0, pause))
 
     async def slow(self, lasts: float) -> None:
