@@ -99,7 +99,12 @@ class Reader:
         way = WAYS[self.way]
         arguments = (self.name, url, str(self.seconds), way.kind, way.place)
         command = ["python", "-c", PROGRAM.read_text(), *arguments]
-        return {"image": image.name, "imagePullPolicy": "Never", "command": command}
+        return {
+            "image": image.name,
+            "imagePullPolicy": "Never",
+            "command": command,
+            "terminationMessagePolicy": "FallbackToLogsOnError",
+        }
 
     def _objects(self) -> list[Json]:
         """The objects of the examples; each Secret of theirs is the one of our AssetToken, which has its name."""
