@@ -2,8 +2,9 @@
 
     python -c "$(cat reader.py)" NAME URL SECONDS KIND PLACE
 
-Whatever goes wrong ends it, so that the container's restart shows it. What the API answers is nothing to it, as the API
-notes that itself. It needs nothing but Python.
+Whatever goes wrong with the token ends it, so that the container's restart shows it. What the API answers is nothing to
+it, as the API notes that itself; where it doesn't answer, which is the node's network, it is asked again. It needs
+nothing but Python.
 """
 
 import http.client
@@ -41,11 +42,14 @@ def main(name: str, url: str, seconds: str, kind: str, place: str) -> None:
     """Read and use the token for ever, that many seconds apart."""
     address = urlsplit(url)
     trusted = ssl.create_default_context(cafile="/etc/asset/ca.crt")
-    api = http.client.HTTPSConnection(address.hostname or "", address.port, context=trusted, timeout=30)
+    api = http.client.HTTPSConnection(address.hostname or "", address.port, context=trusted, timeout=5)
     while True:
         token = KINDS[kind](place)
-        api.request("GET", "/v0/ping", headers={"Authorization": f"Bearer {token}", "User-Agent": name})
-        api.getresponse().read()
+        try:
+            api.request("GET", "/v0/ping", headers={"Authorization": f"Bearer {token}", "User-Agent": name})
+            api.getresponse().read()
+        except (OSError, http.client.HTTPException):
+            api.close()
         time.sleep(float(seconds))
 
 
