@@ -201,8 +201,8 @@ class Weather:
         """The share of the budget that it spends: however many there are, they leave some."""
         left = self._left[environment, client]
         share = left * self.chance.uniform(0.1, 0.6)
-        said = Trouble(what, seconds(), ENDPOINT_RECOVERY + self.drain, mild=True)
-        said.environment, said.client = environment, client
+        recovery = ENDPOINT_RECOVERY + self.drain
+        said = Trouble(what, seconds(), recovery, mild=True, environment=environment, client=client)
         self._left[environment, client] -= share
         with self.trouble(said):
             yield share
